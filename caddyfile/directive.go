@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package caddyfile is the directive `est`: it turns Caddyfile tokens into
+// the structs of package module, and decides nothing.
+package caddyfile
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/caddy-est/estra/module"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("est", parse)
+	// Before `invoke`, and so before `respond`: beside acme_server, a site's
+	// own `respond 404` would swallow EST.
+	httpcaddyfile.RegisterDirectiveOrder("est", httpcaddyfile.Before, "invoke")
+}
+
+// parse reads the directive:
+//
+//	est [<matcher>] {
+//		policy FILE
+//		anchors { … }
+//		basic { USER HASH }
+//		provider NAME MODULE { … }
+//		upstream [NAME] MODULE [ARGS…] { … }
+//		cacerts_extra FILE…
+//		client_certs off
+//		any_host
+//		quirks { … }
+//		limits { … }
+//	}
+func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // the directive's name
+	source := place(h.Dispenser)
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	h.Next()
+	if h.NextArg() {
+		return nil, h.Errf("est takes no argument but a matcher: write `est { policy %s }`", h.Val())
+	}
+	handler := &module.Handler{Source: source}
+	opts := options{h: h, into: handler, seen: map[string]int{}}
+	for h.NextBlock(0) {
+		if err := opts.read(); err != nil {
+			return nil, err
+		}
+	}
+	if handler.Policy == "" {
+		return nil, h.Errf("est needs a policy: write `policy FILE`; without one nothing may be issued")
+	}
+	values := h.NewRoute(matcher, handler)
+	if handler.ClientCerts == "off" {
+		return values, nil
+	}
+	if err := checkSite(h, source); err != nil {
+		return nil, err
+	}
+	return append(values, httpcaddyfile.ConfigValue{
+		Class: "tls.connection_policy",
+		Value: &caddytls.ConnectionPolicy{
+			ClientAuthentication: &caddytls.ClientAuthentication{Mode: "request"},
+		},
+	}), nil
+}
+
+// place is where the dispenser stands, as messages name it. The folder is
+// left out, so that a configuration is the same wherever it lies.
+func place(d *caddyfile.Dispenser) string {
+	return fmt.Sprintf("%s:%d", filepath.Base(d.File()), d.Line())
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddyfile
+
+import (
+	"encoding/json"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-est/estra/module"
+)
+
+// options reads the block of one directive.
+type options struct {
+	h    httpcaddyfile.Helper
+	into *module.Handler
+	seen map[string]int // option -> line
+}
+
+// repeatable are the options that may stand more than once.
+var repeatable = map[string]bool{"upstream": true, "provider": true, "cacerts_extra": true}
+
+func (o *options) readers() map[string]func() error {
+	return map[string]func() error{
+		"policy":        func() error { return o.one(&o.into.Policy) },
+		"anchors":       o.anchors,
+		"basic":         o.basic,
+		"provider":      o.provider,
+		"upstream":      o.upstream,
+		"cacerts_extra": o.cacertsExtra,
+		"client_certs":  o.clientCerts,
+		"any_host":      o.anyHost,
+		"quirks":        o.quirks,
+		"limits":        o.limits,
+	}
+}
+
+func (o *options) read() error {
+	name := o.h.Val()
+	read, ok := o.readers()[name]
+	if !ok {
+		return o.unknown("est", name, keys(o.readers()))
+	}
+	if line, twice := o.seen[name]; twice && !repeatable[name] {
+		return o.h.Errf("%s stands twice: it is already on line %d", name, line)
+	}
+	o.seen[name] = o.h.Line()
+	return read()
+}
+
+func (o *options) unknown(where, name string, known []string) error {
+	return o.h.Errf("%s has no option %q; there is: %s", where, name, strings.Join(known, ", "))
+}
+
+func keys[V any](m map[string]V) []string {
+	all := make([]string, 0, len(m))
+	for k := range m {
+		all = append(all, k)
+	}
+	sort.Strings(all)
+	return all
+}
+
+// one reads exactly one argument.
+func (o *options) one(into *string) error {
+	name := o.h.Val()
+	if !o.h.AllArgs(into) {
+		return o.h.Errf("%s takes exactly one value", name)
+	}
+	return nil
+}
+
+func (o *options) anchors() error {
+	if o.h.NextArg() {
+		return o.h.Errf("anchors takes a block: `anchors { NAME FILE… }`")
+	}
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		a := module.AnchorConfig{Name: o.h.Val()}
+		for _, known := range o.into.Anchors {
+			if known.Name == a.Name {
+				return o.h.Errf("the anchor %s is written twice", a.Name)
+			}
+		}
+		args := o.h.RemainingArgs()
+		switch {
+		case len(args) == 2 && args[0] == "upstream":
+			a.Upstream = args[1]
+		case len(args) == 0:
+			return o.h.Errf("the anchor %s has no certificates: write `%s FILE…` or `%s upstream UPSTREAM`", a.Name, a.Name, a.Name)
+		default:
+			a.Files = args
+		}
+		if err := o.anchorBlock(&a); err != nil {
+			return err
+		}
+		o.into.Anchors = append(o.into.Anchors, a)
+	}
+	return nil
+}
+
+func (o *options) anchorBlock(a *module.AnchorConfig) error {
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		switch name := o.h.Val(); name {
+		case "crl":
+			if err := o.one(&a.CRL); err != nil {
+				return err
+			}
+		case "any_eku":
+			if o.h.NextArg() {
+				return o.h.ArgErr()
+			}
+			a.AnyEKU = true
+		default:
+			return o.unknown("an anchor", name, []string{"any_eku", "crl"})
+		}
+	}
+	return nil
+}
+
+func (o *options) basic() error {
+	if o.h.NextArg() {
+		return o.h.Errf("basic takes a block: `basic { USER HASH }`")
+	}
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		user := o.h.Val()
+		args := o.h.RemainingArgs()
+		if len(args) != 1 {
+			return o.h.Errf("basic: the user %s needs one hash, as `caddy hash-password` prints it", user)
+		}
+		o.into.Basic = append(o.into.Basic, module.Account{Username: user, Hash: args[0]})
+	}
+	if len(o.into.Basic) == 0 {
+		return o.h.Errf("basic has no user: write `basic { USER HASH }`")
+	}
+	return nil
+}
+
+func (o *options) provider() error {
+	var name, mod string
+	if !o.h.Args(&name, &mod) {
+		return o.h.Errf("provider needs a name and a module: `provider NAME MODULE { … }`")
+	}
+	raw, err := o.guest("http.authentication.providers."+mod, "module", mod)
+	if err != nil {
+		return err
+	}
+	o.into.Providers = append(o.into.Providers, module.Provider{Name: name, ProviderRaw: raw})
+	return nil
+}
+
+func (o *options) upstream() error {
+	first := ""
+	if !o.h.Args(&first) {
+		return o.h.Errf("upstream needs a module: `upstream [NAME] MODULE [ADDRESS…] { … }`")
+	}
+	name, mod := first, first
+	if _, err := caddy.GetModule("est.upstreams." + first); err != nil {
+		if !o.h.NextArg() {
+			return o.h.Errf("no upstream module is named %q; there is: %s", first, strings.Join(upstreamModules(), ", "))
+		}
+		mod = o.h.Val()
+	} else if o.h.NextArg() {
+		// `upstream step_ca step_ca https://…` names it twice; any other
+		// second word is the module's own argument.
+		if o.h.Val() != first {
+			o.h.Prev()
+		}
+	}
+	raw, err := o.guest("est.upstreams."+mod, "module", mod)
+	if err != nil {
+		return err
+	}
+	o.into.Upstreams = append(o.into.Upstreams, module.NamedUpstream{Name: name, UpstreamRaw: raw})
+	return nil
+}
+
+func upstreamModules() []string {
+	var names []string
+	for _, m := range caddy.GetModules("est.upstreams") {
+		names = append(names, m.ID.Name())
+	}
+	return names
+}
+
+// guest lets a module read its own arguments and block, whoever wrote it.
+func (o *options) guest(id, inlineKey, name string) (json.RawMessage, error) {
+	mod, err := caddyfile.UnmarshalModule(o.h.Dispenser, id)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(mod, inlineKey, name, nil), nil
+}
+
+func (o *options) cacertsExtra() error {
+	files := o.h.RemainingArgs()
+	if len(files) == 0 {
+		return o.h.Errf("cacerts_extra needs at least one file")
+	}
+	o.into.CACertsExtra = append(o.into.CACertsExtra, files...)
+	return nil
+}
+
+func (o *options) clientCerts() error {
+	if err := o.one(&o.into.ClientCerts); err != nil {
+		return err
+	}
+	if o.into.ClientCerts != "off" {
+		return o.h.Errf("client_certs %q: the only value is `off`", o.into.ClientCerts)
+	}
+	return nil
+}
+
+func (o *options) anyHost() error {
+	if o.h.NextArg() {
+		return o.h.Errf("any_host takes no value")
+	}
+	o.into.AnyHost = true
+	return nil
+}
+
+func (o *options) quirks() error {
+	if o.h.NextArg() {
+		return o.h.Errf("quirks takes a block")
+	}
+	q := &o.into.Quirks
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		name := o.h.Val()
+		args := o.h.RemainingArgs()
+		switch {
+		case name == "wrapped" && len(args) > 0:
+			q.Wrapped = append(q.Wrapped, args...)
+		case name == "unwrapped" && len(args) > 0:
+			q.Unwrapped = append(q.Unwrapped, args...)
+		case name == "transfer_encoding_header" && len(args) == 1 && args[0] == "off":
+			q.NoTransferEncoding = true
+		case name == "cacerts_smime_type" && len(args) == 1 && args[0] == "on":
+			q.CACertsSMIMEType = true
+		default:
+			return o.h.Errf("quirks: %q isn't one of `wrapped USER_AGENT…`, `unwrapped USER_AGENT…`, `transfer_encoding_header off`, `cacerts_smime_type on`",
+				strings.TrimSpace(name+" "+strings.Join(args, " ")))
+		}
+	}
+	return nil
+}
+
+func (o *options) limits() error {
+	if o.h.NextArg() {
+		return o.h.Errf("limits takes a block")
+	}
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		name, value := o.h.Val(), ""
+		if err := o.one(&value); err != nil {
+			return err
+		}
+		if err := o.limit(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) limit(name, value string) error {
+	l := &o.into.Limits
+	switch name {
+	case "body":
+		size, err := humanize.ParseBytes(value)
+		if err != nil || size < 1024 || size > 1<<30 {
+			return o.h.Errf("limits: body %q is not a size from 1KiB to 1GiB, such as 64KiB", value)
+		}
+		l.Body = int64(size)
+	case "concurrency":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return o.h.Errf("limits: concurrency %q is not a positive number", value)
+		}
+		l.Concurrency = n
+	case "attempts":
+		n, per, err := rate(value)
+		if err != nil {
+			return o.h.Errf("limits: attempts %q is not a rate such as 10/m (per s, m or h)", value)
+		}
+		l.Attempts, l.AttemptsPer = n, caddy.Duration(per)
+	default:
+		return o.unknown("limits", name, []string{"attempts", "body", "concurrency"})
+	}
+	return nil
+}
+
+// rate reads "10/m".
+func rate(text string) (int, time.Duration, error) {
+	count, unit, ok := strings.Cut(text, "/")
+	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	n, err := strconv.Atoi(count)
+	if !ok || !known || err != nil || n < 1 {
+		return 0, 0, strconv.ErrSyntax
+	}
+	return n, per, nil
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestAdaptMatchesItsGoldenFile holds one case for each option and each
+// mistake: a txtar file with a Caddyfile, and the JSON or the error that it
+// gives.
+func TestAdaptMatchesItsGoldenFile(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/adapt/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) { adaptCase(t, name) })
+	}
+}
+
+func adaptCase(t *testing.T, name string) {
+	archive, err := txtar.ParseFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := archive.Files[0]
+	if source.Name != "Caddyfile" {
+		t.Fatalf("%s: the first file is %s, not Caddyfile", name, source.Name)
+	}
+	dir := t.TempDir()
+	path := write(t, dir, "Caddyfile", string(source.Data))
+	got := adapt(t, path, source.Data)
+	got.Data = bytes.ReplaceAll(got.Data, []byte(dir+string(filepath.Separator)), nil)
+	if *update {
+		archive.Files = []txtar.File{source, got}
+		if err := os.WriteFile(name, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if len(archive.Files) != 2 {
+		t.Fatalf("%s has no golden part: run with -update and read it", name)
+	}
+	want := archive.Files[1]
+	if want.Name != got.Name || string(want.Data) != string(got.Data) {
+		t.Errorf("%s changed.\n--- got %s\n%s\n--- want %s\n%s", name, got.Name, got.Data, want.Name, want.Data)
+	}
+}
+
+// adapt gives the adapted JSON, or the error.
+func adapt(t *testing.T, path string, src []byte) txtar.File {
+	t.Helper()
+	out, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(src, map[string]any{"filename": path})
+	if err != nil {
+		return txtar.File{Name: "error", Data: []byte(err.Error() + "\n")}
+	}
+	for _, w := range warnings {
+		if !strings.Contains(w.Message, "not formatted") {
+			t.Errorf("warning: %s", w)
+		}
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, out, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	pretty.WriteByte('\n')
+	return txtar.File{Name: "json", Data: pretty.Bytes()}
+}
+
+// Every example adapts, and every policy beside one compiles.
+func TestEveryExampleAdaptsAndEveryPolicyChecks(t *testing.T) {
+	t.Parallel()
+	found := 0
+	err := filepath.WalkDir("../examples", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		switch {
+		case strings.HasPrefix(entry.Name(), "Caddyfile"):
+			found++
+			src, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			if got := adapt(t, path, src); got.Name != "json" {
+				t.Errorf("%s: %s", path, got.Data)
+			}
+		case filepath.Ext(path) == ".yaml":
+			found++
+			abs, err := filepath.Abs(path)
+			if err != nil {
+				return err
+			}
+			if out, errs, code := caddy(t, t.TempDir(), "est", "policy", "check", abs); code != 0 {
+				t.Errorf("%s: exit %d\n%s%s", path, code, out, errs)
+			}
+		}
+		return nil
+	})
+	if err != nil || found < 6 {
+		t.Fatalf("%d examples: %v", found, err)
+	}
+}

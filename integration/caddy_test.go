@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+const (
+	user     = "estuser"
+	password = "estpwd-7Zq1"
+)
+
+// A site is a running Caddy with one Caddyfile.
+type site struct {
+	t       *testing.T
+	dir     string
+	admin   string // host:port
+	port    int    // of the site itself
+	cmd     *exec.Cmd
+	log     *lockedBuffer
+	stopped bool
+}
+
+// lockedBuffer keeps all output of a process.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// freePort finds a port that nobody listens on, for TCP and UDP.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+		l.Close()
+		if err == nil {
+			u.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// hash is a cheap bcrypt hash of the test password.
+func hash(t *testing.T) string {
+	t.Helper()
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(h)
+}
+
+// caddyCommand runs this binary as Caddy, with a home of its own.
+func caddyCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+dir,
+		"XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+	return cmd
+}
+
+// caddy runs one command to its end.
+func caddy(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := caddyCommand(ctx, dir, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// write puts a file into dir.
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// globals are the options that keep a test to itself.
+const globals = `{
+	admin ADMIN
+	http_port HTTP
+	https_port HTTPS
+	skip_install_trust
+	auto_https disable_redirects
+	grace_period 1s
+	EXTRA
+}
+`
+
+// config is what a test says of its site.
+type config struct {
+	site   string // the Caddyfile without global options; PORT, HASH and DIR are replaced
+	policy string
+	extra  string // further global options
+	dir    string // a folder from an earlier run
+	start  bool
+	files  map[string]string
+}
+
+// prepare writes the files of a site, and starts nothing.
+func prepare(t *testing.T, c config) *site {
+	t.Helper()
+	s := &site{t: t, dir: c.dir, port: freePort(t), admin: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: &lockedBuffer{}}
+	if s.dir == "" {
+		s.dir = t.TempDir()
+	}
+	for name, text := range c.files {
+		write(t, s.dir, name, text)
+	}
+	if c.policy != "" {
+		write(t, s.dir, "policy.yaml", c.policy)
+	}
+	text := strings.NewReplacer("ADMIN", s.admin, "HTTPS", fmt.Sprint(s.port), "HTTP", fmt.Sprint(freePort(t)), "EXTRA", c.extra).Replace(globals) +
+		s.fill(c.site)
+	write(t, s.dir, "Caddyfile", text)
+	return s
+}
+
+func (s *site) fill(text string) string {
+	return strings.NewReplacer("PORT", fmt.Sprint(s.port), "HASH", hash(s.t), "DIR", s.dir).Replace(text)
+}
+
+// serve starts Caddy and waits until it is ready.
+func serve(t *testing.T, c config) *site {
+	t.Helper()
+	s := prepare(t, c)
+	s.run()
+	return s
+}
+
+func (s *site) run() {
+	s.t.Helper()
+	s.cmd = caddyCommand(context.Background(), s.dir, "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.stopped = false
+	s.t.Cleanup(s.stop)
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		if res, err := http.Get("http://" + s.admin + "/est/ready"); err == nil {
+			res.Body.Close()
+			return
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	s.t.Fatalf("Caddy did not start:\n%s", s.log)
+}
+
+// stop ends the process by its own id.
+func (s *site) stop() {
+	if s.cmd == nil || s.stopped {
+		return
+	}
+	s.stopped = true
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { _ = s.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-done
+	}
+}
+
+// url is the address of an EST operation.
+func (s *site) url(op string) string {
+	return fmt.Sprintf("https://localhost:%d/.well-known/est/%s", s.port, op)
+}
+
+// root is the root of Caddy's CA `id`, as the operator finds it.
+func (s *site) root(id string) string {
+	return filepath.Join(s.dir, "data", "caddy", "pki", "authorities", id, "root.crt")
+}
+
+func (s *site) pool(id string) *x509.CertPool {
+	s.t.Helper()
+	src, err := os.ReadFile(s.root(id))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(src)
+	return pool
+}
+
+// client speaks to the site with Go's own HTTP client.
+func (s *site) client(change func(*tls.Config)) *http.Client {
+	s.t.Helper()
+	cfg := &tls.Config{RootCAs: s.pool("local"), ServerName: "localhost"}
+	if change != nil {
+		change(cfg)
+	}
+	tr := &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: len(cfg.NextProtos) == 0}
+	s.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+}
+
+// audits are the audit records so far.
+func (s *site) audits() []map[string]any {
+	var all []map[string]any
+	for line := range strings.Lines(s.log.String()) {
+		var entry struct {
+			Logger string         `json:"logger"`
+			Record map[string]any `json:"record"`
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Logger == "http.handlers.est.audit" {
+			all = append(all, entry.Record)
+		}
+	}
+	return all
+}
+
+// body reads and closes.
+func body(t *testing.T, res *http.Response) string {
+	t.Helper()
+	defer res.Body.Close()
+	src, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(src)
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(&Admin{})
+}
+
+// Admin adds to Caddy's admin API:
+//
+//	GET  /est/ready                                   200 or 503, with the reasons
+//	POST /est/upstreams/<name>/resume?profile=<name>  issue again after nonconforming certificates
+type Admin struct{ ctx caddy.Context }
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.est", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Provision keeps the context: the app is looked up per request, since the
+// admin API is provisioned before apps.
+func (a *Admin) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	return nil
+}
+
+// Routes returns the admin routes.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/est/ready", Handler: caddy.AdminHandlerFunc(a.ready)},
+		{Pattern: "/est/upstreams/", Handler: caddy.AdminHandlerFunc(a.resume)},
+	}
+}
+
+func (a *Admin) app() (*App, error) {
+	app, err := a.ctx.AppIfConfigured("est")
+	if err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no est in this configuration")}
+	}
+	return app.(*App), nil
+}
+
+// A Readiness is the answer of /est/ready.
+type Readiness struct {
+	Ready bool `json:"ready"`
+	// Policies are the SHA-256 sums of the policies in force.
+	Policies []string `json:"policies"`
+	// Upstreams has an empty text for each CA that can issue, else the
+	// reason why not.
+	Upstreams map[string]string `json:"upstreams"`
+}
+
+func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return wrongMethod(r)
+	}
+	app, err := a.app()
+	if err != nil {
+		return err
+	}
+	state := app.Readiness(r)
+	body, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if !state.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, err = w.Write(append(body, '\n'))
+	return err
+}
+
+// Readiness asks every CA whether it can issue.
+func (a *App) Readiness(r *http.Request) Readiness {
+	state := Readiness{Ready: true, Upstreams: make(map[string]string)}
+	for _, h := range a.handlers {
+		state.Policies = append(state.Policies, h.policy.SHA256())
+	}
+	for _, known := range a.authorities() {
+		state.Upstreams[known.ca.Name] = ""
+		if err := known.ca.Ready(r.Context()); err != nil {
+			state.Ready = false
+			state.Upstreams[known.ca.Name] = err.Error()
+		}
+	}
+	return state
+}
+
+func (a *Admin) resume(_ http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return wrongMethod(r)
+	}
+	name, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/est/upstreams/"), "/resume")
+	profile := r.URL.Query().Get("profile")
+	if !ok || name == "" || profile == "" {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("want POST /est/upstreams/NAME/resume?profile=PROFILE")}
+	}
+	app, err := a.app()
+	if err != nil {
+		return err
+	}
+	if err := app.Resume(name, profile); err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+	}
+	return nil
+}
+
+func wrongMethod(r *http.Request) error {
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s is not allowed here", r.Method)}
+}
+
+var (
+	_ caddy.AdminRouter = (*Admin)(nil)
+	_ caddy.Provisioner = (*Admin)(nil)
+)

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/caddy-est/estra/ra/anchor"
+	"github.com/caddy-est/estra/ra/crl"
+)
+
+// ours is the anchor that is there without being written: the issuing keys
+// of the only upstream.
+const ours = "ours"
+
+// anchorConfigs are the written anchors, and `ours`.
+func (h *Handler) anchorConfigs() []AnchorConfig {
+	all := h.Anchors
+	for _, a := range all {
+		if a.Name == ours {
+			return all
+		}
+	}
+	return append(all[:len(all):len(all)], AnchorConfig{Name: ours, Upstream: h.Upstreams[0].Name})
+}
+
+func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
+	made := anchor.Anchor{Name: cfg.Name, AnyEKU: cfg.AnyEKU}
+	if cfg.Upstream != "" {
+		if len(cfg.Files) > 0 || cfg.CRL != "" {
+			return made, errors.New("an anchor is either files or an upstream (whose own CRL is asked)")
+		}
+		known, ok := h.upstreams[cfg.Upstream]
+		if !ok {
+			return made, fmt.Errorf("no upstream is named %q", cfg.Upstream)
+		}
+		made.Source = known.ca.Source()
+		return made, nil
+	}
+	certs, err := loadCertificates(cfg.Files)
+	if err != nil {
+		return made, err
+	}
+	made.Source, err = anchor.File(certs)
+	if err != nil {
+		return made, err
+	}
+	if cfg.CRL != "" {
+		file := &crlFile{name: cfg.CRL, issuers: certs}
+		if err := file.read(); err != nil {
+			return made, err
+		}
+		made.Revoked = file.revoked
+	}
+	return made, nil
+}
+
+// loadCertificates reads PEM files. A file that is missing, empty or holds
+// anything else is an error: it never means "no anchors".
+func loadCertificates(names []string) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for _, name := range names {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		certs, err := anchor.ParsePEM(src)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, certs...)
+	}
+	return all, nil
+}
+
+// A crlFile is a CRL that somebody else keeps current.
+type crlFile struct {
+	name    string
+	issuers []*x509.Certificate
+
+	mu      sync.Mutex
+	list    *crl.List
+	changed time.Time
+	asked   time.Time
+}
+
+// lookEvery is how long a CRL file's modification time is taken as known.
+const lookEvery = time.Second
+
+func (f *crlFile) read() error {
+	info, err := os.Stat(f.name)
+	if err != nil {
+		return err
+	}
+	if f.list != nil && info.ModTime().Equal(f.changed) {
+		return nil
+	}
+	src, err := os.ReadFile(f.name)
+	if err != nil {
+		return err
+	}
+	if block, _ := pem.Decode(src); block != nil {
+		src = block.Bytes
+	}
+	list, err := crl.Parse(src, f.issuers)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	f.list, f.changed = list, info.ModTime()
+	return nil
+}
+
+func (f *crlFile) revoked(_ context.Context, leaf *x509.Certificate, now time.Time) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now.Sub(f.asked) > lookEvery {
+		if err := f.read(); err != nil {
+			return false, err
+		}
+		f.asked = now
+	}
+	return f.list.Revoked(leaf, now)
+}

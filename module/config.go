@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// A Named upstream is one entry of `upstream`.
+type NamedUpstream struct {
+	// The name that the policy, `anchors` and the audit record use.
+	Name string `json:"name"`
+	// The module that speaks to the CA.
+	UpstreamRaw json.RawMessage `json:"upstream" caddy:"namespace=est.upstreams inline_key=module"`
+}
+
+// An AnchorConfig is one entry of `anchors`: certificates under which client
+// certificates may verify. An anchor authenticates; only a policy's `who`
+// lines authorize.
+type AnchorConfig struct {
+	// The name that the policy uses.
+	Name string `json:"name"`
+	// PEM files with the trust anchors, and intermediates if any.
+	Files []string `json:"files,omitempty"`
+	// The name of an upstream, instead of files: certificates that one of
+	// its issuing keys has signed. Its root alone is not enough.
+	Upstream string `json:"upstream,omitempty"`
+	// A file with the anchor's CRL, DER or PEM, read again when it changes.
+	// While it is missing, stale or wrong, the anchor vouches for nobody.
+	CRL string `json:"crl,omitempty"`
+	// Accept certificates whose extended key usages lack clientAuth.
+	AnyEKU bool `json:"any_eku,omitempty"`
+}
+
+// An Account is one user of HTTP Basic.
+type Account struct {
+	Username string `json:"username"`
+	// The password's hash: bcrypt ($2…) or argon2id ($argon2id$…), as
+	// `caddy hash-password` prints it. Placeholders such as {env.X} are
+	// replaced.
+	Hash string `json:"hash"`
+}
+
+// A Provider is an HTTP authentication module of others.
+type Provider struct {
+	// The name that the policy uses.
+	Name string `json:"name"`
+	// The module, from Caddy's namespace http.authentication.providers.
+	ProviderRaw json.RawMessage `json:"provider" caddy:"namespace=http.authentication.providers inline_key=module"`
+}
+
+// Quirks are answers that depend on the client.
+type Quirks struct {
+	// User agents that get wrapped base64, as libest always does.
+	Wrapped []string `json:"wrapped,omitempty"`
+	// User agents that get base64 on one line, also where libest is in
+	// their name.
+	Unwrapped []string `json:"unwrapped,omitempty"`
+	// Leave out Content-Transfer-Encoding, which RFC 8951 deprecates and
+	// old clients need.
+	NoTransferEncoding bool `json:"no_transfer_encoding,omitempty"`
+	// Send the smime-type parameter with /cacerts.
+	CACertsSMIMEType bool `json:"cacerts_smime_type,omitempty"`
+}
+
+// Limits bound what a client can make us do.
+type Limits struct {
+	// The largest request body, in bytes. Default: 64 KiB.
+	Body int64 `json:"body,omitempty"`
+	// How many enrolments may run at once. Default: no bound.
+	Concurrency int `json:"concurrency,omitempty"`
+	// Failed attempts to log in, for each address and user. Default: 10.
+	Attempts int `json:"attempts,omitempty"`
+	// The time in which they count. Default: 1m.
+	AttemptsPer caddy.Duration `json:"attempts_per,omitempty"`
+}

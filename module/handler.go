@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/anchor"
+	"github.com/caddy-est/estra/ra/est"
+	"github.com/caddy-est/estra/ra/wire"
+)
+
+func init() {
+	caddy.RegisterModule(&Handler{})
+}
+
+// Handler is the EST server (RFC 7030) of one site. It answers everything
+// under /.well-known/est and passes the rest on.
+//
+// The configuration says who can be authenticated and where the CA is. What
+// may be issued, and to whom, is said by the policy file alone.
+type Handler struct {
+	// The policy file (docs/policy.md). Required.
+	Policy string `json:"policy"`
+	// Where client certificates may come from. The name `ours` stands for
+	// the only upstream's issuing keys without being written.
+	Anchors []AnchorConfig `json:"anchors,omitempty"`
+	// The accounts of HTTP Basic.
+	Basic []Account `json:"basic,omitempty"`
+	// HTTP authentication modules of others.
+	Providers []Provider `json:"providers,omitempty"`
+	// The CAs. Default: one, `internal`.
+	Upstreams []NamedUpstream `json:"upstreams,omitempty"`
+	// PEM files with further CA certificates for /cacerts: OldWithNew and
+	// NewWithOld of a root change (RFC 4210 section 4.4).
+	CACertsExtra []string `json:"cacerts_extra,omitempty"`
+	// Answers that depend on the client.
+	Quirks Quirks `json:"quirks,omitzero"`
+	// Bounds on what a client can make us do.
+	Limits Limits `json:"limits,omitzero"`
+	// "off" leaves the site's TLS alone: no client certificate is asked
+	// for unless the site's own `tls` does.
+	ClientCerts string `json:"client_certs,omitempty"`
+	// Switch off Caddy's check that the Host header equals the TLS server
+	// name, for devices that dial by address.
+	AnyHost bool `json:"any_host,omitempty"`
+	// Where the directive stands, such as "Caddyfile:12"; for messages.
+	Source string `json:"source,omitempty"`
+
+	ctx       caddy.Context
+	log       *zap.Logger
+	auditLog  *zap.Logger
+	app       *App
+	upstreams map[string]*authority
+	providers []namedProvider
+	basic     *basicAccounts
+	server    *est.Server
+	policy    *policy.Policy
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.est", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision loads the policy and everything it speaks of. It opens no
+// connection: a mistake is found by `caddy validate`, and a reload with one
+// keeps what was running.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.ctx, h.log = ctx, ctx.Logger()
+	h.auditLog = h.log.Named("audit")
+	app, err := ctx.App("est")
+	if err != nil {
+		return fmt.Errorf("getting est app: %w", err)
+	}
+	h.app = app.(*App)
+	steps := []func() error{
+		h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.assemble,
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return h.where(err)
+		}
+	}
+	h.app.enlist(h)
+	return nil
+}
+
+// where puts the directive's place before a message.
+func (h *Handler) where(err error) error {
+	if h.Source == "" {
+		return err
+	}
+	return fmt.Errorf("%s: est: %w", h.Source, err)
+}
+
+func (h *Handler) loadPolicy() error {
+	if h.Policy == "" {
+		return errors.New("no policy: write `policy FILE`; without one nothing may be issued")
+	}
+	src, err := os.ReadFile(h.Policy)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	file, err := policy.Parse(h.Policy, src)
+	if err != nil {
+		return fmt.Errorf("policy:\n%w", err)
+	}
+	h.policy, err = policy.Compile(file, policyFiles(h.Policy))
+	if err != nil {
+		return fmt.Errorf("policy:\n%w", err)
+	}
+	return nil
+}
+
+// policyFiles are the files that a policy may name: those beside it.
+func policyFiles(name string) fs.FS { return os.DirFS(filepath.Dir(name)) }
+
+func (h *Handler) loadUpstreams() error {
+	if len(h.Upstreams) == 0 {
+		h.Upstreams = []NamedUpstream{{Name: "internal", UpstreamRaw: []byte(`{"module":"internal"}`)}}
+	}
+	extra, err := loadCertificates(h.CACertsExtra)
+	if err != nil {
+		return fmt.Errorf("cacerts_extra: %w", err)
+	}
+	h.upstreams = make(map[string]*authority, len(h.Upstreams))
+	for i := range h.Upstreams {
+		u := &h.Upstreams[i]
+		if _, twice := h.upstreams[u.Name]; twice {
+			return fmt.Errorf("upstream %s: the name is used twice", u.Name)
+		}
+		raw := append([]byte(nil), u.UpstreamRaw...)
+		mod, err := h.ctx.LoadModule(u, "UpstreamRaw")
+		if err != nil {
+			return fmt.Errorf("upstream %s: %w", u.Name, err)
+		}
+		up, ok := mod.(Upstream)
+		if !ok {
+			return fmt.Errorf("upstream %s: the module isn't an upstream: %T", u.Name, mod)
+		}
+		known := h.app.share(h.ctx, u.Name, raw, up)
+		if err := known.upstream.Needs(h.policy.MaxValidity()); err != nil {
+			return fmt.Errorf("upstream %s: %w", u.Name, err)
+		}
+		known.ca.Extra = append(known.ca.Extra, extra...)
+		h.upstreams[u.Name] = known
+	}
+	return nil
+}
+
+// bind checks the policy against what the configuration offers.
+func (h *Handler) bind() error {
+	env := policy.Environment{Upstreams: capabilities(h.upstreams)}
+	for _, a := range h.anchorConfigs() {
+		env.Anchors = append(env.Anchors, a.Name)
+	}
+	for _, a := range h.Basic {
+		env.Users = append(env.Users, a.Username)
+	}
+	for _, p := range h.Providers {
+		env.Providers = append(env.Providers, p.Name)
+	}
+	if err := h.policy.Bind(env); err != nil {
+		return fmt.Errorf("policy:\n%w", err)
+	}
+	return nil
+}
+
+// assemble makes the EST server.
+func (h *Handler) assemble() error {
+	anchors, err := h.loadAnchors()
+	if err != nil {
+		return err
+	}
+	cas := make(map[string]*ra.CA, len(h.upstreams))
+	for name, known := range h.upstreams {
+		cas[name] = known.ca
+	}
+	limits := h.Limits
+	if limits.Attempts == 0 {
+		limits.Attempts, limits.AttemptsPer = 10, caddy.Duration(time.Minute)
+	}
+	node, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("the node's name for the audit record: %w", err)
+	}
+	h.server = &est.Server{
+		Policy:    h.policy,
+		Authority: &ra.Authority{Policy: h.policy, CAs: cas},
+		Anchors:   anchors,
+		Limits:    est.Limits{Body: limits.Body, Concurrency: limits.Concurrency},
+		Quirks:    wire.Quirks(h.Quirks),
+		Attempts:  est.NewAttempts(limits.Attempts, time.Duration(limits.AttemptsPer)),
+		Challenge: h.challenge(),
+		Sink:      auditSink{h.auditLog},
+		Node:      node,
+		Observe:   h.observe,
+	}
+	return nil
+}
+
+// logStart says what an operator should know when the server starts.
+func (h *Handler) logStart() {
+	h.log.Info("policy loaded", zap.String("file", h.Policy), zap.String("name", h.policy.Name()),
+		zap.String("sha256", h.policy.SHA256()))
+	setPolicyInfo(h.policy.SHA256())
+	for _, w := range h.policy.Warnings() {
+		h.log.Warn("policy: "+w.Message, zap.String("line", w.Pos.String()), zap.String("path", w.Path))
+	}
+	for name, known := range h.upstreams {
+		if !known.upstream.CRLEnabled() {
+			h.log.Warn("this CA's CRL is not asked: a revoked certificate can reenroll until it expires",
+				zap.String("upstream", name))
+		}
+	}
+}
+
+// ServeHTTP answers EST requests and passes all others on.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !est.Owns(r.URL.EscapedPath()) {
+		return next.ServeHTTP(w, r)
+	}
+	h.server.Serve(w, r, est.Incoming{Remote: clientAddress(r), Credentials: h.credentials})
+	return nil
+}
+
+// clientAddress is Caddy's idea of who calls, trusted proxies considered.
+func clientAddress(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
+}
+
+// loadAnchors makes the anchors' sources.
+func (h *Handler) loadAnchors() (*anchor.Set, error) {
+	set := &anchor.Set{}
+	for _, cfg := range h.anchorConfigs() {
+		made, err := h.loadAnchor(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("anchors %s: %w", cfg.Name, err)
+		}
+		set.Anchors = append(set.Anchors, made)
+	}
+	return set, nil
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddypki"
+	"go.uber.org/zap"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra"
+)
+
+func init() {
+	caddy.RegisterModule(&Internal{})
+}
+
+const (
+	// ownCA is the CA in Caddy's pki app that is used when none is named.
+	ownCA = "est"
+	// ownRatio is the share of an intermediate's life that is left when it
+	// is renewed: a device certificate must fit into it.
+	ownRatio = 0.5
+	// ownLifetime is the least lifetime of an intermediate of our own CA.
+	ownLifetime = 3 * 365 * 24 * time.Hour
+)
+
+// Internal is the upstream `internal`: a CA of Caddy's own `pki` app. It is
+// the default, with the CA "est", which is made when the configuration has
+// none of that name. Its root is never installed on this machine.
+type Internal struct {
+	// The id of the CA in the pki app. Default: est.
+	CA string `json:"ca,omitempty"`
+
+	ctx   caddy.Context
+	log   *zap.Logger
+	pki   *caddypki.PKI
+	ca    *caddypki.CA
+	named bool // the operator configured it: its lifetime is theirs
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Internal) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "est.upstreams.internal", New: func() caddy.Module { return new(Internal) }}
+}
+
+// UnmarshalCaddyfile reads:
+//
+//	upstream [NAME] internal [CA]
+func (u *Internal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		u.CA = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(d.Nesting()) {
+		return d.Errf("unknown option %q of the upstream internal, which has none", d.Val())
+	}
+	return nil
+}
+
+// Provision finds the CA, or puts it into the pki app.
+func (u *Internal) Provision(ctx caddy.Context) error {
+	u.ctx, u.log = ctx, ctx.Logger()
+	if u.CA == "" {
+		u.CA = ownCA
+	}
+	_, err := ctx.AppIfConfigured("pki")
+	brought := err != nil
+	app, err := ctx.App("pki")
+	if err != nil {
+		return fmt.Errorf("getting pki app: %w", err)
+	}
+	u.pki = app.(*caddypki.PKI)
+	if brought {
+		// Nobody but us wants the pki app: its default CA must not install
+		// its root on this machine when the app starts.
+		keepToItself(u.pki.CAs[caddypki.DefaultCAID])
+	}
+	if known, ok := u.pki.CAs[u.CA]; ok {
+		u.ca = known
+		u.named = known.Name != ownName
+		return nil
+	}
+	if u.CA != ownCA {
+		return fmt.Errorf("the pki app has no CA %q: write it in the global options, `pki { ca %s { … } }`", u.CA, u.CA)
+	}
+	return u.make(ownLifetime)
+}
+
+const ownName = "Estra"
+
+func keepToItself(ca *caddypki.CA) {
+	if ca != nil && ca.InstallTrust == nil {
+		no := false
+		ca.InstallTrust = &no
+	}
+}
+
+// make puts our own CA into the pki app.
+func (u *Internal) make(lifetime time.Duration) error {
+	no := false
+	ca := &caddypki.CA{
+		Name:                   ownName,
+		RootCommonName:         "Estra Root {time.now.year}",
+		IntermediateCommonName: "Estra Issuing CA",
+		IntermediateLifetime:   caddy.Duration(lifetime),
+		RenewalWindowRatio:     ownRatio,
+		InstallTrust:           &no,
+	}
+	if err := ca.Provision(u.ctx, ownCA, u.log); err != nil {
+		return fmt.Errorf("making the CA %q: %w", ownCA, err)
+	}
+	u.pki.CAs[ownCA] = ca
+	u.ca = ca
+	return nil
+}
+
+// Needs makes sure that certificates of this validity fit into the issuing
+// certificate's life, up to its renewal.
+func (u *Internal) Needs(validity time.Duration) error {
+	need := time.Duration(float64(validity) / u.ca.RenewalWindowRatio)
+	configured := time.Duration(u.ca.IntermediateLifetime)
+	if u.ca.Intermediate != nil {
+		return nil // a given certificate: its remaining life is checked at issue
+	}
+	if u.named {
+		if configured < need {
+			return fmt.Errorf("the policy issues for up to %s, and the CA %q renews its intermediate when %.0f %% of %s are left: write `intermediate_lifetime %dd` in its `pki` block",
+				days(validity), u.CA, u.ca.RenewalWindowRatio*100, days(configured), int(need/(24*time.Hour))+1)
+		}
+	} else if configured < need {
+		if err := u.make(need + 24*time.Hour); err != nil {
+			return err
+		}
+	}
+	chain := u.ca.IntermediateCertificateChain()
+	if len(chain) == 0 || u.named {
+		return nil
+	}
+	if stored := chain[0].NotAfter.Sub(chain[0].NotBefore); stored < need {
+		return u.replaceIntermediate()
+	}
+	return nil
+}
+
+// replaceIntermediate drops a stored intermediate that is too short for the
+// policy, and makes a new one.
+func (u *Internal) replaceIntermediate() error {
+	u.log.Warn("the stored intermediate is too short for the policy and is replaced", zap.String("ca", u.CA))
+	for _, end := range []string{".crt", ".key"} {
+		key := "pki/authorities/" + u.CA + "/intermediate" + end
+		if err := u.ctx.Storage().Delete(u.ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("replacing the intermediate: %w", err)
+		}
+	}
+	return u.make(time.Duration(u.ca.IntermediateLifetime))
+}
+
+func days(d time.Duration) string { return fmt.Sprintf("%dd", int(d/(24*time.Hour))) }
+
+// Pins returns the CA's root: it is ours, in this very process.
+func (u *Internal) Pins() []*x509.Certificate {
+	return []*x509.Certificate{u.ca.RootCertificate()}
+}
+
+// CRLEnabled is false: this CA publishes none.
+func (*Internal) CRLEnabled() bool { return false }
+
+// Expiries are those of the root and the issuing certificate.
+func (u *Internal) Expiries() map[string]time.Time {
+	out := map[string]time.Time{"root": u.ca.RootCertificate().NotAfter}
+	if chain := u.ca.IntermediateCertificateChain(); len(chain) > 0 {
+		out["issuer"] = chain[0].NotAfter
+	}
+	return out
+}
+
+// CACerts returns the root and the intermediates.
+func (u *Internal) CACerts(context.Context) ([]*x509.Certificate, error) {
+	certs := []*x509.Certificate{u.ca.RootCertificate()}
+	for _, c := range u.ca.IntermediateCertificateChain() {
+		if !slices.ContainsFunc(certs, c.Equal) {
+			certs = append(certs, c)
+		}
+	}
+	return certs, nil
+}
+
+// Carries says that all of a plan can be expressed.
+func (u *Internal) Carries() policy.Capabilities {
+	return policy.Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true, Extensions: true, Serial: true}
+}
+
+// Tolerates nothing beyond what every CA adds: this CA adds nothing.
+func (*Internal) Tolerates() ra.Tolerated { return ra.Tolerated{} }
+
+// Issue signs with the intermediate's key, which is read anew each time:
+// Caddy renews it while we run.
+func (u *Internal) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
+	if !o.Valid() {
+		return ra.Issued{}, ra.Fail(ra.Fault, "an order that no authority made", nil)
+	}
+	chain := u.ca.IntermediateCertificateChain()
+	if len(chain) == 0 {
+		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the CA has no issuing certificate", nil)
+	}
+	issuer := chain[0]
+	if o.NotAfter().After(issuer.NotAfter) {
+		// Never clamped in silence.
+		return ra.Issued{}, ra.Fail(ra.UpstreamDown, fmt.Sprintf(
+			"the issuing certificate ends at %s, before the certificate asked for (%s)",
+			issuer.NotAfter.Format(time.RFC3339), o.NotAfter().Format(time.RFC3339)), nil)
+	}
+	tmpl, err := template(o)
+	if err != nil {
+		return ra.Issued{}, ra.Fail(ra.Fault, "encoding the plan", err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, issuer, o.CSR().Key.Public, u.ca.IntermediateKey())
+	if err != nil {
+		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "signing", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "reading back the certificate", err)
+	}
+	return ra.Issued{Certificate: leaf, Issuer: issuer}, nil
+}
+
+// template turns an order into what crypto/x509 signs.
+func template(o ra.Order) (*x509.Certificate, error) {
+	plan := o.Plan()
+	subject, err := plan.Names.Subject.MarshalDER()
+	if err != nil {
+		return nil, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber:          o.Serial(),
+		RawSubject:            subject,
+		NotBefore:             o.NotBefore(),
+		NotAfter:              o.NotAfter(),
+		KeyUsage:              plan.KeyUsage,
+		BasicConstraintsValid: true,
+	}
+	for _, oid := range plan.ExtKeyUsage {
+		tmpl.UnknownExtKeyUsage = append(tmpl.UnknownExtKeyUsage, oid)
+	}
+	if len(plan.Names.SAN) > 0 {
+		value, err := csr.MarshalSAN(plan.Names.SAN)
+		if err != nil {
+			return nil, err
+		}
+		tmpl.ExtraExtensions = append(tmpl.ExtraExtensions, pkix.Extension{
+			Id: csr.OIDSubjectAltName, Critical: plan.SANCritical, Value: value,
+		})
+	}
+	for _, e := range plan.Extensions {
+		tmpl.ExtraExtensions = append(tmpl.ExtraExtensions, pkix.Extension{Id: e.ID, Critical: e.Critical, Value: e.Value})
+	}
+	return tmpl, nil
+}
+
+var (
+	_ Upstream              = (*Internal)(nil)
+	_ caddy.Provisioner     = (*Internal)(nil)
+	_ caddyfile.Unmarshaler = (*Internal)(nil)
+)

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/audit"
+	"github.com/caddy-est/estra/ra/est"
+)
+
+// The metrics. Labels come from the configuration alone: a client can't make
+// new ones.
+var (
+	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "requests_total",
+		Help: "EST requests by operation, label, HTTP status and kind of outcome.",
+	}, []string{"op", "label", "status", "kind"})
+	armouredTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "pem_armoured_requests_total",
+		Help: "Requests whose body came in PEM armour, which RFC 8951 doesn't allow.",
+	})
+	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "upstream_seconds",
+		Help:    "How long the CA took to answer.",
+		Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 15},
+	}, []string{"upstream", "result"})
+	expirySeconds = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "expiry_seconds",
+		Help: "Time left of each certificate and CRL that enrolment depends on.",
+	}, []string{"what"})
+	policyInfo = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "policy_info",
+		Help: "The policies in force, by the SHA-256 of their file.",
+	}, []string{"sha256"})
+)
+
+// registerMetrics puts the collectors into the registry of a new
+// configuration.
+func registerMetrics(registry *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{requestsTotal, armouredTotal, upstreamSeconds, expirySeconds, policyInfo} {
+		var already prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+// observeExpiry measures what every CA depends on.
+func (a *App) observeExpiry(now time.Time) {
+	for _, known := range a.authorities() {
+		for what, end := range known.upstream.Expiries() {
+			expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
+		}
+		for what, end := range known.ca.Expiries() {
+			expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
+		}
+	}
+}
+
+// observe is told of every request after its answer.
+func (h *Handler) observe(ctx context.Context, rep est.Report) {
+	requestsTotal.WithLabelValues(string(rep.Op), rep.Label, strconv.Itoa(rep.Status), rep.Kind).Inc()
+	if rep.PEMArmoured {
+		armouredTotal.Inc()
+	}
+	if rep.Outcome.Serial != nil {
+		upstreamSeconds.WithLabelValues(rep.Upstream, string(rep.Outcome.Status)).Observe(rep.UpstreamTook.Seconds())
+	}
+	if rep.Audit != nil {
+		h.log.Error("the audit record could not be written", zap.String("request_id", rep.RequestID), zap.Error(rep.Audit))
+	}
+	setPlaceholders(ctx, rep)
+	h.announce(rep)
+}
+
+// setPlaceholders fills {http.est.*}, for access logs.
+func setPlaceholders(ctx context.Context, rep est.Report) {
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	repl.Set("http.est.op", string(rep.Op))
+	repl.Set("http.est.label", rep.Label)
+	repl.Set("http.est.profile", rep.Profile)
+	repl.Set("http.est.identity", rep.Identity)
+	repl.Set("http.est.verdict", rep.Verdict)
+	repl.Set("http.est.request_id", rep.RequestID)
+}
+
+// announce emits the event of an enrolment and logs what an operator must
+// act on.
+func (h *Handler) announce(rep est.Report) {
+	data := map[string]any{
+		"op": string(rep.Op), "label": rep.Label, "profile": rep.Profile,
+		"identity": rep.Identity, "request_id": rep.RequestID, "upstream": rep.Upstream,
+	}
+	if rep.Err == nil {
+		if c := rep.Outcome.Certificate; c != nil {
+			data["serial"] = c.SerialNumber.Text(16)
+			h.app.emit("est_issued", data)
+		}
+		return
+	}
+	data["kind"] = rep.Kind
+	switch rep.Err.Kind {
+	case ra.Nonconforming:
+		h.alarm(rep)
+		h.app.emit("est_nonconforming", data)
+	case ra.UpstreamDown, ra.UpstreamRefused, ra.UpstreamTimeout:
+		h.alarm(rep)
+		h.app.emit("est_upstream_failed", data)
+	case ra.Fault:
+		h.alarm(rep)
+		h.app.emit("est_refused", data)
+	default:
+		h.app.emit("est_refused", data)
+	}
+}
+
+func (h *Handler) alarm(rep est.Report) {
+	h.log.Error("the CA did not issue as decided", zap.String("kind", rep.Kind),
+		zap.String("upstream", rep.Upstream), zap.String("request_id", rep.RequestID),
+		zap.String("reason", rep.Err.Error()))
+}
+
+func setPolicyInfo(sha256 string) { policyInfo.WithLabelValues(sha256).Set(1) }
+
+// auditSink writes records through the logger http.handlers.est.audit.
+type auditSink struct{ log *zap.Logger }
+
+// Write logs one record. A logger can't say that it failed: docs/audit.md.
+func (s auditSink) Write(_ context.Context, r *audit.Record) error {
+	s.log.Info("request", zap.Reflect("record", r))
+	return nil
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// certificateMode is how Caddy asks for client certificates: it wants one
+// and takes any, for the chain is verified here, on every request.
+const certificateMode = "request"
+
+var errNoTLS = errors.New("a site without TLS can't enrol anybody (RFC 7030 section 3.3): serve it with https, or write `client_certs off` where a proxy in front ends TLS")
+
+var errNoHost = errors.New("the site has no host name, so that its TLS policy can't be told from others: give it one, or write `client_certs off`")
+
+// askForCertificates makes sure that the handshake of this site asks for a
+// client certificate. The directive writes that into the site's TLS policy;
+// inside `handle` Caddy drops it without a word, so it is looked for here,
+// before Caddy provisions the server's policies.
+func (h *Handler) askForCertificates() error {
+	srv, ok := h.ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return nil // not within an HTTP server
+	}
+	if h.AnyHost {
+		if err := h.openToAnyHost(srv); err != nil {
+			return err
+		}
+	}
+	switch h.ClientCerts {
+	case "":
+	case "off":
+		return nil
+	default:
+		return fmt.Errorf("client_certs %q: the only value is `off`", h.ClientCerts)
+	}
+	if len(srv.TLSConnPolicies) == 0 {
+		return errNoTLS
+	}
+	if h.Source == "" {
+		return nil // written as JSON: the TLS policies are the writer's own
+	}
+	hosts := h.hosts(srv)
+	if len(hosts) == 0 {
+		return errNoHost
+	}
+	for _, host := range hosts {
+		if err := h.askFor(srv, host); err != nil {
+			return err
+		}
+	}
+	if srv.StrictSNIHost == nil && !h.AnyHost {
+		strict := true
+		srv.StrictSNIHost = &strict
+	}
+	return nil
+}
+
+// hosts are those of the site that holds this handler. Caddy tells a
+// handler nothing of its site; the route being provisioned still has its
+// JSON, which holds our source mark.
+func (h *Handler) hosts(srv *caddyhttp.Server) []string {
+	mark, err := json.Marshal(h.Source)
+	if err != nil {
+		return nil
+	}
+	mark = append([]byte(`"source":`), mark...)
+	var hosts []string
+	for _, route := range srv.Routes {
+		if !slices.ContainsFunc(route.HandlersRaw, func(raw json.RawMessage) bool { return bytes.Contains(raw, mark) }) {
+			continue
+		}
+		for _, set := range route.MatcherSets {
+			for _, m := range set {
+				if match, ok := m.(*caddyhttp.MatchHost); ok {
+					hosts = append(hosts, *match...)
+				}
+			}
+		}
+	}
+	return hosts
+}
+
+// askFor makes the policy that a ClientHello for host selects ask for
+// certificates.
+func (h *Handler) askFor(srv *caddyhttp.Server, host string) error {
+	first := -1
+	for i, pol := range srv.TLSConnPolicies {
+		if !selects(pol, host) {
+			continue
+		}
+		asks := pol.ClientAuthentication != nil && pol.ClientAuthentication.Active()
+		if first >= 0 {
+			if asks {
+				return fmt.Errorf("two TLS policies match %s and Caddy takes the first, which asks for no client certificate: leave out the site's `tls` block, or the global `default_sni`, or write `client_certs off`", host)
+			}
+			continue
+		}
+		if asks {
+			return h.fits(pol, host)
+		}
+		first = i
+	}
+	if first < 0 {
+		return fmt.Errorf("no TLS policy matches %s", host)
+	}
+	h.repair(srv, first, host)
+	return nil
+}
+
+// fits refuses a client_auth that would shut out devices without a
+// certificate, who need /cacerts and enrol with HTTP credentials.
+func (h *Handler) fits(pol *caddytls.ConnectionPolicy, host string) error {
+	if mode := pol.ClientAuthentication.Mode; mode != certificateMode {
+		return fmt.Errorf("the TLS policy of %s has client_auth mode %q, and EST needs %q: a device without a certificate could not even fetch /cacerts (RFC 7030 section 4.1.2). Leave out the site's `client_auth`, or write `client_certs off`",
+			host, mode, certificateMode)
+	}
+	return nil
+}
+
+// repair puts a policy for host before the one that would be taken.
+func (h *Handler) repair(srv *caddyhttp.Server, i int, host string) {
+	made := *srv.TLSConnPolicies[i]
+	names, err := json.Marshal(caddytls.MatchServerName{host})
+	if err != nil {
+		return // a list of strings always marshals
+	}
+	made.MatchersRaw = caddy.ModuleMap{"sni": names}
+	made.ClientAuthentication = &caddytls.ClientAuthentication{Mode: certificateMode}
+	srv.TLSConnPolicies = slices.Insert(srv.TLSConnPolicies, i, &made)
+	h.log.Info("client certificates are asked for, though the directive stands inside another",
+		zap.String("host", host), zap.String("source", h.Source))
+}
+
+// selects says whether a ClientHello for host meets the policy's matchers.
+// A matcher other than sni may or may not be met: it counts as met.
+func selects(pol *caddytls.ConnectionPolicy, host string) bool {
+	raw, ok := pol.MatchersRaw["sni"]
+	if !ok {
+		return true
+	}
+	var names caddytls.MatchServerName
+	if err := json.Unmarshal(raw, &names); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return certmagic.MatchWildcard(host, name) })
+}
+
+// openToAnyHost switches off the check that Host equals SNI. It is one
+// switch for the whole server, so no other policy there may rely on it.
+func (h *Handler) openToAnyHost(srv *caddyhttp.Server) error {
+	hosts := h.hosts(srv)
+	for _, pol := range srv.TLSConnPolicies {
+		if pol.ClientAuthentication == nil || !pol.ClientAuthentication.Active() {
+			continue
+		}
+		if pol.ClientAuthentication.Mode == certificateMode && slices.ContainsFunc(hosts, func(host string) bool { return selects(pol, host) }) {
+			continue
+		}
+		return errors.New("any_host: another site of this listener relies on client certificates, and Caddy's check of Host against SNI is one switch for all: give EST a listener of its own")
+	}
+	off := false
+	srv.StrictSNIHost = &off
+	return nil
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-est/estra/ra/upstream/stepca"
+)
+
+func init() {
+	caddy.RegisterModule(&StepCA{})
+}
+
+// StepCA is the upstream `step_ca`: a step-ca 0.30 or later, asked over its
+// own API with a provisioner of type JWK or X5C (docs/step-ca.md).
+type StepCA struct {
+	// The address of step-ca, such as https://ca.internal:9000. Required.
+	URL string `json:"url"`
+	// A PEM file with step-ca's root certificate. Required: it is what
+	// /cacerts may publish, and what step-ca's own TLS is verified with.
+	Root string `json:"root"`
+	// The name of the provisioner. Required.
+	Provisioner string `json:"provisioner"`
+	// JWK provisioner: a file with the private key, a JWK or a JWE.
+	Key string `json:"key,omitempty"`
+	// The password of an encrypted key; a placeholder such as {env.X}.
+	KeyPassword string `json:"key_password,omitempty"`
+	// X5C provisioner: a PEM file with the RA's certificate and its chain,
+	// with clientAuth and id-kp-cmcRA. Then Key is its private key, PEM.
+	Certificate string `json:"certificate,omitempty"`
+	// How long one request to step-ca may take. Default: 15s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// The most connections at once. Default: 16.
+	MaxConnections int `json:"max_connections,omitempty"`
+	// Ask step-ca's CRL at reenrolment, failing closed. step-ca serves one
+	// when its `crl` is enabled.
+	CRL bool `json:"crl,omitempty"`
+
+	*stepca.Upstream `json:"-"`
+
+	pins []*x509.Certificate
+	x5c  *x509.Certificate
+}
+
+// CaddyModule returns the Caddy module information.
+func (*StepCA) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "est.upstreams.step_ca", New: func() caddy.Module { return new(StepCA) }}
+}
+
+// UnmarshalCaddyfile reads:
+//
+//	upstream [NAME] step_ca URL {
+//		root FILE
+//		provisioner NAME
+//		key FILE [PASSWORD]
+//		certificate FILE
+//		timeout DURATION
+//		max_connections N
+//		crl
+//	}
+func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&u.URL) {
+		return d.Errf("step_ca needs the address of the CA: `upstream step_ca https://HOST:PORT { … }`")
+	}
+	for d.NextBlock(d.Nesting()) {
+		if err := u.option(d); err != nil {
+			return err
+		}
+	}
+	for _, need := range []struct{ name, value string }{
+		{"root FILE", u.Root}, {"provisioner NAME", u.Provisioner}, {"key FILE", u.Key},
+	} {
+		if need.value == "" {
+			return d.Errf("step_ca needs `%s`", need.name)
+		}
+	}
+	return nil
+}
+
+func (u *StepCA) option(d *caddyfile.Dispenser) error {
+	name, value := d.Val(), ""
+	texts := map[string]*string{"root": &u.Root, "provisioner": &u.Provisioner, "certificate": &u.Certificate}
+	if into, ok := texts[name]; ok {
+		if !d.AllArgs(into) {
+			return d.Errf("step_ca: %s takes exactly one value", name)
+		}
+		return nil
+	}
+	switch name {
+	case "key":
+		args := d.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return d.Errf("step_ca: key takes a file, and the password of an encrypted one (a placeholder such as {env.X})")
+		}
+		u.Key = args[0]
+		if len(args) == 2 {
+			u.KeyPassword = args[1]
+		}
+	case "timeout":
+		if !d.AllArgs(&value) {
+			return d.ArgErr()
+		}
+		dur, err := caddy.ParseDuration(value)
+		if err != nil || dur <= 0 {
+			return d.Errf("step_ca: timeout %q is not a duration such as 15s", value)
+		}
+		u.Timeout = caddy.Duration(dur)
+	case "max_connections":
+		if !d.AllArgs(&value) {
+			return d.ArgErr()
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return d.Errf("step_ca: max_connections %q is not a positive number", value)
+		}
+		u.MaxConnections = n
+	case "crl":
+		if d.NextArg() {
+			return d.Errf("step_ca: crl takes no value")
+		}
+		u.CRL = true
+	default:
+		return d.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, provisioner, root, timeout", name)
+	}
+	return nil
+}
+
+// Provision reads the files. It opens no connection.
+func (u *StepCA) Provision(caddy.Context) error {
+	if u.URL == "" || u.Root == "" || u.Provisioner == "" || u.Key == "" {
+		return errors.New("step_ca needs url, root, provisioner and key")
+	}
+	pins, err := loadCertificates([]string{u.Root})
+	if err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	u.pins = pins
+	cfg := stepca.Config{
+		URL: u.URL, Roots: pins, Provisioner: u.Provisioner,
+		Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
+	}
+	if err := u.loadKey(&cfg); err != nil {
+		return err
+	}
+	u.Upstream, err = stepca.New(cfg)
+	return err
+}
+
+func (u *StepCA) loadKey(cfg *stepca.Config) error {
+	key, err := os.ReadFile(u.Key)
+	if err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	if u.Certificate != "" {
+		chain, err := os.ReadFile(u.Certificate)
+		if err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+		cfg.X5C, err = stepca.ParseX5C(chain, key)
+		if err != nil {
+			return fmt.Errorf("certificate %s: %w", u.Certificate, err)
+		}
+		u.x5c = cfg.X5C.Chain[0]
+		return nil
+	}
+	password, err := caddy.NewReplacer().ReplaceOrErr(u.KeyPassword, true, true)
+	if err != nil {
+		return fmt.Errorf("the key's password: %w", err)
+	}
+	cfg.JWK, err = stepca.ParseJWK(key, []byte(password))
+	if err != nil {
+		return fmt.Errorf("key %s: %w", u.Key, err)
+	}
+	return nil
+}
+
+// Pins are the configured roots.
+func (u *StepCA) Pins() []*x509.Certificate { return u.pins }
+
+// CRLEnabled says that reenrolment asks step-ca's CRL.
+func (u *StepCA) CRLEnabled() bool { return u.CRL }
+
+// Needs refuses an RA certificate that ends before the longest device
+// certificate would: step-ca issues nothing that outlives it.
+func (u *StepCA) Needs(validity time.Duration) error {
+	if u.x5c == nil {
+		return nil
+	}
+	if left := time.Until(u.x5c.NotAfter); left < validity {
+		return fmt.Errorf("step-ca issues nothing that outlives the RA certificate, which has %s left, and the policy plans up to %s: renew it, or use a JWK provisioner", days(left), days(validity))
+	}
+	return nil
+}
+
+// Expiries is that of the RA certificate, where there is one.
+func (u *StepCA) Expiries() map[string]time.Time {
+	out := make(map[string]time.Time)
+	for _, c := range u.pins {
+		out["root"] = c.NotAfter
+	}
+	if u.x5c != nil {
+		out["ra_certificate"] = u.x5c.NotAfter
+	}
+	return out
+}
+
+// Cleanup closes idle connections.
+func (u *StepCA) Cleanup() error {
+	if u.Upstream != nil {
+		u.Upstream.Close()
+	}
+	return nil
+}
+
+var (
+	_ Upstream              = (*StepCA)(nil)
+	_ caddy.Provisioner     = (*StepCA)(nil)
+	_ caddy.CleanerUpper    = (*StepCA)(nil)
+	_ caddyfile.Unmarshaler = (*StepCA)(nil)
+)

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddy-est/estra/ra"
+)
+
+// An Upstream is a guest module in the namespace `est.upstreams`: a CA
+// behind the registration authority. A module of others needs no more than
+// this, and UnmarshalCaddyfile to be written in a Caddyfile.
+type Upstream interface {
+	ra.Upstream
+	// Pins are the roots that the operator trusts for this CA. Nothing
+	// that they don't vouch for reaches a device by /cacerts.
+	Pins() []*x509.Certificate
+	// CRLEnabled says that the CA publishes a CRL which reenrolment asks,
+	// failing closed.
+	CRLEnabled() bool
+	// Needs tells the upstream the longest validity that a policy plans,
+	// while provisioning. An error says what to write to make it possible.
+	Needs(validity time.Duration) error
+	// Expiries are what this upstream depends on, by name.
+	Expiries() map[string]time.Time
+}
+
+// issuerMemory keeps issuing certificates in Caddy's storage, under
+// est/issuers/<upstream>/<sha256>.pem.
+type issuerMemory struct{ storage certmagic.Storage }
+
+func issuerFolder(upstream string) string {
+	return path.Join("est", "issuers", certmagic.StorageKeys.Safe(upstream))
+}
+
+// Remember stores one issuing certificate.
+func (m issuerMemory) Remember(ctx context.Context, upstream string, c *x509.Certificate) error {
+	sum := sha256.Sum256(c.Raw)
+	key := path.Join(issuerFolder(upstream), hex.EncodeToString(sum[:])+".pem")
+	if m.storage.Exists(ctx, key) {
+		return nil
+	}
+	return m.storage.Store(ctx, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+}
+
+// Recall loads all issuing certificates of an upstream.
+func (m issuerMemory) Recall(ctx context.Context, upstream string) ([]*x509.Certificate, error) {
+	keys, err := m.storage.List(ctx, issuerFolder(upstream), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var certs []*x509.Certificate
+	for _, key := range keys {
+		src, err := m.storage.Load(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		block, _ := pem.Decode(src)
+		if block == nil {
+			return nil, fmt.Errorf("%s: no PEM certificate in it", key)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		certs = append(certs, c)
+	}
+	return certs, nil
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"maps"
+	"slices"
+)
+
+// Bind holds the policy against the Caddyfile: it refuses anchors, accounts,
+// providers and upstreams that aren't there, and an upstream that can't
+// express what a profile plans. It chooses the upstream where there is only
+// one. The error is Errors.
+func (p *Policy) Bind(env Environment) error {
+	b := &binder{env: env}
+	for _, profile := range p.profiles {
+		for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
+			if operation := profile.operations[name]; operation != nil {
+				b.who(operation.who)
+			}
+		}
+		b.upstream(profile)
+	}
+	return b.err()
+}
+
+type binder struct {
+	problems
+	env Environment
+}
+
+func (b *binder) who(lines []whoLine) {
+	for _, line := range lines {
+		for _, proof := range line.proofs {
+			switch {
+			case !proof.isHTTP():
+				b.known(proof.anchorAt.at, "anchor", proof.anchor, b.env.Anchors)
+			case proof.method == httpBasic:
+				for _, user := range proof.users {
+					b.known(user.at, "user of `basic`", user.name, b.env.Users)
+				}
+			default:
+				b.known(proof.spot.at, "provider", proof.method, b.env.Providers)
+			}
+		}
+	}
+}
+
+func (b *binder) known(at Pos, what, name string, known []string) {
+	if !slices.Contains(known, name) {
+		b.add(at, "the Caddyfile has no %s %s%s; it has %s", what, quote(name), didYouMean(name, known), showList(known))
+	}
+}
+
+func (b *binder) upstream(p *Profile) {
+	names := slices.Sorted(maps.Keys(b.env.Upstreams))
+	name := p.upstream
+	switch {
+	case name != "":
+		if _, ok := b.env.Upstreams[name]; !ok {
+			b.known(p.upstreamAt.at, "upstream", name, names)
+			return
+		}
+	case len(names) == 1:
+		name = names[0]
+	case len(names) == 0:
+		b.add(p.spot.at, "the profile `%s` needs an upstream, and the Caddyfile has none", p.name)
+		return
+	default:
+		b.add(p.spot.at, "the profile `%s` names no upstream, and the Caddyfile has several: %s", p.name, showList(names))
+		return
+	}
+	b.carries(p, name, b.env.Upstreams[name])
+	p.upstream = name
+}
+
+// carries refuses an upstream that can't express what the profile itself
+// puts into a certificate. What only passes through from the request needs
+// no power of the upstream.
+func (b *binder) carries(p *Profile, name string, can Capabilities) {
+	lacks := func(can bool, at spot, what string) {
+		if !can {
+			b.add(at.at, "the upstream %s can't be told %s, which `%s` decides", quote(name), what, at.path)
+		}
+	}
+	for _, rule := range p.subject.rules {
+		lacks(can.Subject || !rule.sets(), rule.setAt, "the subject")
+	}
+	for _, rule := range p.san.rules {
+		lacks(can.SAN || !rule.sets(), rule.setAt, "the SAN")
+	}
+	lacks(can.KeyUsage || p.usage.key == 0, p.usage.keyAt, "the key usage")
+	lacks(can.ExtKeyUsage || len(p.usage.ext) == 0, p.usage.extAt, "the extended key usage")
+	for _, entry := range slices.Concat(p.extensions.require, p.extensions.allow) {
+		lacks(can.Extensions, entry.spot, "further extensions")
+	}
+	if can.MaxValidity > 0 && p.longest > can.MaxValidity {
+		b.add(p.longestAt.at, "the upstream %s issues for at most %s, and the profile's validity is up to %s",
+			quote(name), shortDuration(can.MaxValidity), shortDuration(p.longest))
+	}
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"strings"
+	"time"
+)
+
+// A compiler turns a tree into a Policy. It reads leniently: what has not
+// the right kind was found by a checker, and is passed over here.
+type compiler struct {
+	problems
+	policy *Policy
+	guard  *guardrails
+}
+
+func compile(f *File) (*Policy, problems) {
+	var check checker
+	check.check(f.root, policyFile)
+	c := &compiler{problems: check.later, policy: &Policy{sha256: f.sha256, labels: map[string]*Profile{}}}
+	c.file(f.root)
+	return c.policy, c.problems
+}
+
+func (c *compiler) warn(s spot, format string, args ...any) {
+	c.policy.warnings = append(c.policy.warnings, finding(s, Warned, "", "", format, args...))
+}
+
+func (c *compiler) file(root node) {
+	if version, ok := root.get("version").number(); ok && version != 1 {
+		c.add(root.get("version").at, "this version reads policy files of version 1, and this is version %d", version)
+	}
+	name := root.get("name")
+	c.policy.name = name.value()
+	if _, err := spellText(c.policy.name); err != nil && name.isText() {
+		c.add(name.at, "`name` can't be used: %v", err)
+	}
+	c.guardrails(root.get("guardrails"))
+	c.policy.csrBytes = c.guard.csrBytes
+	profiles := root.get("profiles")
+	for _, n := range profiles.members() {
+		c.policy.profiles = append(c.policy.profiles, c.profile(n))
+	}
+	if profiles.present() && len(profiles.members()) == 0 {
+		c.add(profiles.at, "a policy has at least one profile")
+	}
+	c.defaultProfile(root)
+	sortFindings(c.policy.warnings)
+}
+
+// defaultProfile finds the one profile of the path without a label: RFC 7030
+// section 3.2.2 demands that it is served.
+func (c *compiler) defaultProfile(root node) {
+	n := root.get("default")
+	labelless, taken := c.policy.labels[""]
+	if !n.present() {
+		if !taken && len(c.policy.profiles) > 0 {
+			c.add(root.at, "no profile serves the path without a label (RFC 7030 section 3.2.2): "+
+				"write `default: %s`", c.policy.profiles[0].name)
+		}
+		c.reachable()
+		return
+	}
+	name := n.value()
+	var names []string
+	for _, profile := range c.policy.profiles {
+		names = append(names, profile.name)
+		if profile.name != name {
+			continue
+		}
+		if taken && labelless != profile {
+			c.add(n.at, "two profiles would serve the path without a label: `%s` by default, and `%s` by its label \"\"",
+				name, labelless.name)
+		}
+		if !taken {
+			profile.labels = append(profile.labels, "")
+		}
+		c.policy.labels[""] = profile
+		c.reachable()
+		return
+	}
+	c.add(n.at, "`default` names the profile %s, which is not in the file%s", quote(name), didYouMean(name, names))
+}
+
+func (c *compiler) reachable() {
+	for _, profile := range c.policy.profiles {
+		if len(profile.labels) == 0 {
+			c.add(profile.spot.at, "no path leads to the profile `%s`: it has no label and is not the default", profile.name)
+		}
+	}
+}
+
+func (c *compiler) profile(n node) *Profile {
+	p := &Profile{name: n.name, policy: c.policy.name, spot: n.spot(), guard: c.guard, operations: map[Op]*op{}}
+	if _, err := spellText(n.name); err != nil {
+		c.add(n.at, "%s can't be the name of a profile: %v", quote(n.name), err)
+	}
+	c.labels(p, n.get("labels"))
+	p.subject = c.subject(n.get("subject"))
+	p.san = c.san(n.get("san"))
+	if n.yaml != nil && len(p.subject.rules) == 0 && len(p.san.rules) == 0 {
+		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)
+	}
+	c.operation(p, SimpleEnroll, n.get("enroll"))
+	c.operation(p, SimpleReenroll, n.get("reenroll"))
+	if !n.get("enroll").present() && !n.get("reenroll").present() {
+		c.add(n.at, "the profile `%s` offers nothing: it has neither `enroll` nor `reenroll`", p.name)
+	}
+	if enabled := n.get("serverkeygen").get("enabled"); enabled.on() {
+		c.add(enabled.at, "`%s: true` is not enforced by this version", enabled.path)
+	}
+	p.attributes = c.attributes(n.get("attributes"))
+	p.extensions = c.extensions(n.get("extensions"))
+	p.keys = c.profileKeys(n.get("key"))
+	p.usage = c.usage(n.get("usage"))
+	c.validity(p, n.get("validity"))
+	p.hintsOff = n.get("csrattrs").get("format").value() == "off"
+	p.upstream, p.upstreamAt = n.get("upstream").value(), n.get("upstream").spot()
+	c.filled(n.get("upstream"))
+	return p
+}
+
+// filled wants a text that isn't empty.
+func (c *compiler) filled(n node) {
+	if n.isText() && n.value() == "" {
+		c.add(n.at, "`%s` is empty", n.path)
+	}
+}
+
+// labels reads the labels. One is compared with the path as it was sent, so
+// it has only characters that are never escaped there (RFC 3986 section 2.3).
+func (c *compiler) labels(p *Profile, n node) {
+	for _, item := range n.texts() {
+		label := item.value()
+		if problem := labelProblem(label); problem != "" {
+			c.add(item.at, "the label %s can't be used: %s", quote(label), problem)
+			continue
+		}
+		if other, taken := c.policy.labels[label]; taken {
+			c.add(item.at, "the label %s is already that of the profile `%s`", quote(label), other.name)
+			continue
+		}
+		c.policy.labels[label] = p
+		p.labels = append(p.labels, label)
+	}
+}
+
+func labelProblem(label string) string {
+	switch Op(strings.ToLower(label)) {
+	case CACerts, SimpleEnroll, SimpleReenroll, FullCMC, ServerKeygen, CSRAttrs:
+		return "it is spelled like an operation"
+	}
+	if label == "." || label == ".." {
+		return "it is a dot segment"
+	}
+	if len(label) > 128 {
+		return "it is longer than 128 letters"
+	}
+	if strings.ContainsFunc(label, func(r rune) bool { return !isLDH(r) && r != '.' && r != '_' && r != '~' }) {
+		return "it may have letters, digits and - . _ ~ only"
+	}
+	return ""
+}
+
+func (c *compiler) validity(p *Profile, n node) {
+	initial, longest := n.get("default"), n.get("max")
+	p.validity, _ = initial.duration()
+	p.longest, p.longestAt = p.validity, initial.spot()
+	if limit, ok := longest.duration(); ok {
+		p.longest, p.longestAt = limit, longest.spot()
+		if p.validity > limit {
+			c.add(initial.at, "the validity %s is longer than the profile's max, %s", shortDuration(p.validity), shortDuration(limit))
+		}
+	}
+	if _, ok := initial.duration(); ok && p.validity < time.Minute {
+		c.add(initial.at, "the validity %s is too short: a minute is the least", shortDuration(p.validity))
+	}
+	if fence := c.guard.validity; fence > 0 && p.longest > fence {
+		c.add(p.longestAt.at, "the validity %s is longer than the guardrail allows: %s on line %d",
+			shortDuration(p.longest), shortDuration(fence), c.guard.validityAt.at.Line)
+	}
+}

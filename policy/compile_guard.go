@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"time"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// guardrails are the outer fence of every profile. They only refuse.
+type guardrails struct {
+	keys       keyRule
+	csrBytes   int64
+	csrBytesAt spot
+	names      int
+	namesAt    spot
+	never      never
+	validity   time.Duration // 0 is none
+	validityAt spot
+	deny       map[csr.NameForm]denyRule
+}
+
+// A denyRule has patterns of names that no certificate may have.
+type denyRule struct {
+	spot     spot
+	form     form
+	patterns []pattern
+}
+
+const (
+	defaultCSRBytes = 16 << 10
+	largestCSRBytes = 1 << 20
+	defaultNames    = 20
+	mostNames       = 1000
+)
+
+var sanForms = map[string]struct {
+	tag  csr.NameForm
+	form form
+}{
+	"dns":   {csr.DNS, dnsForm},
+	"ip":    {csr.IP, ipForm},
+	"email": {csr.Email, emailForm},
+	"uri":   {csr.URI, uriForm},
+}
+
+func (c *compiler) guardrails(n node) {
+	g := &guardrails{deny: map[csr.NameForm]denyRule{}}
+	c.guard = g
+	g.keys = c.keys(n.get("keys"))
+	limits := n.get("limits")
+	size, names := limits.get("csr_bytes"), limits.get("names")
+	g.csrBytes, g.csrBytesAt = defaultCSRBytes, size.spot()
+	if bytes, ok := size.size(); ok {
+		g.csrBytes = bytes
+		if bytes < 1<<10 || bytes > largestCSRBytes {
+			c.add(size.at, "`%s` is from 1KiB to 1MiB, and this is %d bytes", size.path, bytes)
+		}
+	}
+	g.names, g.namesAt = defaultNames, names.spot()
+	if count, ok := names.number(); ok {
+		g.names = count
+		if count < 1 || count > mostNames {
+			c.add(names.at, "`%s` is from 1 to %d, and this is %d", names.path, mostNames, count)
+		}
+	}
+	longest := n.get("validity").get("max")
+	g.validity, _ = longest.duration()
+	g.validityAt = longest.spot()
+	if _, ok := longest.duration(); ok && g.validity == 0 {
+		c.add(longest.at, "`%s` is 0, so that nothing could be issued", longest.path)
+	}
+	g.never = c.never(n.get("never"))
+	for _, list := range n.get("deny").members() {
+		if known, ok := sanForms[list.name]; ok {
+			g.deny[known.tag] = denyRule{list.spot(), known.form, c.patterns(list, known.form)}
+		}
+	}
+}
+
+// denies gives the pattern that forbids a name. The value is as the request
+// has it; one that its form can't spell is refused elsewhere.
+func (g *guardrails) denies(tag csr.NameForm, value string) (pattern, spot, bool) {
+	rule, ok := g.deny[tag]
+	if !ok {
+		return pattern{}, spot{}, false
+	}
+	spelled, err := rule.form.spell(value)
+	if err != nil {
+		return pattern{}, spot{}, false
+	}
+	rest, wildcard := cutWildcard(spelled)
+	p, hit := matchAny(rule.patterns, func(p pattern) bool {
+		return p.match(spelled) || wildcard && p.touchesWildcard(rest)
+	})
+	return p, spot{p.at, rule.spot.path}, hit
+}
+
+// patterns compiles a list of patterns of one form.
+func (c *compiler) patterns(list node, f form) []pattern {
+	patterns := []pattern{}
+	for _, item := range list.texts() {
+		p, err := f.compile(item.value())
+		if err != nil {
+			c.add(item.at, "the pattern %s of `%s` can match no %s: %v", quote(item.value()), list.path, f.name, err)
+			continue
+		}
+		p.at = item.at
+		patterns = append(patterns, p)
+	}
+	return patterns
+}

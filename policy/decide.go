@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// A judge is one run of Decide.
+type judge struct {
+	profile  *Profile
+	op       *op
+	req      Request
+	findings []Finding
+	plan     Plan
+}
+
+// Decide holds a request against the profile. It is pure and total. It goes
+// through everything, so that the findings are all that there is to say;
+// they are in file order.
+func (p *Profile) Decide(req Request) Decision {
+	decision := Decision{Profile: p.name, Policy: p.policy}
+	operation := p.operations[req.Op]
+	if operation == nil {
+		decision.Findings = []Finding{p.notOffered(req.Op)}
+		return decision
+	}
+	if req.CSR == nil {
+		decision.Findings = []Finding{finding(operation.spot, Refused, "", "", "there is no certification request")}
+		return decision
+	}
+	j := &judge{profile: p, op: operation, req: req, plan: Plan{Validity: p.validity, Upstream: p.upstream}}
+	j.who()
+	j.linking()
+	j.size()
+	j.key()
+	j.names()
+	j.attributes()
+	j.extensions()
+	j.usage()
+	if req.Op == SimpleReenroll {
+		j.renewal()
+	}
+	sortFindings(j.findings)
+	decision.Findings, decision.Plan = j.findings, j.plan
+	if !slices.ContainsFunc(j.findings, Finding.refuses) {
+		decision.Verdict = Allow
+	}
+	return decision
+}
+
+func (f Finding) refuses() bool { return f.Effect == Refused || f.Effect == Required }
+
+// Refusal gives the finding that decides what a client is told: who asks
+// comes before what is asked, and a key before a name. It is false when
+// nothing refuses.
+func (d Decision) Refusal() (Finding, bool) {
+	order := []Class{BadIdentity, LinkFailed, LinkMissing, BadRenewal, KeyReuse, BadKey, BadExtension, ByPolicy}
+	for _, class := range order {
+		for _, f := range d.Findings {
+			if f.refuses() && f.Class == class {
+				return f, true
+			}
+		}
+	}
+	return Finding{}, false
+}
+
+func finding(s spot, effect Effect, got, want, format string, args ...any) Finding {
+	return Finding{Pos: s.at, Path: s.path, Effect: effect, Got: got, Want: want, Message: fmt.Sprintf(format, args...)}
+}
+
+func sortFindings(findings []Finding) {
+	slices.SortStableFunc(findings, func(a, b Finding) int { return comparePos(a.Pos, b.Pos) })
+}
+
+func (j *judge) add(s spot, effect Effect, class Class, got, want, format string, args ...any) {
+	f := finding(s, effect, got, want, format, args...)
+	f.Class = class
+	j.findings = append(j.findings, f)
+}
+
+func (j *judge) refuse(s spot, class Class, got, want, format string, args ...any) {
+	j.add(s, Refused, class, got, want, format, args...)
+}
+
+func (j *judge) who() {
+	gate := j.op.gate(asking{j.profile, j.op, j.req.Who, j.req.Now})
+	switch {
+	case gate.Open:
+	case len(gate.Findings) == 0:
+		j.refuse(j.op.whoAt, BadIdentity, "", "", "the operation has no line that says who may ask")
+	default:
+		j.findings = append(j.findings, gate.Findings...)
+	}
+}
+
+// linking: RFC 7030 section 3.5. A value that is there is always verified;
+// whether it must be there, the operation says.
+func (j *judge) linking() {
+	at := j.op.linkAt
+	switch j.req.Linking {
+	case Matched:
+	case Absent:
+		if j.op.linked {
+			j.add(at, Required, LinkMissing, "absent", "matched", "the request has no linking of identity and proof of possession, and it must be there (RFC 7030 section 3.5)")
+		}
+	case Mismatched:
+		j.refuse(at, LinkFailed, "mismatched", "matched", "the linking value in the request is not that of this TLS connection (RFC 7030 section 3.5)")
+	case Uncomputable:
+		j.refuse(at, LinkFailed, "uncomputable", "matched", "the request has a linking value, and this TLS connection has none to compare it with (RFC 7030 section 3.5)")
+	default:
+		j.refuse(at, LinkFailed, j.req.Linking.String(), "matched", "the result of the linking check is unknown")
+	}
+}
+
+func (j *judge) size() {
+	guard := j.profile.guard
+	if got := int64(len(j.req.CSR.Raw)); got > guard.csrBytes {
+		j.refuse(guard.csrBytesAt, ByPolicy, fmt.Sprint(got), fmt.Sprintf("at most %d", guard.csrBytes),
+			"the request has %d bytes, and at most %d are accepted", got, guard.csrBytes)
+	}
+}
+
+// names plans subject and SAN together.
+func (j *judge) names() {
+	j.subject()
+	j.san()
+	names := j.plan.Names
+	j.plan.SANCritical = len(names.Subject) == 0
+	if len(names.Subject) == 0 && len(names.SAN) == 0 {
+		j.refuse(j.profile.spot, ByPolicy, describeNames(j.req.CSR.Names), "", "no name is left for the certificate")
+	}
+	guard := j.profile.guard
+	if got := max(countNames(j.req.CSR.Names), countNames(names)); got > guard.names {
+		j.refuse(guard.namesAt, ByPolicy, fmt.Sprint(got), fmt.Sprintf("at most %d", guard.names),
+			"there are %d subject attributes and SAN entries, and at most %d are accepted", got, guard.names)
+	}
+}
+
+func countNames(names csr.Names) int {
+	count := len(names.SAN)
+	for _, rdn := range names.Subject {
+		count += len(rdn)
+	}
+	return count
+}
+
+func describeNames(names csr.Names) string {
+	parts := []string{"(empty subject)"}
+	if len(names.Subject) > 0 {
+		parts[0] = names.Subject.String()
+	}
+	for _, name := range names.SAN {
+		parts = append(parts, name.String())
+	}
+	return show(strings.Join(parts, ", "))
+}

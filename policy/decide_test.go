@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write what comes out into testdata")
+
+// mustCompile makes a policy that is known to be right.
+func mustCompile(t testing.TB, name string, src []byte) *Policy {
+	t.Helper()
+	file, err := Parse(name, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := Compile(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
+// Each archive has a policy, and cases: "NAME.request", and "NAME.want" with
+// the text of ExplainText.
+func TestDecideSaysWhatTheCasesWant(t *testing.T) {
+	archives, err := filepath.Glob("testdata/decide/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, name := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) { decideArchive(t, name) })
+	}
+}
+
+func decideArchive(t *testing.T, name string) {
+	archive, err := txtar.ParseFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(archive.Files) == 0 || archive.Files[0].Name != "policy.yaml" {
+		t.Fatal("the first file of an archive is policy.yaml")
+	}
+	policy := mustCompile(t, "policy.yaml", archive.Files[0].Data)
+	profile, ok := policy.Profile("")
+	if !ok {
+		t.Fatal("no default profile")
+	}
+	updated := &txtar.Archive{Comment: archive.Comment, Files: archive.Files[:1:1]}
+	for i, file := range archive.Files {
+		title, isRequest := strings.CutSuffix(file.Name, ".request")
+		if !isRequest {
+			continue
+		}
+		got := ""
+		t.Run(title, func(t *testing.T) {
+			req := parseRequest(t, string(file.Data))
+			got = ExplainText(profile.Decide(req), profile.Gate(req.Op, req.Who, req.Now))
+			want := ""
+			if i+1 < len(archive.Files) && archive.Files[i+1].Name == title+".want" {
+				want = string(archive.Files[i+1].Data)
+			}
+			if got != want && !*update {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+		updated.Files = append(updated.Files, file, txtar.File{Name: title + ".want", Data: []byte(got)})
+	}
+	if *update {
+		if err := os.WriteFile(name, txtar.Format(updated), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// ExplainText gives a decision as text for an operator: the verdict, each
+// finding with its line, and the plan. It ends with a line break. What comes
+// from the request is escaped.
+func ExplainText(d Decision, g Gate) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "verdict:  %s\n", d.Verdict)
+	fmt.Fprintf(&b, "profile:  %s\n", show(d.Profile))
+	fmt.Fprintf(&b, "policy:   %s\n", show(d.Policy))
+	fmt.Fprintf(&b, "gate:     %s\n", gateText(g))
+	b.WriteString("findings:")
+	if len(d.Findings) == 0 {
+		b.WriteString(" none")
+	}
+	b.WriteByte('\n')
+	for _, f := range d.Findings {
+		fmt.Fprintf(&b, "  %s\n", f)
+	}
+	explainPlan(&b, d)
+	return b.String()
+}
+
+func gateText(g Gate) string {
+	switch {
+	case g.Open:
+		return "open"
+	case g.Challenge:
+		return "shut; an HTTP credential could open it (401)"
+	default:
+		return "shut (403)"
+	}
+}
+
+func explainPlan(b *strings.Builder, d Decision) {
+	if d.Plan.Validity == 0 {
+		b.WriteString("plan:     none\n")
+		return
+	}
+	title := "plan:"
+	if d.Verdict != Allow {
+		title = "plan, as it would have been:"
+	}
+	p := d.Plan
+	fmt.Fprintf(b, "%s\n", title)
+	fmt.Fprintf(b, "  subject:    %s\n", subjectText(p.Names.Subject))
+	fmt.Fprintf(b, "  san:        %s\n", sanText(p))
+	fmt.Fprintf(b, "  key usage:  %s\n", keyUsageText(p.KeyUsage))
+	fmt.Fprintf(b, "  ext usage:  %s\n", extKeyUsageText(p.ExtKeyUsage))
+	for _, extension := range p.Extensions {
+		critical := ""
+		if extension.Critical {
+			critical = ", critical"
+		}
+		fmt.Fprintf(b, "  extension:  %s (%d bytes%s)\n", show(extensionName(extension.ID)), len(extension.Value), critical)
+	}
+	fmt.Fprintf(b, "  validity:   %s\n", shortDuration(p.Validity))
+	fmt.Fprintf(b, "  upstream:   %s\n", upstreamText(p.Upstream))
+}
+
+func subjectText(subject csr.Name) string {
+	if len(subject) == 0 {
+		return "(empty)"
+	}
+	return subject.String()
+}
+
+func sanText(p Plan) string {
+	if len(p.Names.SAN) == 0 {
+		return "(none)"
+	}
+	names := make([]string, len(p.Names.SAN))
+	for i, name := range p.Names.SAN {
+		names[i] = name.String()
+	}
+	text := strings.Join(names, ", ")
+	if p.SANCritical {
+		text += " (critical)"
+	}
+	return text
+}
+
+func upstreamText(name string) string {
+	if name == "" {
+		return "(the only one)"
+	}
+	return show(name)
+}

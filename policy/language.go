@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+// The policy language: every key, what it takes, what holds without it.
+// Nothing else in the package knows which keys exist.
+
+var (
+	text    = &shape{kind: aText}
+	boolean = &shape{kind: aBool}
+	number  = &shape{kind: aNumber}
+	period  = &shape{kind: aDuration}
+	texts   = &shape{kind: aList, each: text}
+	numbers = &shape{kind: aList, each: number}
+	unread  = &shape{kind: anyMap, each: text} // of keys that come later
+)
+
+var policyFile = &shape{kind: aMap, keys: []key{
+	{name: "version", is: number, required: true, doc: "the version of the language, 1"},
+	{name: "name", is: text, required: true, doc: "goes with the file's SHA-256 into every audit record"},
+	{name: "default", is: text, initial: "none: then one profile has label \"\"", doc: "the profile that serves the path without a label"},
+	{name: "guardrails", is: guardrailsShape, doc: "outer fence for every profile; it can only refuse"},
+	{name: "profiles", is: &shape{kind: anyMap, each: profileShape}, required: true, doc: "the profiles by name"},
+}}
+
+var guardrailsShape = &shape{kind: aMap, keys: []key{
+	{name: "keys", is: keysShape, initial: "rsa 2048 to 8192, P-256, P-384, P-521, ed25519", doc: "keys that any profile may accept"},
+	{name: "validity", is: &shape{kind: aMap, keys: []key{
+		{name: "max", is: period, required: true, doc: "the longest validity that any profile may give"},
+	}}, initial: "none", doc: "bound of every profile's validity"},
+	{name: "limits", is: &shape{kind: aMap, keys: []key{
+		{name: "csr_bytes", is: &shape{kind: aSize}, initial: "16KiB", doc: "the largest certification request, in DER"},
+		{name: "names", is: number, initial: "20", doc: "the most subject attributes and SAN entries together"},
+	}}, doc: "bounds on a request"},
+	{name: "never", is: texts, initial: "CA:TRUE, keyCertSign, cRLSign, cmcRA, cmcCA, OCSPSigning, anyExtendedKeyUsage",
+		doc: "what may be neither asked for nor issued"},
+	{name: "deny", is: &shape{kind: aMap, keys: []key{
+		{name: "dns", is: texts, doc: "DNS names, also in CN"},
+		{name: "ip", is: texts, doc: "IP addresses, also in CN"},
+		{name: "email", is: texts, doc: "mail addresses, also in the subject's emailAddress"},
+		{name: "uri", is: texts, doc: "URIs"},
+	}}, initial: "none", doc: "patterns of names that no certificate may have"},
+}}
+
+var keysShape = &shape{kind: aMap, keys: []key{
+	{name: "rsa", is: numbers, doc: "RSA modulus lengths in bits, such as [3072, 4096]"},
+	{name: "ecdsa", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "P-256"}, {text: "P-384"}, {text: "P-521"}}}},
+		doc: "ECDSA curves"},
+	{name: "ed25519", is: boolean, initial: "false", doc: "whether Ed25519 keys are accepted"},
+}}
+
+var profileShape = &shape{kind: aMap, keys: []key{
+	{name: "labels", is: texts, doc: "the path labels that lead here: /.well-known/est/LABEL/…"},
+	{name: "about", is: text, doc: "what the profile is for"},
+	{name: "owner", is: text, doc: "who answers for it"},
+	{name: "issues", is: text, later: true, doc: "`ra` for certificates of registration authorities"},
+	{name: "enroll", is: enrollShape, initial: "not offered", doc: "/simpleenroll"},
+	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "/simplereenroll"},
+	{name: "on_behalf", is: unread, later: true, doc: "requests that an RA brings for others (RFC 7030 section 3.7)"},
+	{name: "serverkeygen", is: &shape{kind: aMap, keys: []key{
+		{name: "enabled", is: boolean, required: true, doc: "whether the operation is offered; this version takes only false"},
+		{name: "who", is: texts, later: true, doc: "who may ask"},
+	}}, initial: "not offered", doc: "/serverkeygen"},
+	{name: "subject", is: &shape{kind: anyMap, each: attributeShape}, doc: "subject attributes by name or OID; any other is refused"},
+	{name: "san", is: &shape{kind: aMap, keys: []key{
+		{name: "dns", is: namesShape, doc: "dNSName"},
+		{name: "ip", is: namesShape, doc: "iPAddress, as addresses and CIDR ranges"},
+		{name: "email", is: namesShape, doc: "rfc822Name"},
+		{name: "uri", is: namesShape, doc: "uniformResourceIdentifier"},
+		{name: "other_name", is: unread, later: true, doc: "otherName by type"},
+		{name: "upn", is: unread, later: true, doc: "otherName with a user principal name"},
+		{name: "directory_name", is: unread, later: true, doc: "directoryName"},
+		{name: "registered_id", is: unread, later: true, doc: "registeredID"},
+		{name: "x400_address", is: unread, later: true, doc: "x400Address"},
+		{name: "edi_party", is: unread, later: true, doc: "ediPartyName"},
+	}}, doc: "SAN entries by form; any other is refused"},
+	{name: "attributes", is: listShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
+	{name: "key", is: keysShape, initial: "the guardrail's", doc: "accepted keys, the preferred one first"},
+	{name: "usage", is: &shape{kind: aMap, keys: []key{
+		{name: "key", is: texts, required: true, doc: "key usage bits of every certificate (RFC 5280 section 4.2.1.3)"},
+		{name: "ext", is: texts, required: true, doc: "extended key usages of every certificate, by name or OID"},
+	}}, required: true, doc: "key usage and extended key usage, which are never copied from a request"},
+	{name: "extensions", is: listShape, doc: "requested extensions; any other is refused"},
+	{name: "validity", is: &shape{kind: aMap, keys: []key{
+		{name: "default", is: period, required: true, doc: "how long a certificate is valid, such as 90d"},
+		{name: "max", is: period, initial: "the default", doc: "the longest validity of the profile"},
+	}}, required: true, doc: "how long a certificate is valid"},
+	{name: "checks", is: unread, later: true, doc: "rules in CEL"},
+	{name: "csrattrs", is: &shape{kind: aMap, keys: []key{
+		{name: "format", is: &shape{kind: aWord, words: []word{
+			{text: "template", later: true, note: ": it has legacy and off"}, {text: "legacy"},
+			{text: "both", later: true, note: ": it has legacy and off"}, {text: "off"},
+		}}, required: true, doc: "how /csrattrs answers"},
+	}}, initial: "legacy", doc: "what /csrattrs says"},
+	{name: "upstream", is: text, initial: "the only one", doc: "the upstream of the Caddyfile that issues"},
+}}
+
+// operation are the keys that enroll and reenroll share.
+var operation = []key{
+	{name: "who", is: &shape{kind: aList, each: whoShape}, required: true, doc: "who may ask; any one line is enough"},
+	{name: "linking", is: &shape{kind: aWord, words: []word{
+		{text: "required"}, {text: "if_present"}, {text: "trusted", later: true, note: ": it belongs to on_behalf"},
+	}}, required: true, doc: "linking of identity and proof of possession (RFC 7030 section 3.5): required or if_present"},
+	{name: "approval", is: &shape{kind: aWord, words: []word{{text: "auto"}, {text: "manual", later: true}}},
+		initial: "auto", doc: "whether an operator has to approve"},
+	{name: "approvals", is: number, later: true, initial: "1", doc: "how many operators have to approve"},
+	{name: "set", is: unread, later: true, doc: "values of this operation alone"},
+	{name: "checks", is: unread, later: true, doc: "rules in CEL of this operation alone"},
+}
+
+var enrollShape = &shape{kind: aMap, keys: operation}
+
+var reenrollShape = &shape{kind: aMap, keys: append(operation[:len(operation):len(operation)],
+	key{name: "same_names", is: &shape{kind: aWord, words: []word{{text: "equal"}, {text: "exact"}}},
+		initial: "equal", doc: "how the names must agree with those of the certificate being renewed (RFC 7030 section 4.2.2)"},
+	key{name: "same_key", is: &shape{kind: aWord, words: []word{{text: "forbid"}, {text: "allow"}}},
+		initial: "forbid", doc: "whether the old key may be certified again"},
+	key{name: "window", is: &shape{kind: aShare}, initial: "100%", doc: "the last share of the lifetime, in which renewal is allowed"},
+	key{name: "expired", is: period, initial: "0s", doc: "how long after notAfter renewal is still allowed"},
+)}
+
+var whoShape = &shape{kind: aMap, keys: append([]key{
+	{name: "all", is: &shape{kind: aList, each: &shape{kind: aMap, keys: proofs}}, doc: "several proofs at once"},
+}, proofs...)}
+
+// proofs are the ways to show who asks.
+var proofs = []key{
+	{name: "client_cert", is: &shape{kind: aMap, keys: []key{
+		{name: "anchor", is: text, required: true, doc: "the anchor of the Caddyfile under which the TLS client certificate verifies"},
+		{name: "subject", is: &shape{kind: anyMap, each: text}, doc: "subject attributes that the certificate has, compared exactly"},
+		{name: "spki_sha256", is: text, doc: "SHA-256 of the certificate's SubjectPublicKeyInfo, in hexadecimal"},
+		{name: "matches", is: &shape{kind: aWord, words: []word{{text: "names"}}},
+			doc: "names: this profile would accept every name of the certificate"},
+		{name: "profile", is: text, later: true, doc: "the profile under which the inventory has the certificate"},
+		{name: "registry", is: text, later: true, doc: "the device registry that lists the certificate"},
+		{name: "role", is: text, later: true, doc: "`ra` for a registration authority"},
+	}}, doc: "a TLS client certificate"},
+	{name: "http_basic", is: &shape{kind: aMap, keys: []key{
+		{name: "users", is: texts, required: true, doc: "accounts of the Caddyfile's `basic`"},
+		{name: "shared", is: boolean, initial: "false", doc: "the accounts stand for many devices each"},
+	}}, doc: "HTTP Basic authentication"},
+	{name: "provider", is: &shape{kind: aMap, keys: []key{
+		{name: "name", is: text, required: true, doc: "a `provider` of the Caddyfile"},
+		{name: "users", is: texts, initial: "any user", doc: "the users that count"},
+	}}, doc: "an http.authentication provider of Caddy"},
+	{name: "one_time_password", is: unread, later: true, doc: "a password that is good once"},
+	{name: "digest", is: unread, later: true, doc: "HTTP Digest authentication"},
+	{name: "bearer", is: unread, later: true, doc: "a bearer token"},
+	{name: "checks", is: unread, later: true, doc: "rules in CEL of this line alone"},
+	{name: "set", is: unread, later: true, doc: "values of this line alone"},
+	{name: "names", is: texts, later: true, doc: "bound of the names on on_behalf"},
+}
+
+var attributeShape = ruleShape(&shape{kind: oneKind, alts: []*shape{text, expression}})
+
+var namesShape = ruleShape(&shape{kind: oneKind, alts: []*shape{text, texts, expression}})
+
+var expression = &shape{kind: aMap, keys: []key{
+	{name: "cel", is: text, required: true, later: true, doc: "an expression in CEL"},
+}}
+
+func ruleShape(set *shape) *shape {
+	return &shape{kind: aMap, keys: []key{
+		{name: "allow", is: texts, doc: "patterns; any other value is refused"},
+		{name: "require", is: &shape{kind: oneKind, alts: []*shape{boolean, texts}},
+			doc: "true: there must be a value that allow takes; without allow: any. A list: each pattern must have a value"},
+		{name: "max", is: number, initial: "1 for CN, else limits.names", doc: "the most values"},
+		{name: "set", is: set, doc: "what the certificate has, whatever was asked"},
+		{name: "wildcard", is: boolean, initial: "false", doc: "a pattern that begins with `*.` also takes the name `*.` itself"},
+	}}
+}
+
+// listShape is that of attributes and of extensions.
+var listShape = &shape{kind: aMap, keys: []key{
+	{name: "require", is: texts, doc: "must be in the request"},
+	{name: "allow", is: texts, doc: "may be in the request"},
+	{name: "ignore", is: texts, doc: "are dropped, and recorded"},
+}}

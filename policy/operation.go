@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// An op is an operation that a profile offers.
+type op struct {
+	spot    spot
+	name    Op
+	who     []whoLine
+	whoAt   spot
+	linkAt  spot
+	linked  bool // linking: required
+	renewal renewal
+	expired time.Duration // after notAfter; reenroll only
+}
+
+func (c *compiler) operation(p *Profile, name Op, n node) {
+	if !n.present() {
+		return
+	}
+	o := &op{
+		spot: n.spot(), name: name,
+		who: c.who(n.get("who")), whoAt: n.get("who").spot(),
+		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(),
+	}
+	if name == SimpleReenroll {
+		c.renewal(o, n)
+	}
+	p.operations[name] = o
+	for _, line := range o.who {
+		c.loose(o, line)
+	}
+}
+
+// loose warns of who lines that prove less than they seem to.
+func (c *compiler) loose(o *op, line whoLine) {
+	for _, proof := range line.proofs {
+		switch {
+		case proof.shared:
+			c.warn(proof.spot, "the shared account %s is enough for a certificate with any name of the profile, "+
+				"and nobody approves it (approval: auto)", showList(userNames(proof.users)))
+		case !proof.isHTTP() && o.name == SimpleEnroll:
+			c.warn(proof.spot, "this line stands for one device and binds none of its names: "+
+				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
+		}
+	}
+}
+
+func userNames(users []listedUser) []string {
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = u.name
+	}
+	return names
+}
+
+func (p *Profile) notOffered(name Op) Finding {
+	return finding(p.spot, Refused, show(string(name)), "", "the profile `%s` doesn't offer %s", p.name, quote(string(name)))
+}
+
+// shortDuration gives a duration in the unit that the policy would have.
+func shortDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= day && d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+const (
+	oneLabelRun = `[a-z0-9-]*`
+	someLabels  = `[a-z0-9-]+(?:\.[a-z0-9-]+)*`
+)
+
+func isLDH(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-'
+}
+
+func notInHostPattern(r rune) bool { return !isLDH(r) && r != '.' && r != '*' }
+
+// compileDNS: `*` stays within one label, `**` is one or more labels. Letter
+// case doesn't count.
+func compileDNS(text string) (pattern, error) {
+	if err := stars(text); err != nil {
+		return pattern{}, err
+	}
+	labels := strings.Split(asciiLower(text), ".")
+	literal := 0
+	for _, label := range labels {
+		if err := labelPattern(label); err != nil {
+			return pattern{}, err
+		}
+		literal += max(len(strings.ReplaceAll(label, "*", "")), 1) + 1
+	}
+	if literal-1 > 253 {
+		return pattern{}, errors.New("no DNS name is that long (253 letters)")
+	}
+	if _, err := netip.ParseAddr(text); err == nil {
+		return pattern{}, errors.New("it is an IP address: those stand under ip")
+	}
+	p := pattern{text: text, whole: anchored(labelExpressions(labels)), host: true, star: labels[0] == "*"}
+	if len(labels) > 1 || labels[0] == "**" {
+		p.rest = restOf(labels)
+	}
+	return p, nil
+}
+
+// restOf gives what takes the name behind its first label.
+func restOf(labels []string) *regexp.Regexp {
+	if labels[0] != "**" {
+		return anchored(labelExpressions(labels[1:]))
+	}
+	all := labelExpressions(labels)
+	if len(labels) == 1 {
+		return anchored(all)
+	}
+	return anchored(all + `|` + labelExpressions(labels[1:]))
+}
+
+func labelExpressions(labels []string) string {
+	expressions := make([]string, len(labels))
+	for i, label := range labels {
+		expressions[i] = translate(label, oneLabelRun, someLabels)
+	}
+	return strings.Join(expressions, `\.`)
+}
+
+func labelPattern(label string) error {
+	switch {
+	case label == "":
+		return errors.New("it has an empty label, and no name has one")
+	case label == "**":
+		return nil
+	case strings.Contains(label, "**"):
+		return errors.New("** stands for whole labels: it can't be part of one")
+	case len(strings.ReplaceAll(label, "*", "")) > 63:
+		return errors.New("a label of a DNS name has at most 63 letters")
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return errors.New("no label begins or ends with a hyphen")
+	}
+	return onlyLDH(strings.ReplaceAll(label, "*", ""))
+}
+
+func onlyLDH(label string) error {
+	if i := strings.IndexFunc(label, func(r rune) bool { return !isLDH(r) }); i >= 0 {
+		if label[i] >= 0x80 {
+			return errors.New("it is not ASCII: international names are written in their xn-- form")
+		}
+		return fmt.Errorf("it has %s, and a DNS name has only letters, digits, hyphens and dots", quote(label[i:i+1]))
+	}
+	return nil
+}
+
+// spellDNS checks a name as RFC 5280 section 4.2.1.6 wants it ("preferred
+// name syntax"), and gives it in lower case. A whole first label `*` passes;
+// who may have it, the rule says.
+func spellDNS(value string) (string, error) {
+	if len(value) > 253 {
+		return "", errors.New("it is longer than 253 letters")
+	}
+	if strings.HasSuffix(value, ".") {
+		return "", errors.New("it ends with a dot")
+	}
+	if _, err := netip.ParseAddr(value); err == nil {
+		return "", errors.New("it is an IP address, which has a form of its own")
+	}
+	rest, _ := cutWildcard(value)
+	for label := range strings.SplitSeq(rest, ".") {
+		switch {
+		case label == "":
+			return "", errors.New("it has an empty label")
+		case len(label) > 63:
+			return "", errors.New("it has a label of more than 63 letters")
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return "", errors.New("it has a label that begins or ends with a hyphen")
+		}
+		if err := onlyLDH(label); err != nil {
+			return "", err
+		}
+	}
+	return asciiLower(value), nil
+}
+
+// cutWildcard gives what follows "*." in a wildcard name.
+func cutWildcard(name string) (rest string, wildcard bool) {
+	return strings.CutPrefix(name, "*.")
+}
+
+// asciiLower folds ASCII letters only: Unicode has letters that fold to
+// ASCII, such as the Kelvin sign.
+func asciiLower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// looksLikeDNS tells whether a common name would be taken for a host name.
+func looksLikeDNS(value string) bool {
+	_, err := spellDNS(value)
+	return err == nil
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy turns a policy file into decisions.
+//
+// Parse reads the file, Compile makes a Policy of it, Bind holds that against
+// what the Caddyfile offers. One Profile decides a label; Gate and Decide are
+// pure: they ask neither clock nor network, and give an answer for any input.
+// What a policy doesn't write is refused, and so is everything by the zero
+// value of each type here.
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"slices"
+	"time"
+)
+
+// A File is a policy file whose text has been read: strict YAML with known
+// keys, each with a value of its kind. Compile says whether it makes sense.
+type File struct {
+	name   string
+	sha256 string
+	root   node
+}
+
+// A Policy is a compiled policy file.
+type Policy struct {
+	name     string
+	sha256   string
+	csrBytes int64
+	profiles []*Profile
+	labels   map[string]*Profile
+	warnings []Finding
+}
+
+// A Profile is what decides a label. It is safe for concurrent use once Bind
+// has returned.
+type Profile struct {
+	name       string
+	policy     string
+	labels     []string
+	spot       spot
+	operations map[Op]*op
+	guard      *guardrails
+	subject    subjectRules
+	san        sanRules
+	attributes listRule
+	extensions listRule
+	keys       keyRule
+	usage      usage
+	validity   time.Duration
+	longest    time.Duration
+	longestAt  spot
+	hintsOff   bool
+	upstream   string
+	upstreamAt spot
+}
+
+// A spot is a line of the policy and what it is about.
+type spot struct {
+	at   Pos
+	path string
+}
+
+func (n node) spot() spot { return spot{n.at, n.path} }
+
+// Parse reads a policy file: YAML with only maps, lists and scalars, known
+// keys, values of the right kind. name is for messages. The error is either
+// one with ErrNotYAML, or Errors with every mistake in file order; then it
+// has what Compile would have said too.
+func Parse(name string, src []byte) (*File, error) {
+	var strict problems
+	tree, err := readYAML(name, src, &strict)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(src)
+	file := &File{
+		name:   name,
+		sha256: hex.EncodeToString(sum[:]),
+		root:   node{yaml: tree, at: nodePos(name, tree)},
+	}
+	check := checker{wrong: strict}
+	check.check(file.root, policyFile)
+	if len(check.wrong.found) == 0 {
+		return file, nil
+	}
+	_, meaning := compile(file)
+	check.wrong.found = append(check.wrong.found, meaning.found...)
+	return nil, check.wrong.err()
+}
+
+// Compile makes a policy of a file. The error is Errors, with every mistake
+// in file order. files is for policies that name other files, which no key
+// of this version does.
+func Compile(f *File, _ fs.FS) (*Policy, error) {
+	if f == nil || !f.root.present() {
+		return nil, Errors{{Message: "there is no policy file"}}
+	}
+	policy, mistakes := compile(f)
+	if err := mistakes.err(); err != nil {
+		return nil, err
+	}
+	return policy, nil
+}
+
+// Name gives the file's `name:`.
+func (p *Policy) Name() string { return p.name }
+
+// SHA256 gives the hash of the file's bytes, in hexadecimal.
+func (p *Policy) SHA256() string { return p.sha256 }
+
+// Profile gives the profile that serves a label; "" is the path without one.
+func (p *Policy) Profile(label string) (*Profile, bool) {
+	profile, ok := p.labels[label]
+	return profile, ok
+}
+
+// Profiles gives all profiles in file order.
+func (p *Policy) Profiles() []*Profile { return slices.Clone(p.profiles) }
+
+// Warnings gives what loosens, in file order: each finding is Warned. They
+// are to be shown at start.
+func (p *Policy) Warnings() []Finding { return slices.Clone(p.warnings) }
+
+// CSRBytes gives the largest certification request, in bytes of DER.
+func (p *Policy) CSRBytes() int64 { return p.csrBytes }
+
+// MaxValidity gives the longest validity that any profile can plan.
+func (p *Policy) MaxValidity() time.Duration {
+	var longest time.Duration
+	for _, profile := range p.profiles {
+		longest = max(longest, profile.longest)
+	}
+	return longest
+}
+
+// Name gives the profile's key in the file.
+func (p *Profile) Name() string { return p.name }
+
+// Labels gives the labels that lead to the profile, in file order; "" is the
+// path without a label.
+func (p *Profile) Labels() []string { return slices.Clone(p.labels) }
+
+// Upstream gives the name of the upstream that issues. It is empty only
+// before Bind, where the file leaves it out.
+func (p *Profile) Upstream() string { return p.upstream }
+
+// Offers tells whether the profile offers an operation that issues.
+func (p *Profile) Offers(name Op) bool { return p.operations[name] != nil }

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"math/big"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+)
+
+// testNow is the clock of all tests.
+var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// parseRequest reads a request as the cases under testdata/decide write it:
+// one fact on each line, a word and its value.
+//
+//	op simpleenroll
+//	subject CN=a.example | O=Example+OU="with \x00"
+//	san dns:a.example | ip:10.0.0.1
+//	key P-256
+//	linking matched
+//	account http_basic onboarding
+//	cert idevid,ours CN=device | dns:device.example
+//	renews 2026-09-01 2026-12-01 P-256/old CN=a.example | dns:a.example
+func parseRequest(t *testing.T, text string) Request {
+	t.Helper()
+	req := Request{Op: SimpleEnroll, Linking: Matched, Now: testNow}
+	var opts []csrtest.Option
+	for line := range strings.Lines(text) {
+		word, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch word {
+		case "", "#":
+		case "op":
+			req.Op = Op(value)
+		case "linking":
+			req.Linking = map[string]Linking{"absent": Absent, "matched": Matched, "mismatched": Mismatched, "uncomputable": Uncomputable}[value]
+		case "account":
+			method, user, _ := strings.Cut(value, " ")
+			req.Who.Accounts = append(req.Who.Accounts, Account{method, user})
+		case "cert":
+			anchors, names, _ := strings.Cut(value, " ")
+			req.Who.Anchors = strings.Split(anchors, ",")
+			req.Who.Cert = testCert(t, names, "P-256/client", testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0))
+		case "renews":
+			f := strings.SplitN(value, " ", 4)
+			req.Renews = testCert(t, f[3], f[2], day(t, f[0]), day(t, f[1]))
+		case "now":
+			req.Now = day(t, value)
+		default:
+			opts = append(opts, csrOption(t, word, value)...)
+		}
+	}
+	parsed, err := csr.Parse(csrtest.New(t, opts...))
+	if err != nil {
+		t.Fatalf("the request of the case: %v", err)
+	}
+	req.CSR = parsed
+	return req
+}
+
+func day(t *testing.T, text string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func csrOption(t *testing.T, word, value string) []csrtest.Option {
+	t.Helper()
+	list := split(value)
+	switch word {
+	case "subject":
+		return []csrtest.Option{csrtest.Subject(rdns(t, list)...)}
+	case "san":
+		return []csrtest.Option{csrtest.SAN(generalNames(t, list)...)}
+	case "key":
+		return []csrtest.Option{csrtest.Signer(csrtest.Key(t, value))}
+	case "attribute":
+		return []csrtest.Option{csrtest.Attribute(dottedOID(t, attributeOID, value), csrtest.UTF8("x"))}
+	case "extension", "critical":
+		return []csrtest.Option{csrtest.Extension(dottedOID(t, extensionOID, value), word == "critical", []byte{5, 0})}
+	case "ku":
+		var bits x509.KeyUsage
+		for _, name := range list {
+			bit, ok := keyUsageBit(name)
+			if !ok {
+				t.Fatalf("no key usage %q", name)
+			}
+			bits |= bit
+		}
+		return []csrtest.Option{csrtest.Extension(csr.OIDKeyUsage, true, keyUsageDER(bits))}
+	case "eku":
+		var oids [][]byte
+		for _, name := range list {
+			oids = append(oids, csrtest.OID(dottedOID(t, extKeyUsageOID, name)))
+		}
+		return []csrtest.Option{csrtest.Extension(csr.OIDExtKeyUsage, false, csrtest.SEQ(oids...))}
+	case "ca":
+		value := csrtest.SEQ()
+		if list[0] == "true" {
+			value = csrtest.SEQ([]byte{1, 1, 0xff})
+		}
+		return []csrtest.Option{csrtest.Extension(csr.OIDBasicConstraints, true, value)}
+	}
+	t.Fatalf("a case has no line %q", word)
+	return nil
+}
+
+func split(value string) []string {
+	if value == "" {
+		return nil
+	}
+	parts := strings.Split(value, "|")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts
+}
+
+func dottedOID(t *testing.T, read func(string) (asn1.ObjectIdentifier, bool), name string) string {
+	t.Helper()
+	oid, ok := read(name)
+	if !ok {
+		t.Fatalf("no OID %q", name)
+	}
+	return oid.String()
+}
+
+// rdns reads RDNs such as O=Example+OU="quoted", or O=#0500 for raw DER.
+func rdns(t *testing.T, list []string) [][]byte {
+	t.Helper()
+	var made [][]byte
+	for _, rdn := range list {
+		var values [][]byte
+		for part := range strings.SplitSeq(rdn, "+") {
+			name, value, _ := strings.Cut(part, "=")
+			oid := dottedOID(t, attributeOID, name)
+			switch {
+			case strings.HasPrefix(value, "#"):
+				der, err := hex.DecodeString(value[1:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				values = append(values, csrtest.ATV(oid, der))
+			case strings.HasPrefix(value, `"`):
+				text, err := strconv.Unquote(value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				values = append(values, csrtest.ATV(oid, csrtest.UTF8(text)))
+			default:
+				values = append(values, csrtest.ATV(oid, csrtest.UTF8(value)))
+			}
+		}
+		made = append(made, csrtest.RDN(values...))
+	}
+	return made
+}
+
+func generalNames(t *testing.T, list []string) [][]byte {
+	t.Helper()
+	var made [][]byte
+	for _, entry := range list {
+		form, value, _ := strings.Cut(entry, ":")
+		switch form {
+		case "dns":
+			made = append(made, csrtest.DNS(value))
+		case "ip":
+			made = append(made, csrtest.IP(value))
+		case "email":
+			made = append(made, csrtest.Email(value))
+		case "uri":
+			made = append(made, csrtest.URI(value))
+		case "other":
+			made = append(made, csrtest.OtherName(value, csrtest.UTF8("x")))
+		case "dirname":
+			made = append(made, csrtest.DirectoryName(csrtest.CN(value)))
+		case "rid":
+			made = append(made, csrtest.RegisteredID(value))
+		default:
+			t.Fatalf("no name form %q", form)
+		}
+	}
+	return made
+}
+
+// testCert makes a certificate with a subject and a SAN: entries with = are
+// RDNs, the others GeneralNames.
+func testCert(t *testing.T, names, key string, from, to time.Time) *x509.Certificate {
+	t.Helper()
+	var subject, san []string
+	for _, entry := range split(names) {
+		if strings.Contains(entry, "=") {
+			subject = append(subject, entry)
+		} else {
+			san = append(san, entry)
+		}
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), RawSubject: csrtest.Name(rdns(t, subject)...), NotBefore: from, NotAfter: to,
+	}
+	if san != nil {
+		template.ExtraExtensions = []pkix.Extension{{
+			Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: csrtest.SEQ(generalNames(t, san)...),
+		}}
+	}
+	signer := csrtest.Key(t, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// keyUsageDER writes the BIT STRING of RFC 5280 section 4.2.1.3.
+func keyUsageDER(bits x509.KeyUsage) []byte {
+	var content [2]byte
+	last := -1
+	for i := range 9 {
+		if bits&(1<<i) != 0 {
+			content[i/8] |= 0x80 >> (i % 8)
+			last = i
+		}
+	}
+	n := last/8 + 1
+	return csrtest.BITS(byte(8*n-1-last), content[:n]...)
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A kind is what a value of the policy file must look like.
+type kind uint8
+
+const (
+	aText kind = iota + 1
+	aBool
+	aNumber
+	aDuration
+	aSize
+	aShare
+	aWord   // one of the shape's words
+	aList   // of the shape's items
+	aMap    // with the shape's keys
+	anyMap  // with keys that the author chooses
+	oneKind // one of the shape's alternatives
+)
+
+// A shape describes a value. The shapes of the whole language stand in
+// language.go; a reader of policies needs nothing else.
+type shape struct {
+	kind  kind
+	words []word   // aWord
+	keys  []key    // aMap, in the order of the documentation
+	each  *shape   // aList, anyMap
+	alts  []*shape // oneKind
+}
+
+// A word is one allowed value of an enumeration.
+type word struct {
+	text string
+	// later says that this version doesn't enforce it.
+	later bool
+	note  string // said with later
+}
+
+// A key is one key of a map.
+type key struct {
+	name     string
+	is       *shape
+	required bool
+	initial  string // what holds when the key isn't written, for people
+	doc      string
+	// later says that this version doesn't enforce it: Compile refuses it,
+	// rather than that anybody reads a rule that nobody holds.
+	later bool
+}
+
+// describe says what a shape wants, for messages.
+func (s *shape) describe() string {
+	switch s.kind {
+	case aText:
+		return "text"
+	case aBool:
+		return "true or false"
+	case aNumber:
+		return "a number"
+	case aDuration:
+		return "a duration such as 90d (an integer with s, m, h or d)"
+	case aSize:
+		return "a size such as 16KiB (N, NKiB or NMiB)"
+	case aShare:
+		return "a share from 1% to 100%"
+	case aWord:
+		return listWords(s.wordTexts())
+	case aList:
+		return "a list"
+	case aMap, anyMap:
+		return "a map"
+	case oneKind:
+		texts := make([]string, len(s.alts))
+		for i, alt := range s.alts {
+			texts[i] = alt.describe()
+		}
+		return strings.Join(texts, " or ")
+	}
+	return "nothing"
+}
+
+func (s *shape) wordTexts() []string {
+	texts := make([]string, len(s.words))
+	for i, w := range s.words {
+		texts[i] = w.text
+	}
+	return texts
+}
+
+// listWords gives "a, b or c".
+func listWords(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// found describes what stands in the file, for messages.
+func found(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a map"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.ScalarNode:
+		switch n.Tag {
+		case "!!null":
+			return "nothing"
+		case "!!str":
+			return quote(n.Value)
+		default:
+			return show(n.Value)
+		}
+	}
+	return "something else"
+}
+
+// A checker holds a tree against its shape.
+type checker struct {
+	wrong problems // unknown key, wrong kind, missing key
+	later problems // what this version doesn't enforce
+}
+
+func (c *checker) check(n node, s *shape) {
+	switch s.kind {
+	case aMap:
+		c.checkMap(n, s)
+	case anyMap:
+		c.checkAnyMap(n, s)
+	case aList:
+		if !n.isList() {
+			c.mismatch(n, s)
+			return
+		}
+		for _, item := range n.items() {
+			c.check(item, s.each)
+		}
+	case oneKind:
+		for _, alt := range s.alts {
+			if alt.takes(n) {
+				c.check(n, alt)
+				return
+			}
+		}
+		c.mismatch(n, s)
+	case aWord:
+		c.checkWord(n, s)
+	default:
+		if !s.takes(n) {
+			c.mismatch(n, s)
+		}
+	}
+}
+
+// takes tells whether a value is of the shape's kind, without looking inside.
+func (s *shape) takes(n node) bool {
+	ok := false
+	switch s.kind {
+	case aText, aWord:
+		_, ok = n.text()
+	case aBool:
+		_, ok = n.boolean()
+	case aNumber:
+		_, ok = n.number()
+	case aDuration:
+		_, ok = n.duration()
+	case aSize:
+		_, ok = n.size()
+	case aShare:
+		_, ok = n.share()
+	case aList:
+		ok = n.isList()
+	case aMap, anyMap:
+		ok = n.yaml.Kind == yaml.MappingNode
+	case oneKind:
+		ok = slices.ContainsFunc(s.alts, func(alt *shape) bool { return alt.takes(n) })
+	}
+	return ok
+}
+
+func (c *checker) mismatch(n node, s *shape) {
+	if n.yaml.Kind == yaml.AliasNode {
+		return // already a problem
+	}
+	at := nodePos(n.at.File, n.yaml)
+	subject := "an item of `" + n.path + "`"
+	if n.name != "" {
+		subject = "`" + n.path + "`"
+	}
+	if n.path == "" {
+		subject = "a policy file"
+	}
+	hint := ""
+	if s.wantsText() && n.yaml.Kind == yaml.ScalarNode && n.yaml.Tag != "!!str" && n.yaml.Tag != "!!null" {
+		hint = "; YAML takes this for something else than text: put it in quotes"
+	}
+	c.wrong.add(at, "%s wants %s, and this is %s%s", subject, s.describe(), found(n.yaml), hint)
+}
+
+func (s *shape) wantsText() bool {
+	return s.kind == aText || s.kind == aWord || slices.ContainsFunc(s.alts, (*shape).wantsText)
+}
+
+func (c *checker) checkWord(n node, s *shape) {
+	text, ok := n.text()
+	if !ok {
+		c.mismatch(n, s)
+		return
+	}
+	i := slices.IndexFunc(s.words, func(w word) bool { return w.text == text })
+	if i < 0 {
+		c.wrong.add(nodePos(n.at.File, n.yaml), "`%s` wants %s, and this is %s%s",
+			n.path, s.describe(), quote(text), didYouMean(text, s.wordTexts()))
+		return
+	}
+	if s.words[i].later {
+		c.later.add(nodePos(n.at.File, n.yaml), "`%s: %s` is not enforced by this version%s", n.path, text, s.words[i].note)
+	}
+}
+
+func (c *checker) checkMap(n node, s *shape) {
+	if n.yaml.Kind != yaml.MappingNode {
+		c.mismatch(n, s)
+		return
+	}
+	seen := map[string]bool{}
+	for _, member := range n.members() {
+		k, ok := s.key(member.name)
+		switch {
+		case seen[member.name]: // already a problem
+		case !ok:
+			c.unknown(member, s)
+		case k.later:
+			c.later.add(member.at, "`%s` is not enforced by this version", member.path)
+		default:
+			c.check(member, k.is)
+		}
+		seen[member.name] = true
+	}
+	for _, k := range s.keys {
+		if k.required && !seen[k.name] {
+			c.wrong.add(n.at, "`%s` is missing: %s", join(n.path, k.name), k.doc)
+		}
+	}
+}
+
+func (c *checker) unknown(member node, s *shape) {
+	if member.name == "<<" {
+		return // already a problem
+	}
+	names := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		names[i] = k.name
+	}
+	hint := didYouMean(member.name, names)
+	if hint == "" {
+		hint = "; here may stand " + listWords(names)
+	}
+	c.wrong.add(member.at, "unknown key `%s`%s", show(member.path), hint)
+}
+
+func (s *shape) key(name string) (key, bool) {
+	i := slices.IndexFunc(s.keys, func(k key) bool { return k.name == name })
+	if i < 0 {
+		return key{}, false
+	}
+	return s.keys[i], true
+}
+
+func (c *checker) checkAnyMap(n node, s *shape) {
+	if n.yaml.Kind != yaml.MappingNode {
+		c.mismatch(n, s)
+		return
+	}
+	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
+		k := n.yaml.Content[i]
+		if k.Kind != yaml.ScalarNode || k.Tag != "!!str" && k.Tag != "!!merge" {
+			c.wrong.add(nodePos(n.at.File, k), "a key of `%s` wants text, and this is %s: put it in quotes", n.path, found(k))
+		}
+	}
+	for _, member := range n.members() {
+		c.check(member, s.each)
+	}
+}

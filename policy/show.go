@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxShown bounds what a message repeats of a request or a file.
+const maxShown = 120
+
+// show gives text for a message: control characters and everything that
+// isn't ASCII escaped, so that no look-alike and no terminal sequence passes
+// for something else, and cut to about 120 characters.
+func show(s string) string {
+	full := len(s) <= maxShown
+	quoted := strconv.QuoteToASCII(s[:min(len(s), maxShown)])
+	shown := strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	if full && len(shown) <= maxShown {
+		return shown
+	}
+	shown = shown[:min(len(shown), maxShown)]
+	if i := strings.LastIndexByte(shown, '\\'); i > maxShown-10 {
+		shown = shown[:i] // not half an escape
+	}
+	return fmt.Sprintf("%s... (%d bytes)", shown, len(s))
+}
+
+func quote(s string) string { return `"` + show(s) + `"` }
+
+// showList gives up to a handful of values in quotes.
+func showList(values []string) string {
+	const most = 6
+	shown := make([]string, 0, most+1)
+	for i, v := range values {
+		if i == most {
+			shown = append(shown, fmt.Sprintf("%d more", len(values)-most))
+			break
+		}
+		shown = append(shown, quote(v))
+	}
+	if len(shown) == 0 {
+		return "nothing"
+	}
+	return strings.Join(shown, ", ")
+}
+
+// didYouMean gives a hint when one of the known names is close.
+func didYouMean(got string, known []string) string {
+	best, distance := "", 3
+	for _, name := range known {
+		if d := editDistance(strings.ToLower(got), strings.ToLower(name)); d < distance && d < max(len(name), 2) {
+			best, distance = name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "; did you mean `" + best + "`?"
+}
+
+// editDistance counts the letters to change, add or take away. Long text is
+// far from everything.
+func editDistance(a, b string) int {
+	if len(a) > 40 || len(b) > 40 {
+		return 40
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := diagonal
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			diagonal = row[j]
+			row[j] = min(change, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/asn1"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// subjectRules are the accepted subject attributes, in file order.
+type subjectRules struct {
+	spot  spot
+	rules []*attributeRule
+	byOID map[string]*attributeRule
+}
+
+type attributeRule struct {
+	nameRule
+	oid     asn1.ObjectIdentifier
+	name    string
+	literal csr.AttributeValue // with set
+}
+
+const (
+	commonName       = "2.5.4.3"
+	serialNumber     = "2.5.4.5"
+	domainComponent  = "0.9.2342.19200300.100.1.25"
+	userID           = "0.9.2342.19200300.100.1.1"
+	emailInSubject   = "1.2.840.113549.1.9.1"
+	subjectAttribute = "subject attribute "
+)
+
+// subjectForm says how the values of an attribute are spelled. What names a
+// machine, an account or a mailbox has forms of its own.
+func subjectForm(oid string) form {
+	switch oid {
+	case commonName, serialNumber, domainComponent, userID:
+		return identifierForm
+	case emailInSubject:
+		return emailForm
+	}
+	return textForm
+}
+
+func (c *compiler) subject(n node) subjectRules {
+	rules := subjectRules{spot: n.spot(), byOID: map[string]*attributeRule{}}
+	for _, member := range n.members() {
+		oid, ok := attributeOID(member.name)
+		if !ok {
+			c.add(member.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID", quote(member.name))
+			continue
+		}
+		if other, twice := rules.byOID[oid.String()]; twice {
+			c.add(member.at, "`%s` is the attribute that already stands on line %d", member.path, other.spot.at.Line)
+			continue
+		}
+		rule := c.attribute(member, oid)
+		rules.rules = append(rules.rules, rule)
+		rules.byOID[oid.String()] = rule
+	}
+	return rules
+}
+
+func (c *compiler) attribute(n node, oid asn1.ObjectIdentifier) *attributeRule {
+	r := &attributeRule{
+		nameRule: c.nameRule(n, subjectAttribute+n.name, subjectForm(oid.String())),
+		oid:      oid, name: n.name,
+	}
+	set := n.get("set")
+	c.literals(&r.nameRule, set)
+	if r.max == 0 && oid.String() == commonName {
+		r.max = 1
+	}
+	if !r.sets() {
+		return r
+	}
+	r.literal = csr.NewAttributeValue(oid, r.set[0])
+	if _, err := (csr.Name{{r.literal}}).MarshalDER(); err != nil {
+		c.add(set.at, "%s can't be the %s: %s", quote(r.set[0]), r.label, show(err.Error()))
+	}
+	if p, at, denied := c.guard.deniesAttribute(oid.String(), r.set[0]); denied {
+		c.add(set.at, "%s is denied by the guardrail %s on line %d", quote(r.set[0]), quote(p.text), at.at.Line)
+	}
+	return r
+}
+
+// deniesAttribute: a common name that looks like a DNS name or an IP address
+// is used as one, and is denied as one.
+func (g *guardrails) deniesAttribute(oid, value string) (pattern, spot, bool) {
+	switch oid {
+	case emailInSubject:
+		return g.denies(csr.Email, value)
+	case commonName:
+		if _, err := netip.ParseAddr(value); err == nil {
+			return g.denies(csr.IP, value)
+		}
+		if host := strings.TrimSuffix(value, "."); looksLikeDNS(host) {
+			return g.denies(csr.DNS, host)
+		}
+	}
+	return pattern{}, spot{}, false
+}
+
+// subject plans the subject from the request's, attribute by attribute.
+func (j *judge) subject() {
+	asked := map[string][]string{} // by OID
+	var planned csr.Name
+	for _, rdn := range j.req.CSR.Names.Subject {
+		var kept csr.RDN
+		for _, attribute := range rdn {
+			oid := attribute.Type.String()
+			if value, ok := j.attribute(attribute, asked[oid]); ok {
+				kept = append(kept, value)
+			}
+			asked[oid] = append(asked[oid], attribute.Value)
+		}
+		if len(kept) > 0 {
+			planned = append(planned, kept)
+		}
+	}
+	for _, rule := range j.profile.subject.rules {
+		values := asked[rule.oid.String()]
+		j.counts(&rule.nameRule, values)
+		if rule.sets() && len(values) == 0 {
+			planned = append(planned, csr.RDN{rule.literal})
+			j.add(rule.setAt, Rewritten, ByPolicy, "(absent)", show(rule.set[0]),
+				"the request has no %s; the certificate has %s", rule.label, quote(rule.set[0]))
+		}
+	}
+	j.plan.Names.Subject = planned
+}
+
+// attribute plans one value of the request. before are the request's earlier
+// values of the same attribute.
+func (j *judge) attribute(value csr.AttributeValue, before []string) (csr.AttributeValue, bool) {
+	oid := value.Type.String()
+	rule := j.profile.subject.byOID[oid]
+	name := csr.TypeName(value.Type)
+	switch {
+	case rule == nil:
+		j.refuse(j.profile.subject.spot, ByPolicy, show(name)+"="+show(value.Value), "", "the profile takes no subject attribute %s, and the request has %s",
+			show(name), describeValue(value))
+		return value, false
+	case !value.Text:
+		j.refuse(rule.spot, ByPolicy, "(not text)", "text", "the %s is not text that its type allows", rule.label)
+		return value, false
+	}
+	if _, err := spellText(value.Value); err != nil {
+		j.refuse(rule.spot, ByPolicy, show(value.Value), "printable text", "the %s %s is not accepted: %v", rule.label, quote(value.Value), err)
+		return value, false
+	}
+	if p, at, denied := j.profile.guard.deniesAttribute(oid, value.Value); denied && !rule.sets() {
+		j.refuse(at, ByPolicy, show(value.Value), "not "+show(p.text), "the %s %s is denied by the guardrail %s",
+			rule.label, quote(value.Value), quote(p.text))
+		return value, false
+	}
+	if at, err := rule.accepts(value.Value); err != nil && (rule.bounded || !rule.sets()) {
+		j.refuse(at, ByPolicy, show(value.Value), rule.wants(), "the %s %s is not accepted: %v", rule.label, quote(value.Value), err)
+		return value, false
+	}
+	if rule.sets() {
+		return j.setAttribute(rule, value, len(before) == 0)
+	}
+	return value, true
+}
+
+// setAttribute puts the policy's value in the place of the first one, and
+// takes the others away.
+func (j *judge) setAttribute(rule *attributeRule, value csr.AttributeValue, first bool) (csr.AttributeValue, bool) {
+	want := rule.set[0]
+	if !first {
+		j.add(rule.setAt, Rewritten, ByPolicy, show(value.Value), show(want),
+			"the request has the %s more than once; the certificate has only %s", rule.label, quote(want))
+		return value, false
+	}
+	if value.Value == want {
+		return value, true
+	}
+	j.add(rule.setAt, Rewritten, ByPolicy, show(value.Value), show(want),
+		"the %s %s is replaced by %s", rule.label, quote(value.Value), quote(want))
+	return rule.literal, true
+}
+
+func describeValue(value csr.AttributeValue) string {
+	if !value.Text {
+		return "one that is not text"
+	}
+	return quote(value.Value)
+}
+
+// takesSubject tells whether every attribute would be in a certificate of
+// the profile, as `matches: names` asks.
+func (r subjectRules) takes(subject csr.Name) bool {
+	for _, rdn := range subject {
+		for _, value := range rdn {
+			rule := r.byOID[value.Type.String()]
+			if rule == nil || !value.Text || !rule.takes(value.Value) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// takes tells whether a certificate of the profile could have the value.
+func (r *nameRule) takes(value string) bool {
+	if r.sets() {
+		return slices.Contains(r.set, value)
+	}
+	_, err := r.accepts(value)
+	return err == nil
+}

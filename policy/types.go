@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"time"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// Op is an EST operation (RFC 7030 section 3.2.2).
+type Op string
+
+// The operations. Those that this version doesn't offer are known all the
+// same: a label may not be spelled like one of them.
+const (
+	CACerts        Op = "cacerts"
+	SimpleEnroll   Op = "simpleenroll"
+	SimpleReenroll Op = "simplereenroll"
+	FullCMC        Op = "fullcmc"
+	ServerKeygen   Op = "serverkeygen"
+	CSRAttrs       Op = "csrattrs"
+)
+
+// Verdict is what a profile says of a request. The zero value denies.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Deny Verdict = iota
+	Allow
+	Defer
+	Fault // the policy itself failed; nothing is issued
+)
+
+// String gives the word that audit records use.
+func (v Verdict) String() string {
+	switch v {
+	case Allow:
+		return "allow"
+	case Defer:
+		return "defer"
+	case Fault:
+		return "fault"
+	default:
+		return "deny"
+	}
+}
+
+// A Request is what is put before a profile. It is complete: Decide asks
+// nobody else, neither clock nor network.
+type Request struct {
+	Op      Op
+	Label   string
+	Who     Identity
+	CSR     *csr.Request
+	Linking Linking
+	// Renews is the certificate that a reenroll replaces. The caller has
+	// made sure that this CA issued it.
+	Renews *x509.Certificate
+	Now    time.Time
+}
+
+// An Identity is who asks, as far as it has been proven. The zero value is
+// nobody.
+type Identity struct {
+	// Cert is the TLS client certificate, present only when its chain was
+	// verified under at least one of Anchors. It may be past its notAfter:
+	// then only a reenroll with `expired` counts it.
+	Cert *x509.Certificate
+	// Anchors are the names of the anchors under which Cert verified, in
+	// the configuration's order.
+	Anchors []string
+	// Accounts are the verified HTTP credentials.
+	Accounts []Account
+}
+
+// An Account is one verified HTTP credential.
+type Account struct {
+	// Method is "http_basic", or the name of a `provider`.
+	Method string
+	User   string
+}
+
+// Linking is what the channel-binding check found (RFC 7030 section 3.5,
+// RFC 7894). The zero value is Absent.
+type Linking uint8
+
+// The results of the check.
+const (
+	Absent Linking = iota
+	Matched
+	Mismatched
+	Uncomputable // a value is there, but this connection has none to compare it with
+)
+
+// String gives the word that audit records use.
+func (l Linking) String() string {
+	switch l {
+	case Matched:
+		return "matched"
+	case Mismatched:
+		return "mismatched"
+	case Uncomputable:
+		return "uncomputable"
+	default:
+		return "absent"
+	}
+}
+
+// Pos is a place in the policy file. Lines and columns count from 1.
+type Pos struct {
+	File string
+	Line int
+	Col  int
+}
+
+// String gives file:line:col, as editors read it.
+func (p Pos) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+}
+
+// Effect is what a finding does to the request.
+type Effect string
+
+// The effects. Refused and Required make the verdict Deny.
+const (
+	Refused   Effect = "refused"   // it was asked for and may not be
+	Required  Effect = "required"  // it must be there and is not
+	Rewritten Effect = "rewritten" // the plan has another value than was asked for
+	Dropped   Effect = "dropped"   // asked for, and left out of the plan
+	Warned    Effect = "warned"    // recorded only
+)
+
+// Class says which error a refusing finding becomes (design: errors table).
+// The zero value is an ordinary refusal by policy.
+type Class uint8
+
+// The classes.
+const (
+	ByPolicy     Class = iota
+	BadKey             // key not accepted
+	KeyReuse           // key must change
+	BadExtension       // extension not accepted
+	BadRenewal         // certificate can't be renewed here
+	LinkMissing        // linking required and absent
+	LinkFailed         // linking present and wrong
+	BadIdentity        // no `who` line matches
+)
+
+// A Finding is one thing that a profile has to say about a request.
+type Finding struct {
+	Pos     Pos    // the policy line that says so
+	Path    string // the policy path, such as "profiles.routers.san.dns.allow"
+	Effect  Effect
+	Class   Class
+	Got     string // what the request has; never a secret
+	Want    string // what the line wants
+	Message string // a sentence for operators
+	// Disclose says that Message may be shown to the client.
+	Disclose bool
+	// Check is the id of a `checks` entry, or empty.
+	Check string
+}
+
+// String gives "file:line:col: message (path)".
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s: %s (%s)", f.Pos, f.Effect, f.Message, f.Path)
+}
+
+// A Plan is the whole certificate wanted, not a patch to the CSR. Subject,
+// SAN, key usage and the rest are to be just as here.
+type Plan struct {
+	Names csr.Names
+	// SANCritical is true when the subject is empty (RFC 5280 section
+	// 4.2.1.6).
+	SANCritical bool
+	KeyUsage    x509.KeyUsage
+	ExtKeyUsage []asn1.ObjectIdentifier
+	// Extensions are those beyond SAN, KU, EKU, basicConstraints, SKI and
+	// AKI, which follow from the rest.
+	Extensions []csr.Extension
+	// Validity is how long, notAfter inclusive (RFC 5280 section 4.1.2.5).
+	Validity time.Duration
+	// Upstream is the name in the Caddyfile; empty means the only one.
+	Upstream string
+}
+
+// A Decision is a profile's answer. With Allow the plan is complete; with
+// any other verdict it is what would have been planned, for explain.
+type Decision struct {
+	Verdict  Verdict
+	Profile  string
+	Policy   string // name of the policy file's `name:` key
+	Findings []Finding
+	Plan     Plan
+}
+
+// Gate is the answer of the authentication gate, before the body is read.
+// The zero value is closed.
+type Gate struct {
+	// Open is true when one `who` line of the operation can match.
+	Open bool
+	// Challenge is true when the gate is shut, and an HTTP credential could
+	// open it: the answer is 401 with WWW-Authenticate, else 403 (RFC 7030
+	// section 3.2.3).
+	Challenge bool
+	// Findings say why no line matched, one for each line.
+	Findings []Finding
+}
+
+// Capabilities says which parts of a Plan a CA can express.
+type Capabilities struct {
+	Subject     bool
+	SAN         bool
+	KeyUsage    bool
+	ExtKeyUsage bool
+	Extensions  bool
+	Serial      bool
+	// MaxValidity is the longest lifetime that the CA issues; 0 means that
+	// it isn't known.
+	MaxValidity time.Duration
+}
+
+// An Environment is what the Caddyfile offers to a policy.
+type Environment struct {
+	Anchors   []string
+	Users     []string // accounts of `basic`
+	Providers []string
+	Upstreams map[string]Capabilities
+}
+
+// Hints is what /csrattrs must say about a profile (RFC 7030 section 4.5).
+// It is made from the same compiled rules as Decide.
+type Hints struct {
+	// Off: the operation answers 404.
+	Off bool
+	// Keys are the key types in order of preference.
+	Keys []KeyHint
+	// Attributes are PKCS #10 attributes that the CSR should carry, as bare
+	// OIDs; challengePassword among them where linking is required.
+	Attributes []asn1.ObjectIdentifier
+	// Extensions are complete extension values (an id-ExtensionReq).
+	Extensions []csr.Extension
+	// Signature is the wanted signature scheme, or nil.
+	Signature asn1.ObjectIdentifier
+}
+
+// A KeyHint is one acceptable key.
+type KeyHint struct {
+	Algorithm csr.KeyAlgorithm
+	Bits      int    // RSA
+	Curve     string // ECDSA
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"slices"
+	"strings"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// usage is what every certificate of a profile may be used for.
+type usage struct {
+	keyAt spot
+	key   x509.KeyUsage
+	extAt spot
+	ext   []asn1.ObjectIdentifier
+}
+
+// never is what may be neither asked for nor issued.
+type never struct {
+	spot spot
+	ca   bool
+	key  x509.KeyUsage
+	ext  []asn1.ObjectIdentifier
+}
+
+// usage reads key usage and extended key usage, which are ours alone.
+func (c *compiler) usage(n node) usage {
+	key, ext := n.get("key"), n.get("ext")
+	u := usage{keyAt: key.spot(), extAt: ext.spot()}
+	for _, item := range key.texts() {
+		bit, ok := keyUsageBit(item.value())
+		switch {
+		case !ok:
+			c.add(item.at, "%s is no key usage of RFC 5280%s", quote(item.value()), didYouMean(item.value(), keyUsageNames()))
+		case c.guard.never.key&bit != 0:
+			c.add(item.at, "the key usage %s is named by `guardrails.never`", item.value())
+		case u.key&bit != 0:
+			c.add(item.at, "the key usage %s stands twice", item.value())
+		}
+		u.key |= bit
+	}
+	for _, item := range ext.texts() {
+		oid, ok := extKeyUsageOID(item.value())
+		switch {
+		case !ok:
+			c.add(item.at, "%s is neither a known extended key usage nor an OID%s", quote(item.value()), didYouMean(item.value(), extKeyUsageNames()))
+			continue
+		case containsOID(c.guard.never.ext, oid):
+			c.add(item.at, "the extended key usage %s is named by `guardrails.never`", item.value())
+		case containsOID(u.ext, oid):
+			c.add(item.at, "the extended key usage %s stands twice", item.value())
+		}
+		u.ext = append(u.ext, oid)
+	}
+	return u
+}
+
+var defaultNever = []string{"CA:TRUE", "keyCertSign", "cRLSign", "cmcRA", "cmcCA", "OCSPSigning", "anyExtendedKeyUsage"}
+
+func (c *compiler) never(n node) never {
+	rule := never{spot: n.spot()}
+	for _, item := range n.texts() {
+		if !rule.read(item.value()) {
+			c.add(item.at, "%s is neither CA:TRUE, nor a key usage, nor an extended key usage%s", quote(item.value()),
+				didYouMean(item.value(), slices.Concat(defaultNever, keyUsageNames(), extKeyUsageNames())))
+		}
+	}
+	for _, name := range defaultNever {
+		if !n.present() {
+			rule.read(name)
+		} else if !slices.Contains(n.words(), name) {
+			c.warn(rule.spot, "`guardrails.never` leaves out %s, which is in the default list", name)
+		}
+	}
+	return rule
+}
+
+func (n *never) read(name string) bool {
+	if name == "CA:TRUE" {
+		n.ca = true
+		return true
+	}
+	if bit, ok := keyUsageBit(name); ok {
+		n.key |= bit
+		return true
+	}
+	oid, ok := extKeyUsageOID(name)
+	if ok {
+		n.ext = append(n.ext, oid)
+	}
+	return ok
+}
+
+// usage plans key usage and EKU, and records where the request wanted more.
+// What `never` names refuses.
+func (j *judge) usage() {
+	u := j.profile.usage
+	j.plan.KeyUsage = u.key
+	j.plan.ExtKeyUsage = slices.Clone(u.ext)
+	if j.req.CSR.Key.Algorithm != csr.RSA {
+		// RFC 8813 section 3, RFC 8410 section 5: no encipherment with these keys.
+		if extra := u.key & (x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment); extra != 0 {
+			j.plan.KeyUsage &^= extra
+			j.add(u.keyAt, Dropped, ByPolicy, keyUsageText(extra), keyUsageText(j.plan.KeyUsage),
+				"the key usage %s is left out: a key that isn't RSA has no such use", keyUsageText(extra))
+		}
+	}
+	j.requestedKeyUsage()
+	j.requestedExtKeyUsage()
+	j.requestedCA()
+}
+
+func (j *judge) requestedKeyUsage() {
+	asked, present, err := j.req.CSR.RequestedKeyUsage()
+	u, fence := j.profile.usage, j.profile.guard.never
+	if err != nil {
+		j.refuse(u.keyAt, BadExtension, "", keyUsageText(u.key), "the requested keyUsage can't be read: %s", show(err.Error()))
+		return
+	}
+	if !present {
+		return
+	}
+	if forbidden := asked & fence.key; forbidden != 0 {
+		j.refuse(fence.spot, BadExtension, keyUsageText(asked), "not "+keyUsageText(forbidden),
+			"the request asks for the key usage %s, which no certificate may have", keyUsageText(forbidden))
+	}
+	if beyond := asked &^ u.key &^ fence.key; beyond != 0 {
+		j.add(u.keyAt, Rewritten, ByPolicy, keyUsageText(asked), keyUsageText(u.key),
+			"the request asks for the key usage %s; the certificate has %s", keyUsageText(asked), keyUsageText(u.key))
+	}
+}
+
+func (j *judge) requestedExtKeyUsage() {
+	asked, present, err := j.req.CSR.RequestedExtKeyUsage()
+	u, fence := j.profile.usage, j.profile.guard.never
+	if err != nil {
+		j.refuse(u.extAt, BadExtension, "", extKeyUsageText(u.ext), "the requested extKeyUsage can't be read: %s", show(err.Error()))
+		return
+	}
+	if !present {
+		return
+	}
+	beyond := false
+	for _, oid := range asked {
+		if containsOID(fence.ext, oid) {
+			j.refuse(fence.spot, BadExtension, extKeyUsageText(asked), "not "+extKeyUsageName(oid),
+				"the request asks for the extended key usage %s, which no certificate may have", extKeyUsageName(oid))
+			continue
+		}
+		beyond = beyond || !containsOID(u.ext, oid)
+	}
+	if beyond {
+		j.add(u.extAt, Rewritten, ByPolicy, extKeyUsageText(asked), extKeyUsageText(u.ext),
+			"the request asks for the extended key usage %s; the certificate has %s", extKeyUsageText(asked), extKeyUsageText(u.ext))
+	}
+}
+
+// requestedCA refuses a request to be a CA. This version issues none, so
+// where `never` leaves CA:TRUE out, it is refused all the same.
+func (j *judge) requestedCA() {
+	isCA, present, err := j.req.CSR.RequestedBasicConstraints()
+	fence := j.profile.guard.never
+	switch {
+	case err != nil:
+		j.refuse(fence.spot, BadExtension, "", "CA:FALSE", "the requested basicConstraints can't be read: %s", show(err.Error()))
+	case present && isCA:
+		j.refuse(fence.spot, BadExtension, "CA:TRUE", "CA:FALSE", "the request asks for the certificate of a CA, and no profile issues one")
+	}
+}
+
+func extKeyUsageText(oids []asn1.ObjectIdentifier) string {
+	names := make([]string, 0, len(oids))
+	for _, oid := range oids {
+		names = append(names, extKeyUsageName(oid))
+	}
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return show(strings.Join(names, ", "))
+}
+
+func containsOID(oids []asn1.ObjectIdentifier, oid asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(oids, oid.Equal)
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/asn1"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// A whoLine is one line of `who`: proofs that are all needed.
+type whoLine struct {
+	spot   spot
+	proofs []proof
+}
+
+// A proof is one way to show who asks.
+type proof struct {
+	spot spot
+	// anchor is set in a client_cert, method in all others: "http_basic" or
+	// the name of a provider.
+	anchor   string
+	subject  []subjectValue
+	spki     []byte
+	matches  bool
+	method   string
+	anyUser  bool
+	users    []listedUser
+	shared   bool
+	anchorAt spot
+}
+
+type listedUser struct {
+	at   Pos
+	name string
+}
+
+type subjectValue struct {
+	oid         asn1.ObjectIdentifier
+	name, value string
+}
+
+const httpBasic = "http_basic"
+
+func (c *compiler) who(list node) []whoLine {
+	var lines []whoLine
+	for _, item := range list.items() {
+		line := whoLine{spot: item.spot()}
+		for _, n := range c.proofNodes(item) {
+			line.proofs = append(line.proofs, c.proof(n))
+		}
+		if len(line.proofs) > 0 {
+			lines = append(lines, line)
+		}
+	}
+	if list.isList() && len(list.items()) == 0 {
+		c.add(list.at, "`%s` is empty: nobody could ask", list.path)
+	}
+	return lines
+}
+
+// proofNodes gives the client_cert, http_basic and provider nodes of a line.
+func (c *compiler) proofNodes(line node) []node {
+	one := c.only(line, []string{"client_cert", httpBasic, "provider", "all"})
+	if one.name != "all" {
+		if !one.present() {
+			return nil
+		}
+		return []node{one}
+	}
+	var proofs []node
+	for _, item := range one.items() {
+		if n := c.only(item, []string{"client_cert", httpBasic, "provider"}); n.present() {
+			proofs = append(proofs, n)
+		}
+	}
+	if one.isList() && len(one.items()) < 2 {
+		c.add(one.at, "`all` wants at least two proofs")
+	}
+	if len(proofs) != len(one.items()) {
+		return nil // a line that was read in part would demand less
+	}
+	return proofs
+}
+
+// only gives the one proof of a map, which has exactly one.
+func (c *compiler) only(n node, kinds []string) node {
+	members := n.members()
+	if len(members) == 1 && slices.Contains(kinds, members[0].name) {
+		return members[0]
+	}
+	known := slices.ContainsFunc(members, func(m node) bool { return !slices.Contains(kinds, m.name) })
+	if !known && n.present() {
+		c.add(n.at, "a line of `%s` has exactly one of %s; `all` joins several", n.path, listWords(kinds))
+	}
+	return node{at: n.at, path: n.path}
+}
+
+func (c *compiler) proof(n node) proof {
+	switch n.name {
+	case "client_cert":
+		return c.clientCert(n)
+	case httpBasic:
+		p := proof{spot: n.spot(), method: httpBasic, shared: n.get("shared").on()}
+		p.users = c.users(n.get("users"))
+		return p
+	default:
+		name := n.get("name")
+		p := proof{spot: n.spot(), method: name.value(), anyUser: !n.get("users").present()}
+		p.users = c.users(n.get("users"))
+		c.filled(name)
+		if p.method == httpBasic {
+			c.add(name.at, "%s can't be the name of a provider: it is a proof of its own", quote(p.method))
+		}
+		return p
+	}
+}
+
+func (c *compiler) users(n node) []listedUser {
+	var users []listedUser
+	for _, item := range n.texts() {
+		if _, err := spellText(item.value()); err != nil {
+			c.add(item.at, "%s can't be a user: %v", quote(item.value()), err)
+		}
+		users = append(users, listedUser{item.at, item.value()})
+	}
+	if n.isList() && len(n.items()) == 0 {
+		c.add(n.at, "`%s` is an empty list: nobody is on it", n.path)
+	}
+	return users
+}
+
+func (c *compiler) clientCert(n node) proof {
+	anchor := n.get("anchor")
+	p := proof{spot: n.spot(), anchor: anchor.value(), anchorAt: anchor.spot(), matches: n.get("matches").value() == "names"}
+	c.filled(anchor)
+	for _, member := range n.get("subject").members() {
+		oid, ok := attributeOID(member.name)
+		if !ok {
+			c.add(member.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID", quote(member.name))
+			continue
+		}
+		value, isText := member.text()
+		if _, err := spellText(value); err != nil && isText {
+			c.add(member.at, "no certificate has the %s%s %s: %v", subjectAttribute, member.name, quote(value), err)
+		}
+		p.subject = append(p.subject, subjectValue{oid, member.name, value})
+	}
+	if pin := n.get("spki_sha256"); pin.isText() {
+		hash, err := hex.DecodeString(strings.ToLower(pin.value()))
+		if err != nil || len(hash) != sha256.Size {
+			c.add(pin.at, "`%s` wants 64 hexadecimal digits", pin.path)
+		}
+		p.spki = hash
+	}
+	return p
+}
+
+// An asking is what who lines are held against.
+type asking struct {
+	profile *Profile
+	op      *op
+	who     Identity
+	now     time.Time
+}
+
+func (p proof) isHTTP() bool { return p.anchor == "" }
+
+// check tells why a proof isn't given, or "".
+func (p proof) check(a asking) string {
+	if p.isHTTP() {
+		return p.checkAccount(a)
+	}
+	cert := a.who.Cert
+	if cert == nil {
+		return fmt.Sprintf("no client certificate was presented, and this line wants one under the anchor %s", quote(p.anchor))
+	}
+	if !slices.Contains(a.who.Anchors, p.anchor) {
+		return fmt.Sprintf("the client certificate doesn't verify under the anchor %s, but under %s", quote(p.anchor), showList(a.who.Anchors))
+	}
+	if a.now.Before(cert.NotBefore) {
+		return "the client certificate is not valid before " + timeText(cert.NotBefore)
+	}
+	if a.now.After(cert.NotAfter.Add(a.op.expired)) {
+		return "the client certificate expired on " + timeText(cert.NotAfter)
+	}
+	if p.spki != nil {
+		hash := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+		if subtle.ConstantTimeCompare(hash[:], p.spki) != 1 {
+			return "the client certificate has another key than this line wants"
+		}
+	}
+	return p.checkNames(a)
+}
+
+func (p proof) checkNames(a asking) string {
+	if len(p.subject) == 0 && !p.matches {
+		return ""
+	}
+	names, err := csr.NamesOf(a.who.Cert)
+	if err != nil {
+		return "the names of the client certificate can't be read: " + show(err.Error())
+	}
+	for _, want := range p.subject {
+		if got, ok := hasValue(names.Subject, want); !ok {
+			return fmt.Sprintf("the client certificate has the %s%s %s, and this line wants %s",
+				subjectAttribute, want.name, showList(got), quote(want.value))
+		}
+	}
+	if !p.matches {
+		return ""
+	}
+	if len(names.Subject) == 0 && len(names.SAN) == 0 {
+		return "the client certificate has no name"
+	}
+	if !a.profile.subject.takes(names.Subject) || !a.profile.san.takes(names.SAN) {
+		return fmt.Sprintf("the client certificate has names that the profile `%s` would not issue", a.profile.name)
+	}
+	return ""
+}
+
+// hasValue wants the attribute exactly once, with exactly the value: of two
+// values nobody could say which one identifies the device.
+func hasValue(subject csr.Name, want subjectValue) ([]string, bool) {
+	var got []string
+	text := true
+	for _, rdn := range subject {
+		for _, value := range rdn {
+			if value.Type.Equal(want.oid) {
+				got = append(got, value.Value)
+				text = text && value.Text
+			}
+		}
+	}
+	return got, text && len(got) == 1 && got[0] == want.value
+}
+
+func (p proof) checkAccount(a asking) string {
+	var seen []string
+	for _, account := range a.who.Accounts {
+		if account.Method != p.method || account.User == "" {
+			continue
+		}
+		if p.anyUser || slices.ContainsFunc(p.users, func(u listedUser) bool { return u.name == account.User }) {
+			return ""
+		}
+		seen = append(seen, account.User)
+	}
+	what := "HTTP Basic account"
+	if p.method != httpBasic {
+		what = "account of the provider " + quote(p.method)
+	}
+	if len(seen) == 0 {
+		return "no " + what + " was presented"
+	}
+	return fmt.Sprintf("the %s is %s, which is not on this line", what, showList(seen))
+}
+
+// check tells whether the line matches; if not, whether an HTTP credential
+// could still make it match, and a finding that says why.
+func (l whoLine) check(a asking) (matched, challenge bool, _ Finding) {
+	var reasons []string
+	challenge = true
+	for _, p := range l.proofs {
+		reason := p.check(a)
+		if reason == "" {
+			continue
+		}
+		reasons = append(reasons, reason)
+		challenge = challenge && p.isHTTP()
+	}
+	matched = len(l.proofs) > 0 && len(reasons) == 0
+	f := finding(l.spot, Refused, "", "", "%s", strings.Join(reasons, "; "))
+	f.Class = BadIdentity
+	return matched, challenge && !matched && len(l.proofs) > 0, f
+}
+
+// Gate answers before the body is read, by the who lines alone. Findings are
+// there only when it is shut.
+func (p *Profile) Gate(name Op, who Identity, now time.Time) Gate {
+	operation := p.operations[name]
+	if operation == nil {
+		return Gate{Findings: []Finding{p.notOffered(name)}}
+	}
+	return operation.gate(asking{p, operation, who, now})
+}
+
+func (o *op) gate(a asking) Gate {
+	var gate Gate
+	for _, line := range o.who {
+		matched, challenge, why := line.check(a)
+		if matched {
+			return Gate{Open: true}
+		}
+		gate.Challenge = gate.Challenge || challenge
+		gate.Findings = append(gate.Findings, why)
+	}
+	return gate
+}
+
+// UsesAnchors gives the anchors that the who lines of an operation name, each
+// once, in file order.
+func (p *Profile) UsesAnchors(name Op) []string {
+	operation := p.operations[name]
+	if operation == nil {
+		return nil
+	}
+	var anchors []string
+	for _, line := range operation.who {
+		for _, proof := range line.proofs {
+			if !proof.isHTTP() && !slices.Contains(anchors, proof.anchor) {
+				anchors = append(anchors, proof.anchor)
+			}
+		}
+	}
+	return anchors
+}

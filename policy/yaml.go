@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile bounds a policy file. Far more than anybody can review.
+const maxFile = 4 << 20
+
+// readYAML reads one strict YAML document: no anchors, aliases, tags or merge
+// keys, so that what a reviewer sees on a line is all that the line says.
+// It gives nil with an error that is ErrNotYAML when there is no tree to
+// look at; mistakes that leave a tree go to found.
+func readYAML(name string, src []byte, found *problems) (*yaml.Node, error) {
+	if len(src) > maxFile {
+		return nil, notYAML(Pos{File: name}, "the file is larger than 4 MiB")
+	}
+	if at := firstInvalid(src); at >= 0 {
+		return nil, notYAML(offsetPos(name, src, at), "the text is not UTF-8")
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(src))
+	var document yaml.Node
+	if err := decoder.Decode(&document); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, notYAML(Pos{File: name, Line: 1, Col: 1}, "the file is empty")
+		}
+		return nil, yamlError(name, err)
+	}
+	var second yaml.Node
+	if err := decoder.Decode(&second); err == nil {
+		found.add(nodePos(name, &second), "a second YAML document: a policy file is one document")
+	} else if !errors.Is(err, io.EOF) {
+		return nil, yamlError(name, err)
+	}
+	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
+		return nil, notYAML(Pos{File: name, Line: 1, Col: 1}, "the file is empty")
+	}
+	plain(name, document.Content[0], found)
+	return document.Content[0], nil
+}
+
+// plain finds what YAML has beyond maps, lists and scalars.
+func plain(name string, n *yaml.Node, found *problems) {
+	at := nodePos(name, n)
+	if n.Anchor != "" {
+		found.add(at, "the anchor &%s is not allowed: write the value where it applies", n.Anchor)
+	}
+	if n.Kind == yaml.AliasNode {
+		found.add(at, "the alias *%s is not allowed: write the value where it applies", n.Value)
+		return
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		found.add(at, "the tag %s is not allowed", n.Tag)
+	}
+	if n.Kind == yaml.MappingNode {
+		duplicates(name, n, found)
+	}
+	for _, child := range n.Content {
+		plain(name, child, found)
+	}
+}
+
+func duplicates(name string, n *yaml.Node, found *problems) {
+	seen := make(map[string]*yaml.Node, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind != yaml.ScalarNode {
+			continue // the shape says that a key is text
+		}
+		if key.Tag == "!!merge" {
+			found.add(nodePos(name, key), "the merge key << is not allowed: write the values where they apply")
+			continue
+		}
+		if first, ok := seen[key.Value]; ok {
+			found.add(nodePos(name, key), "the key `%s` stands twice; first on line %d", show(key.Value), first.Line)
+			continue
+		}
+		seen[key.Value] = key
+	}
+}
+
+func nodePos(name string, n *yaml.Node) Pos {
+	return Pos{File: name, Line: n.Line, Col: n.Column}
+}
+
+// firstInvalid gives the offset of the first byte that isn't UTF-8, or -1.
+func firstInvalid(src []byte) int {
+	for i := 0; i < len(src); {
+		r, n := utf8.DecodeRune(src[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+func offsetPos(name string, src []byte, offset int) Pos {
+	before := src[:offset]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return Pos{File: name, Line: line, Col: utf8.RuneCount(src[start:offset]) + 1}
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// yamlError puts the library's message, which has a line but no column, into
+// our form.
+func yamlError(name string, err error) error {
+	text := err.Error()
+	at := Pos{File: name, Line: 1, Col: 1}
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			at.Line = line
+		}
+		text = text[len(m[0]):]
+	}
+	return notYAML(at, text)
+}
+
+func notYAML(at Pos, text string) error {
+	return fmt.Errorf("%s: %w: %s", at, ErrNotYAML, text)
+}

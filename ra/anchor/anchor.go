@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package anchor verifies client certificates against named trust anchors,
+// on every request (RFC 5280 section 6, RFC 7030 section 3.3.2).
+package anchor
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+)
+
+// A Source gives the certificates of one anchor. File anchors never fail;
+// an anchor taken from a CA fails while that CA can't be asked. The lists are
+// not changed once returned.
+type Source interface {
+	// Certificates returns the trust anchors, and intermediates that may
+	// complete a chain (remembered issuing certificates).
+	Certificates(ctx context.Context) (anchors, intermediates []*x509.Certificate, err error)
+	// Accepts has the last word on a chain that verified: an `upstream`
+	// anchor accepts only leaves whose direct issuer is an issuing key.
+	Accepts(ctx context.Context, leaf *x509.Certificate, chain []*x509.Certificate) error
+}
+
+// An Anchor is one named entry of `anchors`.
+type Anchor struct {
+	Name   string
+	Source Source
+	// AnyEKU accepts a certificate whose EKUs lack clientAuth. A certificate
+	// without any EKU is always accepted (IDevIDs have none).
+	AnyEKU bool
+	// Revoked asks the anchor's CRL, nil when it has none. An error fails
+	// closed.
+	Revoked func(ctx context.Context, leaf *x509.Certificate, now time.Time) (bool, error)
+}
+
+// A Set is all anchors of one `est` directive, in the configuration's order.
+// It is safe for concurrent use, and must not be copied after its first.
+type Set struct {
+	Anchors []Anchor
+
+	memory memory
+}
+
+// A Result is what Verify found.
+type Result struct {
+	// Names are the anchors that vouch for the leaf.
+	Names []string
+	// Unavailable are anchors that couldn't be asked: a shut gate is then
+	// 503, not 401.
+	Unavailable []string
+	// Reasons say, for each other anchor, why it doesn't vouch; for the
+	// audit record, not for the client.
+	Reasons []string
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package audit holds the audit record: what is kept of every request.
+//
+// A record tells who asked for what, what the policy said, what the CA was
+// told and what it issued, so that the decision can be followed and repeated
+// later. It never holds a password, a token, a private key, or the value of a
+// PKCS #10 attribute such as challengePassword.
+package audit
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// A Sink takes records. An error means that the record isn't kept.
+type Sink interface {
+	Write(ctx context.Context, r *Record) error
+}
+
+// Version is the version of the record's JSON form. It grows when a field
+// changes its meaning or goes away; a new field alone doesn't change it.
+const Version = 1
+
+// A Record is what is kept of one request to an enrolling operation, granted
+// or not. New makes one. In JSON, what doesn't apply is left out; times are
+// RFC 3339; serial numbers are lower-case hex (Serial); hashes are SHA-256 in
+// lower-case hex; DER is base64; text is cut at MaxText bytes.
+type Record struct {
+	// V is the version of this form: Version.
+	V int `json:"v"`
+	// TS is when the request came, in UTC.
+	TS time.Time `json:"ts"`
+	// Node is the name of the server that handled the request.
+	Node Text `json:"node,omitempty"`
+	// ID is the request id, as in the answer's X-Request-Id and in logs.
+	ID Text `json:"id"`
+	// Op is the EST operation.
+	Op policy.Op `json:"op"`
+	// Label is the label of the path; empty on the path without one.
+	Label Text `json:"label"`
+	// Profile is the name of the profile that decided.
+	Profile Text `json:"profile,omitempty"`
+	// Policy is the policy file in force.
+	Policy *Policy `json:"policy,omitempty"`
+
+	// Who is the proven identity; left out when there was none.
+	Who *Who `json:"who,omitempty"`
+	// Remote is the client's address.
+	Remote netip.Addr `json:"remote,omitzero"`
+	// TLS is the connection.
+	TLS *TLS `json:"tls,omitempty"`
+
+	// CSR is what was asked for; left out when it could not be read.
+	CSR *CSR `json:"csr,omitempty"`
+
+	// Decision is what the policy said.
+	Decision *Decision `json:"decision,omitempty"`
+	// Plan is the certificate that the CA was told to issue or, after a
+	// refusal, would have been told.
+	Plan *Plan `json:"plan,omitempty"`
+
+	// Upstream is the exchange with the CA; left out when it wasn't asked.
+	Upstream *Upstream `json:"upstream,omitempty"`
+	// Input is what the policy decided upon, for a replay.
+	Input *Input `json:"input,omitempty"`
+	// Cert is the certificate that the CA issued, withheld ones too.
+	Cert *Cert `json:"cert,omitempty"`
+	// Outcome is what became of the request: issued, refused (the answer is
+	// no), failed (it could not be done), or unknown (the CA may have issued
+	// and its answer was lost).
+	Outcome Text `json:"outcome"`
+	// Serial is the serial number that we chose: where the outcome is
+	// unknown, the one to look for at the CA.
+	Serial string `json:"serial,omitempty"`
+	// Conforms says whether the certificate is the one that was planned;
+	// left out when there was none to compare.
+	Conforms *bool `json:"conforms,omitempty"`
+
+	// Status is the HTTP status of the answer.
+	Status int `json:"status,omitempty"`
+	// Kind is the kind of the error; left out on success.
+	Kind Text `json:"kind,omitempty"`
+	// FailInfo is the CMCFailInfo of the error (RFC 5272 section 6.1.4).
+	FailInfo Text `json:"fail_info,omitempty"`
+	// Reason is the error's reason for operators. The client doesn't see it.
+	Reason Text `json:"reason,omitempty"`
+	// MS is how long the request took, in milliseconds.
+	MS int64 `json:"ms"`
+
+	// ReplacesSerial is the serial number of the certificate that a
+	// reenrolment replaces.
+	ReplacesSerial string `json:"replaces_serial,omitempty"`
+}
+
+// New makes the record of a request that came at a time.
+func New(id string, op policy.Op, at time.Time) *Record {
+	return &Record{V: Version, TS: at.UTC(), ID: Text(id), Op: op}
+}
+
+// Policy names a policy file.
+type Policy struct {
+	// Name is the file's `name:`.
+	Name Text `json:"name"`
+	// SHA256 is the hash of the file's bytes.
+	SHA256 string `json:"sha256"`
+}
+
+// Who is a proven identity.
+type Who struct {
+	// Method is client_cert, http_basic or the name of a provider; several
+	// that were proven together are joined by "+".
+	Method Text `json:"method"`
+	// ID is the certificate's subject, the account's user name, or both,
+	// joined by " + ".
+	ID Text `json:"id"`
+	// Anchor is the trust anchor that vouches for the certificate; several
+	// are joined by "+", in the configuration's order.
+	Anchor Text `json:"anchor,omitempty"`
+	// CertSerial is the serial number of the client certificate.
+	CertSerial string `json:"cert_serial,omitempty"`
+	// CertSHA256 is the hash of the whole client certificate.
+	CertSHA256 string `json:"cert_sha256,omitempty"`
+	// Role is "ra" for a registration authority that asks on behalf of
+	// others (RFC 7030 section 3.7).
+	Role Text `json:"role,omitempty"`
+}
+
+// TLS is the connection that a request came on.
+type TLS struct {
+	// Version is "1.2" or "1.3"; empty without TLS.
+	Version string `json:"version,omitempty"`
+	// Linked is what the channel-binding check found: absent, matched,
+	// mismatched or uncomputable (RFC 7030 section 3.5).
+	Linked string `json:"linked"`
+}
+
+// CSR is a certification request in short.
+type CSR struct {
+	// SHA256 is the hash of the whole request.
+	SHA256 string `json:"sha256"`
+	// SPKISHA256 is the hash of its SubjectPublicKeyInfo.
+	SPKISHA256 string `json:"spki_sha256"`
+	// Key is the key's kind with its size or curve, such as "rsa 3072",
+	// "ecdsa P-256" or "ed25519"; "unknown" otherwise.
+	Key string `json:"key"`
+	// Sig is the OID of the signature algorithm.
+	Sig Text `json:"sig"`
+	// Subject is the subject as text.
+	Subject Text `json:"subject"`
+	// SAN is the subjectAltName, each name as "form:value". At most MaxList.
+	SAN []Text `json:"san,omitempty"`
+	// ExtOIDs are the OIDs of the requested extensions. At most MaxList.
+	ExtOIDs []Text `json:"ext_oids,omitempty"`
+}
+
+// Decision is what the policy said.
+type Decision struct {
+	// Verdict is allow, deny, defer or fault.
+	Verdict string `json:"verdict"`
+	// Findings are what the policy's lines had to say. At most MaxList.
+	Findings []Finding `json:"findings,omitempty"`
+	// FindingsMore counts the findings that are left out beyond that.
+	FindingsMore int `json:"findings_more,omitempty"`
+}
+
+// Finding is what one line of the policy had to say.
+type Finding struct {
+	// Path is the policy path, such as profiles.routers.san.dns.allow.
+	Path Text `json:"path"`
+	// Line is the line in the policy file, from 1.
+	Line int `json:"line,omitempty"`
+	// Effect is refused, required, rewritten, dropped or warned.
+	Effect string `json:"effect"`
+	// Got is what the request has.
+	Got Text `json:"got,omitempty"`
+	// Want is what the line wants.
+	Want Text `json:"want,omitempty"`
+	// Check is the id of the policy's check, where it was one.
+	Check Text `json:"check,omitempty"`
+}
+
+// Upstream is the exchange with the CA.
+type Upstream struct {
+	// Name is the upstream's name in the Caddyfile.
+	Name Text `json:"name"`
+	// Ref is the CA's own reference for the certificate.
+	Ref Text `json:"ref,omitempty"`
+	// MS is how long the CA took, in milliseconds.
+	MS int64 `json:"ms"`
+	// Error is why the CA didn't issue.
+	Error Text `json:"error,omitempty"`
+}
+
+// Cert is a certificate that was issued.
+type Cert struct {
+	// Serial is its serial number, which may differ from the one we chose.
+	Serial string `json:"serial"`
+	// SHA256 is the hash of the whole certificate.
+	SHA256 string `json:"sha256"`
+	// Issuer is the issuer's name as text.
+	Issuer Text `json:"issuer"`
+	// NotBefore and NotAfter are its validity, both inclusive.
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+}

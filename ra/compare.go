@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ra
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// privilegeWithdrawn (RFC 5280 section 5.3.1): nobody compromised the key, and
+// nothing replaces the certificate.
+const privilegeWithdrawn = 9
+
+// compare hands out what conforms. What doesn't is withheld, revoked where
+// the upstream can, and counted.
+func compare(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate, identity string, out *Outcome) *Error {
+	var tolerated Tolerated
+	if t, ok := ca.Upstream.(Tolerance); ok {
+		tolerated = t.Tolerates()
+	}
+	err := Conforms(leaf, order, tolerated, ca.issuersOf(ctx, leaf))
+	conforms := err == nil
+	out.Conforms = &conforms
+	if conforms {
+		ca.conformed(out.Profile)
+		out.Certificate = leaf
+		return nil
+	}
+	out.Withheld = leaf
+	reason := fmt.Sprintf("upstream %s: the certificate (serial %x) is withheld; %s", ca.Name, leaf.SerialNumber, withdraw(ctx, ca, order, leaf))
+	if ca.differed(out.Profile, identity) {
+		reason += fmt.Sprintf("; the upstream is stopped for profile %s", out.Profile)
+	}
+	return Fail(Nonconforming, reason, err)
+}
+
+// issuersOf gives the issuing certificates, asking the CA again when none of
+// them signed the leaf: it may have begun a new one.
+func (c *CA) issuersOf(ctx context.Context, leaf *x509.Certificate) []*x509.Certificate {
+	issuers, err := c.Issuers(ctx)
+	if err == nil && signedByOneOf(leaf, issuers) {
+		return issuers
+	}
+	if c.Refresh(ctx) != nil {
+		return issuers
+	}
+	if issuers, err = c.Issuers(ctx); err != nil {
+		return nil
+	}
+	return issuers
+}
+
+// withdraw revokes a certificate that was issued against the decision, and
+// says what came of it. One that has neither the request's key nor our serial
+// number may be somebody else's, and stays.
+func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate) (what string) {
+	revoker, ok := ca.Upstream.(Revoker)
+	if !ok {
+		return "this upstream can't revoke it"
+	}
+	ours := bytes.Equal(leaf.RawSubjectPublicKeyInfo, order.csr.RawSPKI) || leaf.SerialNumber.Cmp(order.serial) == 0
+	if !ours {
+		return "it isn't revoked, since it may not be for this request"
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			what = fmt.Sprintf("revoking it failed: panic: %v", r)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, ca.timeout())
+	defer cancel()
+	if err := revoker.Revoke(ctx, leaf, privilegeWithdrawn); err != nil {
+		return fmt.Sprintf("revoking it failed: %v", err)
+	}
+	return "it has been revoked"
+}
+
+// identityOf tells identities apart, for the count of nonconforming
+// certificates.
+func identityOf(who policy.Identity) string {
+	var parts []string
+	if who.Cert != nil {
+		parts = append(parts, sha256Hex(who.Cert.Raw))
+	}
+	for _, account := range who.Accounts {
+		parts = append(parts, fmt.Sprintf("%q:%q", account.Method, account.User))
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package crl reads certificate revocation lists (RFC 5280 section 5) and
+// answers from them whether a certificate is revoked. What a list can't
+// answer for certain is an error, and callers fail closed.
+package crl
+
+import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+)
+
+// removeFromCRL (RFC 5280 section 5.3.1) has a meaning in delta CRLs only.
+const removeFromCRL = 8
+
+// A List is one complete, direct CRL with a good signature. It doesn't change
+// and is safe for concurrent use.
+type List struct {
+	issuer     []byte // Name, DER
+	number     *big.Int
+	thisUpdate time.Time
+	nextUpdate time.Time
+	points     []string // URIs of the issuing distribution point; empty: any
+	revoked    map[string]struct{}
+}
+
+// Parse reads a CRL in DER and checks its signature with the one of issuers
+// that it names. It refuses delta and indirect lists, lists for CA or
+// attribute certificates only, lists for some reasons only, critical
+// extensions that it doesn't know, and a list without nextUpdate (RFC 5280
+// section 5.1.2.5 demands it). Whether the list is fresh is asked at each use.
+func Parse(der []byte, issuers []*x509.Certificate) (*List, error) {
+	parsed, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("crl: %w", err)
+	}
+	if len(parsed.Raw) != len(der) { // crypto/x509 lets it pass
+		return nil, errors.New("crl: there are bytes after the list")
+	}
+	if err := signedByOne(parsed, issuers); err != nil {
+		return nil, err
+	}
+	if parsed.NextUpdate.IsZero() {
+		return nil, errors.New("crl: the list has no nextUpdate")
+	}
+	if parsed.NextUpdate.Before(parsed.ThisUpdate) {
+		return nil, errors.New("crl: nextUpdate is before thisUpdate")
+	}
+	l := &List{
+		issuer:     parsed.RawIssuer,
+		number:     parsed.Number,
+		thisUpdate: parsed.ThisUpdate,
+		nextUpdate: parsed.NextUpdate,
+	}
+	if l.points, err = checkExtensions(parsed.Extensions); err != nil {
+		return nil, err
+	}
+	if l.revoked, err = entries(parsed.RevokedCertificateEntries); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// DER takes the content of a CRL file: DER, or one PEM block of type X509 CRL
+// and nothing else.
+func DER(data []byte) ([]byte, error) {
+	if !bytes.Contains(data, []byte("-----BEGIN")) {
+		return data, nil
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != "X509 CRL" {
+		return nil, errors.New("crl: the file holds no PEM block of type X509 CRL")
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("crl: there is more in the file after the first PEM block")
+	}
+	return block.Bytes, nil
+}
+
+// Revoked answers for one certificate. A certificate on hold is revoked. An
+// error means that the list can't say: it isn't fresh at now, or it isn't the
+// list of the certificate's issuer.
+func (l *List) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
+	if err := l.Fresh(now); err != nil {
+		return false, err
+	}
+	if !bytes.Equal(c.RawIssuer, l.issuer) {
+		return false, errors.New("crl: the list is of another issuer than the certificate's")
+	}
+	if !l.covers(c) {
+		return false, errors.New("crl: the certificate names another distribution point than the list")
+	}
+	_, found := l.revoked[key(c.SerialNumber)]
+	return found, nil
+}
+
+// Fresh tells whether now is within thisUpdate and nextUpdate.
+func (l *List) Fresh(now time.Time) error {
+	if now.Before(l.thisUpdate) {
+		return fmt.Errorf("crl: the list begins at %s", l.thisUpdate.Format(time.RFC3339))
+	}
+	if now.After(l.nextUpdate) {
+		return fmt.Errorf("crl: the list is stale, its nextUpdate was %s", l.nextUpdate.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// NextUpdate is when the list ends to be fresh.
+func (l *List) NextUpdate() time.Time { return l.nextUpdate }
+
+// covers compares distribution points (RFC 5280 section 6.3.3 (b)(2)(i)). A
+// certificate without any is covered: the operator, or the CA itself, named
+// this list as the one to ask, and step-ca writes its own URL into the list
+// but none into certificates.
+func (l *List) covers(c *x509.Certificate) bool {
+	if len(l.points) == 0 || len(c.CRLDistributionPoints) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(l.points, func(p string) bool {
+		return slices.Contains(c.CRLDistributionPoints, p)
+	})
+}
+
+func signedByOne(parsed *x509.RevocationList, issuers []*x509.Certificate) error {
+	err := errors.New("crl: none of the known CA certificates is the list's issuer")
+	for _, issuer := range issuers {
+		if !bytes.Equal(issuer.RawSubject, parsed.RawIssuer) {
+			continue
+		}
+		bad := parsed.CheckSignatureFrom(issuer)
+		if bad == nil {
+			return nil
+		}
+		err = fmt.Errorf("crl: signature of the list: %w", bad)
+	}
+	return err
+}
+
+func entries(all []x509.RevocationListEntry) (map[string]struct{}, error) {
+	revoked := make(map[string]struct{}, len(all))
+	for _, e := range all {
+		if e.ReasonCode == removeFromCRL {
+			return nil, errors.New("crl: an entry says removeFromCRL, which only delta lists may")
+		}
+		if err := checkEntryExtensions(e.Extensions); err != nil {
+			return nil, err
+		}
+		revoked[key(e.SerialNumber)] = struct{}{}
+	}
+	return revoked, nil
+}
+
+func checkEntryExtensions(extensions []pkix.Extension) error {
+	for _, e := range extensions {
+		if e.Id.Equal(oidCertificateIssuer) {
+			return errors.New("crl: an entry names a certificate issuer: indirect lists aren't taken")
+		}
+		if e.Critical && !e.Id.Equal(oidReasonCode) {
+			return fmt.Errorf("crl: an entry has the unknown critical extension %s", e.Id)
+		}
+	}
+	return nil
+}
+
+func key(serial *big.Int) string { return serial.Text(62) }

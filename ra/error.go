@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ra
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// Kind is why a request wasn't granted: one row of the table below. The zero
+// value is Fault.
+type Kind uint8
+
+// The kinds.
+const (
+	Fault Kind = iota
+	Malformed
+	TooLarge
+	MediaType
+	Method
+	OperationOff
+	EarlyData
+	Throttled
+	POPFailed
+	LinkRequired
+	LinkFailed
+	Unauthenticated
+	Forbidden // no HTTP credential could help
+	Refused
+	BadKey
+	KeyReuse
+	BadExtension
+	BadRenewal
+	NoProfile
+	Busy
+	UpstreamDown
+	UpstreamRefused
+	Nonconforming
+	UpstreamTimeout
+)
+
+type row struct {
+	name     string
+	status   int
+	failInfo string
+	public   string
+}
+
+// rows is the one table of what each kind means on the wire.
+var rows = [...]row{
+	Fault:           {"fault", 500, "internalCAError", "the authority could not issue"},
+	Malformed:       {"malformed", 400, "badRequest", "request could not be read"},
+	TooLarge:        {"too_large", 413, "badRequest", "request could not be read"},
+	MediaType:       {"media_type", 415, "badRequest", "request could not be read"},
+	Method:          {"method", 405, "badRequest", "request could not be read"},
+	OperationOff:    {"operation_off", 404, "badRequest", "operation not offered"},
+	EarlyData:       {"early_data", 425, "tryLater", "send again after the handshake"},
+	Throttled:       {"throttled", 429, "tryLater", "too many attempts"},
+	POPFailed:       {"pop_failed", 400, "popFailed", "proof of possession failed"},
+	LinkRequired:    {"link_required", 403, "popFailed", "linking of identity and proof of possession is required (RFC 7030 section 3.5)"},
+	LinkFailed:      {"link_failed", 403, "popFailed", "linking of identity and proof of possession failed (RFC 7030 section 3.5)"},
+	Unauthenticated: {"unauthenticated", 401, "badIdentity", "authentication required"},
+	Forbidden:       {"unauthenticated", 403, "badIdentity", "authentication required"},
+	Refused:         {"refused", 403, "badRequest", "refused by policy"},
+	BadKey:          {"bad_key", 403, "badAlg", "key not accepted"},
+	KeyReuse:        {"key_reuse", 403, "noKeyReuse", "key must change"},
+	BadExtension:    {"bad_extension", 403, "unsupportedExt", "extension not accepted"},
+	BadRenewal:      {"bad_renewal", 403, "badCertId", "certificate cannot be renewed here"},
+	NoProfile:       {"no_profile", 404, "badRequest", "no such label"},
+	Busy:            {"busy", 503, "tryLater", "try again later"},
+	UpstreamDown:    {"upstream_down", 503, "tryLater", "try again later"},
+	UpstreamRefused: {"upstream_refused", 502, "internalCAError", "the authority could not issue"},
+	Nonconforming:   {"nonconforming", 502, "internalCAError", "the authority could not issue"},
+	UpstreamTimeout: {"upstream_timeout", 504, "internalCAError", "the authority could not issue"},
+}
+
+// String is the kind's word in audit records and metrics.
+func (k Kind) String() string { return k.row().name }
+
+// HTTPStatus is the status code of the answer.
+func (k Kind) HTTPStatus() int { return k.row().status }
+
+// FailInfo is the CMCFailInfo (RFC 5272 section 6.1.4) of the kind.
+func (k Kind) FailInfo() string { return k.row().failInfo }
+
+func (k Kind) row() row {
+	if int(k) < len(rows) {
+		return rows[k]
+	}
+	return rows[Fault]
+}
+
+// An Error is why a request wasn't granted, told to three readers: the
+// client reads Public, the operator Reason and Findings, the program Kind.
+type Error struct {
+	Kind   Kind
+	Public string
+	// Reason never holds a secret, and never reaches the client.
+	Reason     string
+	Findings   []policy.Finding
+	RetryAfter time.Duration // 0: no Retry-After
+	Err        error
+}
+
+// Fail makes an Error of a kind. Err may be nil.
+func Fail(kind Kind, reason string, err error) *Error {
+	e := &Error{Kind: kind, Public: kind.row().public, Reason: reason, Err: err}
+	if kind == Busy || kind == UpstreamDown {
+		e.RetryAfter = 30 * time.Second
+	}
+	return e
+}
+
+// After sets the Retry-After and returns e.
+func (e *Error) After(d time.Duration) *Error {
+	e.RetryAfter = d
+	return e
+}
+
+// Error is for operators: the kind and the reason.
+func (e *Error) Error() string {
+	s := e.Kind.String() + ": " + e.Reason
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// asError is for errors that are *Error already; another would be a fault of
+// ours.
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return Fail(Fault, "unexpected error", err)
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"crypto/x509"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/csrattrs"
+	"github.com/caddy-est/estra/ra/wire"
+)
+
+// An answer is a response before it is written.
+type answer struct {
+	status      int
+	contentType string
+	base64      bool // the body is base64
+	body        []byte
+	allow       []string      // of a 405
+	challenge   []string      // of a 401
+	retryAfter  time.Duration // 0: no Retry-After
+}
+
+// caCerts is /cacerts (RFC 7030 section 4.1). Nobody is asked who they are.
+func (x *exchange) caCerts() (answer, *ra.Error) {
+	ca, ok := x.s.Authority.CAs[x.profile.Upstream()]
+	if !ok {
+		return answer{}, ra.Fail(ra.Fault, "no upstream "+x.profile.Upstream(), nil)
+	}
+	chain, err := ca.Chain(x.r.Context())
+	if err != nil {
+		return answer{}, asFailure(err)
+	}
+	return x.certsOnly(x.s.Quirks.CACertsType(), chain...)
+}
+
+// csrAttrs is /csrattrs (RFC 7030 section 4.5, RFC 9908): the profile's general
+// list, for everybody.
+func (x *exchange) csrAttrs() (answer, *ra.Error) {
+	hints := x.profile.Hints(policy.SimpleEnroll)
+	if hints.Off {
+		return answer{}, ra.Fail(ra.OperationOff, "profile "+x.profile.Name()+" has csrattrs off", nil)
+	}
+	der, err := csrattrs.Encode(hints)
+	if err != nil {
+		return answer{}, ra.Fail(ra.Fault, "csrattrs", err)
+	}
+	return x.success(wire.TypeCSRAttrs, der), nil
+}
+
+// certsOnly is a success with certificates.
+func (x *exchange) certsOnly(contentType string, certs ...*x509.Certificate) (answer, *ra.Error) {
+	der, err := cms.CertsOnly(certs...)
+	if err != nil {
+		return answer{}, ra.Fail(ra.Fault, "answer", err)
+	}
+	return x.success(contentType, der), nil
+}
+
+func (x *exchange) success(contentType string, der []byte) answer {
+	wrapped := x.s.Quirks.Wraps(x.r.UserAgent())
+	return answer{status: http.StatusOK, contentType: contentType, base64: true, body: wire.EncodeBody(der, wrapped)}
+}
+
+// refusal is the answer to a request that wasn't granted: short text (RFC 8951
+// section 5.1), and nothing at all in a 401, which old Bouncy Castle leaves
+// unread.
+func (x *exchange) refusal(fail *ra.Error) answer {
+	a := answer{status: fail.Kind.HTTPStatus(), contentType: wire.TypeText, retryAfter: fail.RetryAfter}
+	switch fail.Kind {
+	case ra.Unauthenticated:
+		a.challenge = x.challenge()
+		return a
+	case ra.Method:
+		a.allow = methods[x.target.op]
+	}
+	a.body = []byte(fail.Public + " (" + x.id + ")\n")
+	return a
+}
+
+// write sends the answer. Clients read headers byte for byte, so those that
+// they look at are put into the map as they want them spelled (libest), and
+// Content-Length is always there.
+func (x *exchange) write(a answer) {
+	x.settle()
+	h := x.w.Header()
+	dropChallenges(h)
+	if len(a.challenge) > 0 {
+		h[headerChallenge] = a.challenge
+	}
+	h.Set("X-Request-Id", x.id)
+	h.Set("Content-Type", a.contentType)
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	h.Set("Cache-Control", "no-store")
+	if a.base64 && !x.s.Quirks.NoTransferEncoding {
+		h.Set("Content-Transfer-Encoding", "base64")
+	}
+	if len(a.allow) > 0 {
+		h.Set("Allow", strings.Join(a.allow, ", "))
+	}
+	if a.retryAfter > 0 {
+		// Whole seconds: libest knows no date (RFC 9110 section 10.2.3).
+		h.Set("Retry-After", strconv.FormatInt(int64((a.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	if x.closing && x.r.ProtoMajor < 3 {
+		h.Set("Connection", "close") // HTTP/2: GOAWAY; invalid on HTTP/3
+	}
+	x.w.WriteHeader(a.status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(a.body) // the client may be gone
+	}
+}
+
+// headerChallenge as libest compares it; Go would spell it Www-Authenticate.
+const headerChallenge = "WWW-Authenticate"
+
+// challengeRoom is what all challenges together may take: strongSwan reads
+// 1,024 bytes of header.
+const challengeRoom = 512
+
+// challenge is what a 401 says: the configured values, then those of providers.
+func (x *exchange) challenge() []string {
+	var all []string
+	room := challengeRoom
+	for _, v := range slices.Concat(x.s.Challenge, x.challenges) {
+		if slices.Contains(all, v) || len(v) > room {
+			continue
+		}
+		all, room = append(all, v), room-len(v)
+	}
+	return all
+}
+
+// challengesOf are the challenges in a header, however their name is spelled.
+func challengesOf(h http.Header) []string {
+	var all []string
+	for name, values := range h {
+		if strings.EqualFold(name, headerChallenge) {
+			all = append(all, values...)
+		}
+	}
+	return all
+}
+
+// dropChallenges takes out what others wrote before us.
+func dropChallenges(h http.Header) {
+	for name := range h {
+		if strings.EqualFold(name, headerChallenge) {
+			delete(h, name)
+		}
+	}
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/binding"
+	"github.com/caddy-est/estra/ra/wire"
+)
+
+// An exchange is one request and what is found out about it. It is made anew
+// for each request, so nothing of one reaches the next on a connection.
+type exchange struct {
+	s  *Server
+	w  http.ResponseWriter
+	r  *http.Request
+	in Incoming
+
+	id      string
+	now     time.Time // of the request: one time for all its decisions
+	target  target
+	profile *policy.Profile // nil until the label is known
+
+	who        policy.Identity
+	challenges []string // of providers, for a 401
+	channel    binding.Channel
+	linking    policy.Linking
+	csr        *csr.Request // nil until it was read
+	armoured   bool
+	asked      bool // the authority was asked, about request
+	request    policy.Request
+	outcome    ra.Outcome
+
+	read    bool // the body was read to its end
+	closing bool // the connection is used up
+}
+
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, in Incoming) *exchange {
+	return &exchange{s: s, w: w, r: r, in: in, id: s.newID(), now: s.now()}
+}
+
+func (s *Server) newID() string {
+	if s.NewID != nil {
+		return s.NewID()
+	}
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+// run takes the request through its steps. What a step refuses, no later one
+// sees (design: the order of refusals).
+func (x *exchange) run() (a answer, fail *ra.Error) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			a, fail = answer{}, ra.Fail(ra.Fault, "a panic in the request", panicked(v))
+		}
+	}()
+	if fail := x.locate(); fail != nil {
+		return answer{}, fail
+	}
+	if fail := x.early(); fail != nil {
+		return answer{}, fail
+	}
+	leave, fail := x.enter()
+	if fail != nil {
+		return answer{}, fail
+	}
+	defer leave()
+	switch x.target.op {
+	case policy.CACerts:
+		return x.caCerts()
+	case policy.CSRAttrs:
+		return x.csrAttrs()
+	case policy.SimpleEnroll, policy.SimpleReenroll:
+		return x.enroll()
+	default: // full CMC and key generation are known, and not offered
+		return answer{}, ra.Fail(ra.OperationOff, "this version does not offer "+string(x.target.op), nil)
+	}
+}
+
+// A Panic is the cause of the Fault that a panic becomes.
+type Panic struct {
+	Value string
+	Stack []byte // as of debug.Stack
+}
+
+// Error is without the stack.
+func (p *Panic) Error() string { return "panic: " + p.Value }
+
+func panicked(v any) error { return &Panic{Value: fmt.Sprint(v), Stack: debug.Stack()} }
+
+// locate finds operation and profile: 404 for what is no path of ours, 405,
+// then 404 for a label or an operation that the policy doesn't have.
+func (x *exchange) locate() *ra.Error {
+	t, ok := parsePath(x.r.URL.EscapedPath())
+	if !ok {
+		return ra.Fail(ra.OperationOff, fmt.Sprintf("the path %.200q is not [label/]operation (RFC 7030 section 3.2.2)", x.r.URL.EscapedPath()), nil)
+	}
+	x.target = t
+	if !t.allows(x.r.Method) {
+		return ra.Fail(ra.Method, "this method does not call "+string(t.op), nil)
+	}
+	p, ok := x.s.Policy.Profile(t.label)
+	if !ok {
+		return ra.Fail(ra.NoProfile, "no profile has this label", nil)
+	}
+	x.profile = p
+	if t.enrolls() && !p.Offers(t.op) {
+		return ra.Fail(ra.OperationOff, "profile "+p.Name()+" does not offer "+string(t.op), nil)
+	}
+	return nil
+}
+
+// early refuses what needs nothing but the header.
+func (x *exchange) early() *ra.Error {
+	r := x.r
+	// RFC 8470 section 5.2: early data can be replayed, an enrolment may not.
+	if r.Method == http.MethodPost && r.TLS != nil && !r.TLS.HandshakeComplete {
+		return ra.Fail(ra.EarlyData, "the request came in TLS early data", nil)
+	}
+	if r.ContentLength > x.s.bodyLimit() {
+		return ra.Fail(ra.TooLarge, fmt.Sprintf("Content-Length is %d, the limit %d bytes", r.ContentLength, x.s.bodyLimit()), nil)
+	}
+	return nil
+}
+
+// enter takes one of the places of Limits.Concurrency, and leave gives it back.
+func (x *exchange) enter() (leave func(), fail *ra.Error) {
+	leave = func() { x.s.active.Add(-1) }
+	if n := x.s.active.Add(1); x.s.Limits.Concurrency > 0 && n > int64(x.s.Limits.Concurrency) {
+		leave()
+		return nil, ra.Fail(ra.Busy, fmt.Sprintf("%d requests are being worked on", x.s.Limits.Concurrency), nil).After(time.Second)
+	}
+	return leave, nil
+}
+
+// enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2).
+func (x *exchange) enroll() (answer, *ra.Error) {
+	pass, fail := x.gate()
+	if fail != nil {
+		return answer{}, fail
+	}
+	if fail := x.receive(); fail != nil {
+		return answer{}, fail
+	}
+	if fail := x.link(); fail != nil {
+		return answer{}, fail
+	}
+	return x.issue(pass)
+}
+
+// issue asks the authority. The pass is the gate's word: without one nothing
+// is asked.
+func (x *exchange) issue(pass pass) (answer, *ra.Error) {
+	if !pass.given {
+		return answer{}, ra.Fail(ra.Fault, "the authentication gate was not passed", nil)
+	}
+	x.asked, x.request = true, policy.Request{
+		Op: x.target.op, Label: x.target.label, Who: pass.who,
+		CSR: x.csr, Linking: x.linking, Now: x.now,
+	}
+	out, err := x.s.Authority.Enroll(x.r.Context(), x.profile, ra.Request{
+		Request: x.request, ID: x.id, Channel: x.channel, Remote: x.in.Remote,
+	})
+	x.outcome = out
+	if err != nil {
+		return answer{}, asFailure(err)
+	}
+	if out.Certificate == nil {
+		return answer{}, ra.Fail(ra.Fault, "the authority gave neither a certificate nor an error", nil)
+	}
+	// RFC 7030 section 4.2.3: only the certificate that was issued.
+	return x.certsOnly(wire.TypeCertsOnly, out.Certificate)
+}
+
+// asFailure is for errors that are *ra.Error by contract.
+func asFailure(err error) *ra.Error {
+	if fail, ok := errors.AsType[*ra.Error](err); ok {
+		return fail
+	}
+	return ra.Fail(ra.Fault, "an error without a kind", err)
+}

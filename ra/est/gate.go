@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra"
+)
+
+// A pass says that somebody may try to enroll, and who it is. Only gate makes
+// one; the zero value lets nobody through.
+type pass struct {
+	who   policy.Identity
+	given bool
+}
+
+// gate finds out who asks, and refuses before the body is read when no `who`
+// line of the operation can match: nobody anonymous has us check signatures
+// or learns the policy (RFC 7030 section 4.2.1 puts mutual authentication
+// before enrolment).
+func (x *exchange) gate() (pass, *ra.Error) {
+	unavailable, reasons := x.clientCert()
+	if fail := x.credentials(); fail != nil {
+		return pass{}, fail
+	}
+	g := x.profile.Gate(x.target.op, x.who, x.now)
+	if g.Open {
+		return pass{who: x.who, given: true}, nil
+	}
+	return pass{}, x.shut(g, unavailable, reasons)
+}
+
+// shut is the refusal of a closed gate. RFC 7030 section 3.2.3: 401 only
+// where an HTTP credential could help. A client whose certificate couldn't be
+// looked at is told to come again, and isn't called a stranger.
+func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error {
+	uses := x.profile.UsesAnchors(x.target.op)
+	for _, name := range unavailable {
+		if slices.Contains(uses, name) {
+			return ra.Fail(ra.UpstreamDown, "anchor "+name+" could not be asked about the client certificate", nil)
+		}
+	}
+	kind := ra.Forbidden
+	if g.Challenge && len(x.challenge()) > 0 {
+		kind = ra.Unauthenticated
+	}
+	fail := ra.Fail(kind, strings.Join(append([]string{"no line of `who` matches"}, reasons...), "; "), nil)
+	fail.Findings = g.Findings
+	return fail
+}
+
+// clientCert verifies the TLS client certificate: on every request, since
+// anchors, time and revocation change while a connection lives.
+func (x *exchange) clientCert() (unavailable, reasons []string) {
+	if x.r.TLS == nil || len(x.r.TLS.PeerCertificates) == 0 {
+		return nil, nil
+	}
+	if x.s.Anchors == nil {
+		return nil, []string{"no anchors for the client certificate"}
+	}
+	presented := x.r.TLS.PeerCertificates
+	found := x.s.Anchors.Verify(x.r.Context(), presented, x.now)
+	if len(found.Names) > 0 {
+		x.who.Cert, x.who.Anchors = presented[0], found.Names
+	}
+	return found.Unavailable, found.Reasons
+}
+
+// credentials verifies the HTTP credentials, unless the client has failed too
+// often already: that is asked first, so that a throttled guess costs and
+// tells nothing. Which user counts is read off Basic's header; all other
+// schemes of one address are counted together.
+func (x *exchange) credentials() *ra.Error {
+	if x.in.Credentials == nil {
+		return nil
+	}
+	throttle := x.s.Attempts
+	if x.r.Header.Get("Authorization") == "" {
+		throttle = nil // nobody guesses
+	}
+	user, _, _ := x.r.BasicAuth()
+	key := client(x.in.Remote, user)
+	if wait, ok := throttle.begin(key, x.now); !ok {
+		return ra.Fail(ra.Throttled, "too many failed HTTP credentials from this address", nil).After(wait)
+	}
+	side := sideWriter{}
+	accounts, _, presented, err := x.in.Credentials(side, x.r)
+	x.challenges = challengesOf(http.Header(side))
+	switch {
+	case err != nil:
+		throttle.returned(key)
+		return ra.Fail(ra.Fault, "the HTTP credentials could not be checked", err)
+	case len(accounts) > 0:
+		x.who.Accounts = accounts
+		throttle.succeeded(key)
+	case !presented:
+		throttle.returned(key)
+	}
+	return nil
+}
+
+// sideWriter is what a provider of credentials writes to: its headers are
+// looked at, and nothing of it reaches the client.
+type sideWriter http.Header
+
+func (s sideWriter) Header() http.Header         { return http.Header(s) }
+func (s sideWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (s sideWriter) WriteHeader(int)             {}

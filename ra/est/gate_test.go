@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+	"github.com/caddy-est/estra/ra/ratest"
+)
+
+// Authorization skipped on one path, and defaults that let pass, are what
+// went wrong most often elsewhere: so each operation meets each state.
+func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
+	x := newSite(t)
+	device := x.device("device.example")
+	ours := x.ca.Intermediate.Device(t, "device.example")
+	expired := x.device("old.example", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
+	})
+	early := x.device("early.example", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
+	server := x.device("server.example", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	stranger := ratest.NewRoot(t, "Vendor").Device(t, "device.example")
+	own := ratest.NewRoot(t, "Self")
+	states := []struct {
+		name string
+		call call
+		// want is the status at simpleenroll, both/simpleenroll,
+		// cert/simpleenroll, simplereenroll.
+		want [4]int
+	}{
+		{"nobody", call{}, [4]int{401, 403, 403, 403}},
+		{"the right password", call{user: right}, [4]int{200, 403, 403, 403}},
+		{"a wrong password", call{user: "estuser:wrong"}, [4]int{401, 403, 403, 403}},
+		{"another user", call{user: "other:estpwd"}, [4]int{401, 403, 403, 403}},
+		{"an empty user", call{user: ":estpwd"}, [4]int{401, 403, 403, 403}},
+		{"an empty Basic header", call{user: ":"}, [4]int{401, 403, 403, 403}},
+		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [4]int{401, 403, 403, 403}},
+		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [4]int{401, 403, 403, 403}},
+		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [4]int{401, 403, 403, 403}},
+		{"the right certificate", call{certs: []tls.Certificate{device}}, [4]int{200, 401, 200, 403}},
+		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [4]int{200, 200, 200, 403}},
+		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [4]int{200, 401, 200, 403}},
+		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [4]int{200, 401, 200, 403}},
+		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [4]int{401, 403, 403, 200}},
+		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [4]int{200, 403, 403, 200}},
+		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [4]int{401, 403, 403, 403}},
+		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [4]int{200, 403, 403, 403}},
+		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [4]int{401, 403, 403, 403}},
+		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [4]int{401, 403, 403, 403}},
+		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [4]int{401, 403, 403, 403}},
+		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [4]int{401, 403, 403, 403}},
+		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [4]int{200, 403, 403, 403}},
+	}
+	paths := [4]string{"simpleenroll", "both/simpleenroll", "cert/simpleenroll", "simplereenroll"}
+	names := csrBody(t, csrtest.Subject(csrtest.CN("device.example")), csrtest.SAN(csrtest.DNS("device.example")))
+	for _, state := range states {
+		t.Run(state.name, func(t *testing.T) {
+			state.call.body = names
+			client := x.client(false, state.call.certs...)
+			for i, path := range paths {
+				issued := len(x.ca.Issued())
+				state.call.path = path
+				g := x.doWith(client, state.call)
+				if g.StatusCode != state.want[i] {
+					t.Errorf("%s: %d, want %d", path, g.StatusCode, state.want[i])
+				}
+				if got := len(x.ca.Issued()) - issued; (got == 1) != (g.StatusCode == 200) {
+					t.Errorf("%s: %d with %d certificates issued", path, g.StatusCode, got)
+				}
+			}
+			for path, want := range map[string]int{
+				"fullcmc": 404, "serverkeygen": 404, "both/simplereenroll": 404, "none/simpleenroll": 404,
+			} {
+				state.call.path = path
+				if g := x.doWith(client, state.call); g.StatusCode != want {
+					t.Errorf("%s: %d, want %d", path, g.StatusCode, want)
+				}
+			}
+			get := state.call
+			get.method = http.MethodGet
+			for _, path := range []string{"cacerts", "both/cacerts", "csrattrs", "both/csrattrs"} {
+				get.path = path
+				if g := x.doWith(client, get); g.StatusCode != 200 {
+					t.Errorf("%s: %d: it is for everybody", path, g.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+func TestAnAnchorOutOfReachIsNotAStranger(t *testing.T) {
+	x := newSite(t)
+	x.idevid.down = errors.New("no route")
+	device := []tls.Certificate{x.device("device.example")}
+	cases := []struct {
+		name string
+		call call
+		want int
+	}{
+		{"its certificate: come again", call{certs: device}, 503},
+		{"its certificate where only one counts", call{certs: device, path: "cert/simpleenroll"}, 503},
+		{"its certificate and the right password", call{certs: device, user: right}, 200},
+		{"no certificate", call{}, 401},
+		{"an operation that does not use it", call{certs: device, path: "simplereenroll"}, 403},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			g := x.do(c.call)
+			if g.StatusCode != c.want {
+				t.Fatalf("%d, want %d", g.StatusCode, c.want)
+			}
+			if wait := g.Header.Get("Retry-After"); (wait == "30") != (c.want == 503) {
+				t.Errorf("Retry-After %q", wait)
+			}
+		})
+	}
+}
+
+// Anchors and time are asked on each request, not at the handshake.
+func TestThreat_AnOpenConnectionIsNoIdentity(t *testing.T) {
+	now := time.Now()
+	x := newSite(t, func(x *site) { x.Now = func() time.Time { return now } })
+	short := x.device("device.example", func(c *x509.Certificate) { c.NotAfter = now.Add(time.Hour) })
+	client := x.client(false, short)
+	if g := x.doWith(client, call{path: "cert/simpleenroll"}); g.StatusCode != 200 {
+		t.Fatal(g.StatusCode, g.body)
+	}
+	now = now.Add(2 * time.Hour)
+	if g := x.doWith(client, call{path: "cert/simpleenroll"}); g.StatusCode != 403 {
+		t.Errorf("%d after the certificate expired on an open connection", g.StatusCode)
+	}
+	now = now.Add(-2 * time.Hour)
+	x.idevid.down = errors.New("gone")
+	if g := x.doWith(client, call{path: "cert/simpleenroll"}); g.StatusCode != 503 {
+		t.Errorf("%d after the anchor went", g.StatusCode)
+	}
+}
+
+func TestThreat_NothingLeaksToTheNextRequestOfAConnection(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		x := newSite(t)
+		client := x.client(http2)
+		for _, c := range []struct {
+			call call
+			want int
+		}{
+			{call{path: "devices/simpleenroll", user: right}, 200},
+			{call{}, 401},
+			{call{path: "cert/simpleenroll"}, 403},
+			{call{path: "simpleenroll", user: right}, 200},
+			{call{path: "linked/simpleenroll", user: right}, 403},
+			{call{user: "estuser:wrong"}, 401},
+		} {
+			g := x.doWith(client, c.call)
+			if g.StatusCode != c.want {
+				t.Errorf("HTTP/2 %v: %+v: %d, want %d", http2, c.call, g.StatusCode, c.want)
+			}
+			record, rep := x.last(g.Header.Get("X-Request-Id"))
+			if c.want == 401 && (record.Who != nil || rep.Identity != "") {
+				t.Errorf("identity %+v %q without credentials", record.Who, rep.Identity)
+			}
+			if c.call.path == "simpleenroll" && rep.Label != "" {
+				t.Errorf("label %q on the path without one", rep.Label)
+			}
+		}
+	}
+}
+
+func TestCredentialsAreAskedOnceAndOnlyByEnrolments(t *testing.T) {
+	x := newSite(t)
+	for _, c := range []struct {
+		call call
+		want int
+	}{
+		{call{user: right}, 1},
+		{call{}, 1},
+		{call{method: "GET", path: "cacerts", user: right}, 0},
+		{call{method: "GET", path: "csrattrs", user: right}, 0},
+		{call{method: "GET", user: right}, 0},
+		{call{path: "nowhere/simpleenroll", user: right}, 0},
+	} {
+		x.checked = 0
+		if x.do(c.call); x.checked != c.want {
+			t.Errorf("%+v: %d checks", c.call, x.checked)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/audit"
+)
+
+// What a record says where the authority wasn't asked.
+const (
+	outcomeServed  = "served" // /cacerts or /csrattrs
+	outcomeRefused = audit.Text(ra.StatusRefused)
+	outcomeFailed  = audit.Text(ra.StatusFailed)
+)
+
+// keep writes the record, before the answer is sent. The client may be gone;
+// the record is kept all the same. Failing at it, by a panic too, is for the
+// Report: the answer doesn't depend on it.
+func (x *exchange) keep(status int, fail *ra.Error) (err error) {
+	if x.s.Sink == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked(v)
+		}
+	}()
+	return x.s.Sink.Write(context.WithoutCancel(x.r.Context()), x.record(status, fail))
+}
+
+// record is the only place where a record is made. It has the identity as far
+// as proven: a user name that didn't verify may be a password typed into the
+// wrong field.
+func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
+	r := audit.New(x.id, x.target.op, x.now)
+	r.Node, r.Label, r.Remote = audit.Text(x.s.Node), audit.Text(x.target.label), x.in.Remote
+	r.Policy = &audit.Policy{Name: audit.Text(x.s.Policy.Name()), SHA256: x.s.Policy.SHA256()}
+	if x.profile != nil {
+		r.Profile = audit.Text(x.profile.Name())
+	}
+	r.Who = audit.OfIdentity(x.who)
+	if x.r.TLS != nil {
+		r.TLS = audit.OfTLS(x.r.TLS.Version, x.linking)
+	}
+	r.CSR = audit.OfCSR(x.csr)
+	x.recordOutcome(r, fail)
+	r.Outcome = x.outcomeText(fail)
+	r.Status, r.MS = status, x.s.now().Sub(x.now).Milliseconds()
+	if fail != nil {
+		r.Kind, r.FailInfo, r.Reason = audit.Text(fail.Kind.String()), audit.Text(fail.Kind.FailInfo()), audit.Text(reason(fail))
+	}
+	return r
+}
+
+// recordOutcome adds what the authority did, when it was asked.
+func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
+	out := x.outcome
+	if !x.asked {
+		return
+	}
+	request := x.request
+	request.Renews = out.Replaces
+	r.Input = audit.OfInput(request)
+	if out.Replaces != nil {
+		r.ReplacesSerial = audit.Serial(out.Replaces.SerialNumber)
+	}
+	if out.Decision.Profile != "" {
+		r.Decision, r.Plan = audit.OfDecision(out.Decision), audit.OfPlan(out.Decision.Plan)
+	}
+	r.Serial, r.Conforms = audit.Serial(out.Serial), out.Conforms
+	leaf := out.Certificate
+	if leaf == nil {
+		leaf = out.Withheld
+	}
+	r.Cert = audit.OfCert(leaf)
+	if out.Serial == nil {
+		return // no order was made, so the CA wasn't asked
+	}
+	r.Upstream = &audit.Upstream{Name: audit.Text(out.Upstream), Ref: audit.Text(out.Ref), MS: out.Took.Milliseconds()}
+	if leaf == nil && fail != nil {
+		r.Upstream.Error = audit.Text(reason(fail))
+	}
+}
+
+func (x *exchange) outcomeText(fail *ra.Error) audit.Text {
+	switch {
+	case x.outcome.Status != "":
+		return audit.Text(x.outcome.Status)
+	case fail == nil:
+		return outcomeServed
+	case fail.Kind.HTTPStatus() >= http.StatusInternalServerError:
+		return outcomeFailed
+	default:
+		return outcomeRefused
+	}
+}
+
+// reason is an error's text without its kind, which stands beside it.
+func reason(fail *ra.Error) string {
+	if fail.Err == nil {
+		return fail.Reason
+	}
+	return fail.Reason + ": " + fail.Err.Error()
+}
+
+func (x *exchange) report(status int, fail *ra.Error, kept error, took time.Duration) Report {
+	rep := Report{
+		Op: x.target.op, Label: "other", Status: status, Kind: "ok", RequestID: x.id,
+		Took: took, UpstreamTook: x.outcome.Took, Outcome: x.outcome, Err: fail, Audit: kept,
+		PEMArmoured: x.armoured,
+	}
+	if x.profile != nil {
+		rep.Label, rep.Profile, rep.Upstream = x.target.label, x.profile.Name(), x.profile.Upstream()
+	}
+	if fail != nil {
+		rep.Kind = fail.Kind.String()
+	}
+	if x.outcome.Decision.Profile != "" {
+		rep.Verdict = x.outcome.Decision.Verdict.String()
+	}
+	if who := audit.OfIdentity(x.who); who != nil {
+		rep.Identity = who.Method.String() + ":" + who.ID.String()
+	}
+	return rep
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package est is an EST server (RFC 7030, RFC 8951) over net/http: paths, the
+// order of refusals, and the answers as real clients need them. It decides
+// nothing about certificates: that is for package policy, through [ra.Authority].
+package est
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/anchor"
+	"github.com/caddy-est/estra/ra/audit"
+	"github.com/caddy-est/estra/ra/wire"
+)
+
+// A Server answers everything under /.well-known/est. Policy and Authority
+// are required. It must not be copied, and its fields not changed, after the
+// first request.
+type Server struct {
+	Policy    *policy.Policy
+	Authority *ra.Authority
+	// Anchors verify client certificates; nil: none is ever accepted.
+	Anchors *anchor.Set
+	Limits  Limits
+	Quirks  wire.Quirks
+	// Attempts throttles guesses at passwords; nil: no limit.
+	Attempts *Attempts
+	// Challenge are the WWW-Authenticate values of a 401 (RFC 9110 section
+	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`. Empty: no HTTP
+	// credential is configured, and the answer is 403 instead (RFC 7030
+	// section 3.2.3), unless a provider brought a challenge of its own.
+	Challenge []string
+	// Sink takes one record for every request, before the answer is sent. An
+	// error of the Sink doesn't hold the answer back; it is in the Report.
+	// nil: no audit.
+	Sink audit.Sink
+	// Node is this server's name in audit records.
+	Node string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// NewID makes request ids; nil: 128 random bits in hex.
+	NewID func() string
+	// Observe is told of every request after its answer; nil: nobody is.
+	Observe func(ctx context.Context, rep Report)
+
+	active atomic.Int64
+	spent  spent
+}
+
+// Limits bound what one request, and all of them together, may cost.
+type Limits struct {
+	// Body is the longest request body in bytes; default 64 KiB. The policy's
+	// csr_bytes may make it shorter.
+	Body int64
+	// Concurrency is how many requests are worked on at once; 0: no limit.
+	Concurrency int
+	// BodyTimeout is how long a client may take to send its body; default 10 s.
+	BodyTimeout time.Duration
+}
+
+// Incoming is what the caller knows of a request beyond net/http.
+type Incoming struct {
+	// Remote is the client's address: the caller says which proxies it trusts.
+	Remote netip.Addr
+	// Credentials verifies the HTTP credentials. It is called at most once
+	// per request, and only by an operation that authenticates. User is what
+	// was presented, also when it is wrong; presented is false without an
+	// Authorization header. The challenge that it sets on w is used for a
+	// 401; whatever else it does to w is thrown away. An err is a broken
+	// provider, not a wrong password. nil: no HTTP credentials.
+	Credentials func(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, user string, presented bool, err error)
+}
+
+// A Report is what became of a request, for metrics, logs and events.
+type Report struct {
+	Op      policy.Op // "" where the path has none
+	Label   string    // "other" unless the policy knows it
+	Profile string
+	Status  int    // of the HTTP answer
+	Kind    string // "ok", or that of Err
+	Verdict string // the policy's; "" when it wasn't asked
+	// Identity is who asked, as far as proven: "METHOD:ID" with the words of
+	// audit.Who; "" is nobody.
+	Identity  string
+	RequestID string
+	Upstream  string
+	// Took is the whole request up to its answer; UpstreamTook the CA's part.
+	Took, UpstreamTook time.Duration
+	Outcome            ra.Outcome
+	Err                *ra.Error // nil on success
+	// Audit is the Sink's error: the record isn't kept.
+	Audit error
+	// PEMArmoured says that the request came in PEM armour, which RFC 8951
+	// section 3 doesn't allow and some clients send.
+	PEMArmoured bool
+}
+
+// Serve answers one request. The path must be one that [Owns] it; any other
+// gets 404. A panic below is answered with 500 and ends here, all but
+// http.ErrAbortHandler.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, in Incoming) {
+	x := s.begin(w, r, in)
+	a, fail := x.run()
+	if fail != nil {
+		a = x.refusal(fail)
+	}
+	kept := x.keep(a.status, fail)
+	took := s.now().Sub(x.now)
+	x.write(a)
+	if s.Observe != nil {
+		s.Observe(r.Context(), x.report(a.status, fail, kept, took))
+	}
+}
+
+func (s *Server) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package estclient
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	_ "crypto/sha256" // for the signatures below
+	_ "crypto/sha512"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
+	tag "golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// A Template is what a certification request says beside its key.
+type Template struct {
+	Names csr.Names
+	// Extensions are those beyond the SAN.
+	Extensions []csr.Extension
+	// Attributes are those beyond extensionRequest and challengePassword.
+	Attributes []csr.Attribute
+}
+
+// RFC 2985 sections 5.4.1 and 5.4.2, RFC 5280 section 4.2.1.6.
+var (
+	oidChallengePassword = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 7}
+	oidExtensionRequest  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14}
+	oidSubjectAltName    = asn1.ObjectIdentifier{2, 5, 29, 17}
+)
+
+// Request makes a CertificationRequest (RFC 2986) in DER, signed by key: RSA
+// (PKCS #1 v1.5 with SHA-256), ECDSA on P-256, P-384 or P-521, or Ed25519.
+// Challenge goes into challengePassword; empty means that the attribute is
+// left out. crypto/x509 isn't used, since it can't write that attribute as
+// RFC 2985 wants it.
+func Request(random io.Reader, key crypto.Signer, t Template, challenge string) ([]byte, error) {
+	if key == nil {
+		return nil, errors.New("certification request: no key")
+	}
+	info, err := requestInfo(key.Public(), t, challenge)
+	if err != nil {
+		return nil, fmt.Errorf("certification request: %w", err)
+	}
+	scheme, err := schemeOf(key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("certification request: %w", err)
+	}
+	signature, err := scheme.sign(random, key, info)
+	if err != nil {
+		return nil, fmt.Errorf("certification request: signing: %w", err)
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(info)
+		scheme.add(b)
+		b.AddASN1BitString(signature)
+	})
+	return b.Bytes()
+}
+
+// requestInfo is the CertificationRequestInfo: what is signed.
+func requestInfo(public crypto.PublicKey, t Template, challenge string) ([]byte, error) {
+	spki, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := t.Names.Subject.MarshalDER()
+	if err != nil {
+		return nil, err
+	}
+	list, err := attributesOf(t, challenge)
+	if err != nil {
+		return nil, err
+	}
+	attributes, err := encode(list)
+	if err != nil {
+		return nil, err
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(0) // v1
+		b.AddBytes(subject)
+		b.AddBytes(spki)
+		b.AddASN1(tag.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
+			for _, a := range attributes {
+				b.AddBytes(a)
+			}
+		})
+	})
+	return b.Bytes()
+}
+
+func attributesOf(t Template, challenge string) ([]csr.Attribute, error) {
+	var attributes []csr.Attribute
+	extensions := t.Extensions
+	if t.Names.HasSAN || len(t.Names.SAN) > 0 {
+		san, err := csr.MarshalSAN(t.Names.SAN)
+		if err != nil {
+			return nil, err
+		}
+		extensions = append([]csr.Extension{{ID: oidSubjectAltName, Value: san}}, extensions...)
+	}
+	if len(extensions) > 0 {
+		value, err := extensionList(extensions)
+		if err != nil {
+			return nil, err
+		}
+		attributes = append(attributes, csr.Attribute{Type: oidExtensionRequest, Values: [][]byte{value}})
+	}
+	if challenge != "" {
+		// RFC 7030 section 3.5: base64, at most 255 bytes.
+		value, err := asn1.MarshalWithParams(challenge, "printable")
+		if err != nil {
+			return nil, err
+		}
+		attributes = append(attributes, csr.Attribute{Type: oidChallengePassword, Values: [][]byte{value}})
+	}
+	return append(attributes, t.Attributes...), nil
+}
+
+func extensionList(extensions []csr.Extension) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+		for _, e := range extensions {
+			b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1ObjectIdentifier(e.ID)
+				if e.Critical {
+					b.AddASN1Boolean(true)
+				}
+				b.AddASN1OctetString(e.Value)
+			})
+		}
+	})
+	return b.Bytes()
+}
+
+// encode gives the attributes in the order of a DER SET OF (X.690 section
+// 11.6).
+func encode(list []csr.Attribute) ([][]byte, error) {
+	encoded := make([][]byte, len(list))
+	for i, a := range list {
+		var b cryptobyte.Builder
+		b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1ObjectIdentifier(a.Type)
+			b.AddASN1(tag.SET, func(b *cryptobyte.Builder) {
+				for _, v := range a.Values {
+					b.AddBytes(v)
+				}
+			})
+		})
+		der, err := b.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		encoded[i] = der
+	}
+	slices.SortFunc(encoded, bytes.Compare)
+	return encoded, nil
+}
+
+// A scheme is a signature algorithm with its identifier.
+type scheme struct {
+	oid    asn1.ObjectIdentifier
+	null   bool // RSA's parameters are NULL (RFC 4055 section 5)
+	digest crypto.Hash
+}
+
+// schemeOf picks the usual scheme for a key: RFC 4055, RFC 5758 section 3.2,
+// RFC 8410.
+func schemeOf(public crypto.PublicKey) (scheme, error) {
+	switch key := public.(type) {
+	case *rsa.PublicKey:
+		return scheme{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, true, crypto.SHA256}, nil
+	case ed25519.PublicKey:
+		return scheme{asn1.ObjectIdentifier{1, 3, 101, 112}, false, 0}, nil
+	case *ecdsa.PublicKey:
+		switch key.Curve.Params().BitSize {
+		case 256:
+			return scheme{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}, false, crypto.SHA256}, nil
+		case 384:
+			return scheme{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, false, crypto.SHA384}, nil
+		case 521:
+			return scheme{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}, false, crypto.SHA512}, nil
+		}
+	}
+	return scheme{}, fmt.Errorf("cannot sign with a key of type %T", public)
+}
+
+func (s scheme) add(b *cryptobyte.Builder) {
+	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1ObjectIdentifier(s.oid)
+		if s.null {
+			b.AddASN1NULL()
+		}
+	})
+}
+
+// sign signs the message; Ed25519 takes it whole (RFC 8410 section 6).
+func (s scheme) sign(random io.Reader, key crypto.Signer, message []byte) ([]byte, error) {
+	if s.digest == 0 {
+		return key.Sign(random, message, crypto.Hash(0))
+	}
+	h := s.digest.New()
+	_, _ = h.Write(message)
+	return key.Sign(random, h.Sum(nil), s.digest)
+}

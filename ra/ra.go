@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ra is the registration authority: the order of steps from a
+// request to a certificate, and the comparison of what was issued with what
+// was decided.
+package ra
+
+import (
+	"context"
+	"crypto/x509"
+	"math/big"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/binding"
+)
+
+// A Request is one enrolment as it reached us.
+type Request struct {
+	policy.Request
+	// ID is the request id: in the answer, the audit record and every log.
+	ID      string
+	Channel binding.Channel
+	Remote  netip.Addr
+}
+
+// Status is what became of an enrolment, in the words of the audit record.
+type Status string
+
+// The statuses. Unknown means that the CA may have signed and its answer
+// was lost: Serial says what to look for.
+const (
+	StatusIssued  Status = "issued"
+	StatusRefused Status = "refused"
+	StatusFailed  Status = "failed"
+	StatusUnknown Status = "unknown"
+)
+
+// An Outcome is all that is known of an enrolment, also where it failed: the
+// audit record is made from it.
+type Outcome struct {
+	Status   Status
+	Profile  string
+	Decision policy.Decision
+	// Certificate is the one to hand out; nil unless Status is issued.
+	Certificate *x509.Certificate
+	// Withheld is what the CA issued against the decision, or nil.
+	Withheld *x509.Certificate
+	// Conforms is nil when there was nothing to compare.
+	Conforms *bool
+	Replaces *x509.Certificate
+	Serial   *big.Int // the serial number we chose; nil before the intent
+	Upstream string
+	Ref      string // the CA's own reference
+	Took     time.Duration
+}
+
+// An Order is permission to issue one certificate. Authority alone makes
+// one; the zero value issues nothing (Valid is false).
+type Order struct {
+	plan      policy.Plan
+	serial    *big.Int
+	notBefore time.Time
+	notAfter  time.Time
+	csr       *csr.Request
+	requestID string
+	// takesSerial: the CA said that it uses our serial number.
+	takesSerial bool
+	made        bool
+}
+
+// Valid tells an order of an Authority from a zero value. Every upstream
+// asks first.
+func (o Order) Valid() bool { return o.made }
+
+// Plan is the certificate wanted.
+func (o Order) Plan() policy.Plan { return o.plan }
+
+// Serial is the serial number for CAs that take one from us: positive, 20
+// octets. Nil in the zero Order.
+func (o Order) Serial() *big.Int {
+	if o.serial == nil {
+		return nil
+	}
+	return new(big.Int).Set(o.serial)
+}
+
+// NotBefore is in UTC, whole seconds.
+func (o Order) NotBefore() time.Time { return o.notBefore }
+
+// NotAfter is in UTC, whole seconds, inclusive.
+func (o Order) NotAfter() time.Time { return o.notAfter }
+
+// CSR is the request as the device signed it.
+func (o Order) CSR() *csr.Request { return o.csr }
+
+// RequestID ties the CA's records to ours.
+func (o Order) RequestID() string { return o.requestID }
+
+// Issued is a CA's answer.
+type Issued struct {
+	Certificate *x509.Certificate
+	// Issuer is the issuing certificate, when the CA said it.
+	Issuer *x509.Certificate
+	Ref    string
+}
+
+// An Upstream is a certification authority that issues what it is told. It
+// is safe for concurrent use and honours ctx. Errors are *Error, made by
+// UpstreamDown, UpstreamRefused, UpstreamTimeout or Busy.
+type Upstream interface {
+	// CACerts returns all CA certificates: roots, intermediates, and
+	// cross certificates of a root change. Unchecked.
+	CACerts(ctx context.Context) ([]*x509.Certificate, error)
+	Issue(ctx context.Context, o Order) (Issued, error)
+	Carries() policy.Capabilities
+}
+
+// A Revoker is an Upstream that can revoke. Reason is the CRLReason of RFC
+// 5280 section 5.3.1.
+type Revoker interface {
+	Revoke(ctx context.Context, c *x509.Certificate, reason int) error
+}
+
+// A CRLSource is an Upstream that publishes a CRL.
+type CRLSource interface {
+	CRL(ctx context.Context) ([]byte, error) // DER
+}
+
+// A Tolerance says how an upstream's certificates may differ from the plan:
+// the adapter's own, closed list.
+type Tolerance interface {
+	Tolerates() Tolerated
+}
+
+// Tolerated is the tolerated part of the conformity check.
+type Tolerated struct {
+	// Backdate is how much before the planned notBefore the CA may begin.
+	Backdate time.Duration
+	// Extensions are OIDs (dotted) that the CA adds by itself.
+	Extensions []string
+}
+
+// A Memory keeps the issuing certificates of an upstream over restarts.
+type Memory interface {
+	Remember(ctx context.Context, upstream string, c *x509.Certificate) error
+	Recall(ctx context.Context, upstream string) ([]*x509.Certificate, error)
+}

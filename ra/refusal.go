@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ra
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// refusalKinds gives the kind for each class of finding.
+var refusalKinds = map[policy.Class]Kind{
+	policy.BadIdentity:  Forbidden,
+	policy.LinkMissing:  LinkRequired,
+	policy.LinkFailed:   LinkFailed,
+	policy.BadRenewal:   BadRenewal,
+	policy.KeyReuse:     KeyReuse,
+	policy.BadKey:       BadKey,
+	policy.BadExtension: BadExtension,
+	policy.ByPolicy:     Refused,
+}
+
+// refusal is the error of a decision that isn't Allow.
+func refusal(d policy.Decision) *Error {
+	switch d.Verdict {
+	case policy.Deny:
+	case policy.Fault:
+		return faulty("the policy failed: "+findingTexts(d.Findings), d)
+	case policy.Defer:
+		return faulty("the policy defers, and nothing here keeps requests", d)
+	default:
+		return faulty(fmt.Sprintf("the policy answered %s", d.Verdict), d)
+	}
+	var refusing []policy.Finding
+	for _, f := range d.Findings {
+		if f.Effect == policy.Refused || f.Effect == policy.Required {
+			refusing = append(refusing, f)
+		}
+	}
+	kind := Refused
+	if first, ok := d.Refusal(); ok {
+		kind = refusalKinds[first.Class]
+	}
+	e := Fail(kind, findingTexts(refusing), nil)
+	e.Findings = d.Findings
+	var disclosed []string
+	for _, f := range refusing {
+		if f.Disclose && f.Message != "" {
+			disclosed = append(disclosed, f.Message)
+		}
+	}
+	if len(disclosed) > 0 {
+		e.Public += ": " + strings.Join(disclosed, "; ")
+	}
+	return e
+}
+
+func faulty(reason string, d policy.Decision) *Error {
+	e := Fail(Fault, reason, nil)
+	e.Findings = d.Findings
+	return e
+}
+
+func findingTexts(findings []policy.Finding) string {
+	if len(findings) == 0 {
+		return "no finding says why"
+	}
+	texts := make([]string, len(findings))
+	for i, f := range findings {
+		texts[i] = f.String()
+	}
+	return strings.Join(texts, "; ")
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stepca_test
+
+import (
+	"crypto/x509"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/ratest"
+	"github.com/caddy-est/estra/ra/upstream/stepca"
+	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
+)
+
+func TestRealStepCAThatFails(t *testing.T) {
+	ca := stepcatest.Start(t, stepcatest.Options{MaxDuration: 24 * time.Hour})
+	t.Run("a refusal is UpstreamRefused, with step-ca's words for operators only", func(t *testing.T) {
+		up := open(t, ca.Config())
+		_, err := up.Issue(t.Context(), upstreamtest.Rewritten(t, up.Carries())) // 50 hours
+		e := fails(t, err, ra.UpstreamRefused)
+		if !strings.Contains(e.Reason, "403") {
+			t.Errorf("the reason is %q", e.Reason)
+		}
+		if strings.Contains(e.Public, "403") || strings.Contains(strings.ToLower(e.Public), "step-ca") {
+			t.Errorf("the client would read %q", e.Public)
+		}
+	})
+	t.Run("another root is UpstreamDown, and names the certificate", func(t *testing.T) {
+		cfg := ca.Config()
+		cfg.Roots = []*x509.Certificate{ratest.NewRoot(t, "Somebody Else").Certificate}
+		_, err := open(t, cfg).Issue(t.Context(), order(t))
+		e := fails(t, err, ra.UpstreamDown)
+		if !strings.Contains(e.Reason, "certificate") || !strings.Contains(e.Reason, "doesn't verify") {
+			t.Errorf("the reason is %q", e.Reason)
+		}
+	})
+	t.Run("a token that step-ca doesn't accept is UpstreamDown", func(t *testing.T) {
+		for name, change := range map[string]func(*stepca.Config){
+			"another provisioner": func(c *stepca.Config) { c.Provisioner = "nobody" },
+			"another key":         func(c *stepca.Config) { k := *ca.Plain; k.KeyID = ca.JWK.KeyID; c.JWK = &k },
+			"a clock that is off": func(c *stepca.Config) { c.Now = func() time.Time { return time.Now().Add(time.Hour) } },
+		} {
+			cfg := ca.Config()
+			change(&cfg)
+			_, err := open(t, cfg).Issue(t.Context(), order(t))
+			e := fails(t, err, ra.UpstreamDown)
+			if e.RetryAfter == 0 {
+				t.Errorf("%s: no Retry-After", name)
+			}
+		}
+	})
+	t.Run("without a CRL at the CA the CRL is an error", func(t *testing.T) {
+		_, err := open(t, ca.Config()).CRL(t.Context())
+		fails(t, err, ra.UpstreamDown)
+		cfg := ca.Config()
+		cfg.CRL = true
+		_, err = open(t, cfg).CRL(t.Context())
+		fails(t, err, ra.UpstreamDown)
+	})
+	t.Run("a frozen CA is UpstreamTimeout", func(t *testing.T) {
+		cfg := ca.Config()
+		cfg.Timeout = 400 * time.Millisecond
+		warm, cold := open(t, cfg), open(t, cfg)
+		if err := warm.Health(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ca.Pause()
+		defer ca.Resume()
+		_, err := warm.Issue(t.Context(), order(t))
+		if e := fails(t, err, ra.UpstreamTimeout); !strings.Contains(e.Reason, "may have issued") {
+			t.Errorf("on an open connection: %q", e.Reason)
+		}
+		_, err = cold.Issue(t.Context(), order(t))
+		if e := fails(t, err, ra.UpstreamTimeout); strings.Contains(e.Reason, "may have issued") {
+			t.Errorf("without a connection: %q", e.Reason)
+		}
+	})
+	t.Run("once it goes on it issues again", func(t *testing.T) {
+		upstreamtest.Issue(t, open(t, ca.Config()), order(t))
+	})
+	t.Run("a stopped CA is UpstreamDown with a Retry-After", func(t *testing.T) {
+		warm := open(t, ca.Config())
+		if err := warm.Health(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ca.Stop()
+		for name, up := range map[string]*stepca.Upstream{"warm": warm, "cold": open(t, ca.Config())} {
+			_, err := up.Issue(t.Context(), order(t))
+			e := fails(t, err, ra.UpstreamDown)
+			if e.RetryAfter == 0 {
+				t.Errorf("%s: no Retry-After", name)
+			}
+			_, err = up.CACerts(t.Context())
+			fails(t, err, ra.UpstreamDown)
+		}
+	})
+	if t.Failed() {
+		t.Log(ca.Log())
+	}
+}

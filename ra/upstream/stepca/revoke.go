@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stepca
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"go.step.sm/crypto/jose"
+
+	"github.com/caddy-est/estra/ra"
+)
+
+const revokePath = "/1.0/revoke"
+
+// revokeRequest is api.RevokeRequest of step-ca.
+type revokeRequest struct {
+	Serial     string `json:"serial"`
+	OTT        string `json:"ott"`
+	ReasonCode int    `json:"reasonCode"`
+	Passive    bool   `json:"passive"` // the only kind that step-ca has
+}
+
+// Revoke marks a certificate as revoked: step-ca won't renew it, and lists it
+// in its CRL where that is on. Revoking again is no error.
+func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
+	if cert == nil || cert.SerialNumber == nil {
+		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
+	}
+	serial := cert.SerialNumber.String()
+	token, err := u.tokens.sign(revokePath, claims{Claims: jose.Claims{Subject: serial}})
+	if err != nil {
+		return ra.Fail(ra.UpstreamDown, "the token can't be signed", err)
+	}
+	body, err := json.Marshal(revokeRequest{Serial: serial, OTT: token, ReasonCode: reason, Passive: true})
+	if err != nil {
+		return ra.Fail(ra.UpstreamDown, "the request can't be made", nil)
+	}
+	_, err = u.client.do(ctx, call{method: http.MethodPost, path: revokePath, body: body, token: token, limit: maxAnswer})
+	var refusal *ra.Error
+	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused && isRevokedAlready(refusal.Reason) {
+		return nil
+	}
+	return err
+}
+
+// isRevokedAlready knows step-ca's message for a second revocation; it has no
+// status of its own.
+func isRevokedAlready(reason string) bool {
+	return strings.Contains(reason, "is already revoked")
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stepca issues from a step-ca of Smallstep, version 0.30 or later,
+// over its own HTTPS API.
+//
+// The CSR goes to the CA as the device signed it; what the policy decided
+// goes beside it, in the claim `estra` of the one-time token that we sign.
+// The provisioner's template ([Template]) makes the certificate from that
+// claim and refuses a token without it.
+package stepca
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	"go.step.sm/crypto/jose"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra"
+)
+
+// The defaults of Config.
+const (
+	DefaultTimeout  = 15 * time.Second
+	DefaultMaxConns = 16
+)
+
+// Config is what [New] needs. URL, Roots, Provisioner and one of JWK and X5C
+// have no default.
+type Config struct {
+	// URL is the CA's address, such as https://ca.internal:9000.
+	URL string
+	// Roots alone verify the CA's TLS certificate; the system's roots don't
+	// count.
+	Roots []*x509.Certificate
+	// Provisioner is its name at the CA.
+	Provisioner string
+	// JWK is the private key of a JWK provisioner; see [ParseJWK].
+	JWK *jose.JSONWebKey
+	// X5C is the credential for an X5C provisioner; see [ParseX5C].
+	X5C *X5C
+	// Timeout bounds each call, the wait for a free connection included; 0
+	// is DefaultTimeout.
+	Timeout time.Duration
+	// MaxConns bounds the calls at the same time; 0 is DefaultMaxConns.
+	MaxConns int
+	// CRL says that the CA publishes a CRL (`crl.enabled` in ca.json).
+	CRL bool
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Rand is where token ids come from; nil is crypto/rand.
+	Rand io.Reader
+}
+
+// An Upstream is one provisioner of one step-ca. It is safe for concurrent
+// use.
+type Upstream struct {
+	client  *client
+	tokens  *tokens
+	x5c     *X5C
+	now     func() time.Time
+	publish bool
+}
+
+var (
+	_ ra.Upstream  = (*Upstream)(nil)
+	_ ra.Revoker   = (*Upstream)(nil)
+	_ ra.CRLSource = (*Upstream)(nil)
+	_ ra.Tolerance = (*Upstream)(nil)
+)
+
+// New checks the configuration. It opens no connection.
+func New(cfg Config) (*Upstream, error) {
+	base, err := address(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(cfg.Roots) == 0:
+		return nil, errors.New("step_ca: no root certificate is given to verify the CA with")
+	case cfg.Provisioner == "":
+		return nil, errors.New("step_ca: no provisioner is named")
+	case cfg.Timeout < 0:
+		return nil, fmt.Errorf("step_ca: timeout %s is negative", cfg.Timeout)
+	case cfg.MaxConns < 0:
+		return nil, fmt.Errorf("step_ca: %d connections make no sense", cfg.MaxConns)
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = DefaultMaxConns
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	tokens, err := newTokens(base, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Upstream{
+		client:  newClient(base, cfg),
+		tokens:  tokens,
+		x5c:     cfg.X5C,
+		now:     cfg.Now,
+		publish: cfg.CRL,
+	}, nil
+}
+
+// address accepts an https URL of a host, and nothing else in it: the path
+// of an API call is ours, and a user name would end in logs.
+func address(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		// The error of url.Parse repeats the text, which may hold a password.
+		return nil, errors.New("step_ca: the address isn't a URL")
+	}
+	switch {
+	case u.User != nil:
+		return nil, errors.New("step_ca: the address has a user name; the provisioner's key is the only credential")
+	case u.Scheme != "https":
+		return nil, fmt.Errorf("step_ca: the address %q isn't an https URL", s)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("step_ca: the address %q names no host", s)
+	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+		return nil, fmt.Errorf("step_ca: the address %q has more than a host and a port", s)
+	}
+	return &url.URL{Scheme: "https", Host: u.Host}, nil
+}
+
+// Carries is every part of a plan, the serial number too: the template sets
+// them all. The longest lifetime is the provisioner's business
+// (maxTLSCertDuration), which the API doesn't tell.
+func (u *Upstream) Carries() policy.Capabilities {
+	return policy.Capabilities{
+		Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true,
+		Extensions: true, Serial: true,
+	}
+}
+
+// Tolerates lists what step-ca adds by itself. There is no backdate: a
+// notBefore that the template sets stays as it is
+// (profileDefaultDuration.Modify of step-ca).
+func (u *Upstream) Tolerates() ra.Tolerated {
+	return ra.Tolerated{Extensions: []string{
+		"2.5.29.35",                   // authorityKeyIdentifier
+		"2.5.29.14",                   // subjectKeyIdentifier
+		"2.5.29.31",                   // cRLDistributionPoints
+		"2.5.29.32",                   // certificatePolicies
+		"1.3.6.1.5.5.7.1.1",           // authorityInfoAccess
+		"1.3.6.1.4.1.37476.9000.64.1", // step-ca's provisioner extension
+	}}
+}

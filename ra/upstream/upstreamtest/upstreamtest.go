@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package upstreamtest is the suite that every upstream passes.
+package upstreamtest
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/ratest"
+)
+
+// patience is for one call; a CA under test is near.
+const patience = 30 * time.Second
+
+// Run holds an upstream to the contract of ra.Upstream, as far as it carries
+// plans. Open gives the upstream to test, with a CA behind it that works.
+// Pins are certificates that CACerts must list, such as the CA's root.
+func Run(t *testing.T, open func(testing.TB) ra.Upstream, pins ...*x509.Certificate) {
+	t.Run("it gives its CA certificates", func(t *testing.T) { testCACerts(t, open(t), pins) })
+	t.Run("it issues a rewritten order as planned", func(t *testing.T) { testRewrite(t, open(t)) })
+	t.Run("it issues two orders for one CSR", func(t *testing.T) { testTwice(t, open(t)) })
+	t.Run("it refuses an order that no authority made", func(t *testing.T) { testZeroOrder(t, open(t)) })
+	t.Run("it gives up when the context is cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
+	t.Run("it serves several callers at once", func(t *testing.T) { testConcurrent(t, open(t)) })
+}
+
+func testCACerts(t *testing.T, up ra.Upstream, pins []*x509.Certificate) {
+	certs := caCerts(t, up)
+	for _, c := range certs {
+		if !c.IsCA {
+			t.Errorf("CACerts has %q, which is no CA certificate", c.Subject)
+		}
+	}
+	for _, pin := range pins {
+		if !slices.ContainsFunc(certs, pin.Equal) {
+			t.Errorf("CACerts lacks %q", pin.Subject)
+		}
+	}
+	selfSigned := func(c *x509.Certificate) bool { return c.CheckSignatureFrom(c) == nil }
+	if !slices.ContainsFunc(certs, selfSigned) {
+		t.Errorf("CACerts has no root among its %d certificates", len(certs))
+	}
+}
+
+// An Order is made for a CSR that asks for less and for other things than the
+// plan has.
+func testRewrite(t *testing.T, up ra.Upstream) {
+	order := Rewritten(t, up.Carries())
+	leaf := Issue(t, up, order)
+	chain(t, leaf, caCerts(t, up))
+}
+
+// Rewritten is an order whose plan differs from the CSR in whatever the
+// upstream carries: O is added after the CN, a URI is added to the SAN, the
+// purposes include one that nobody knows, and two extensions, one of them
+// critical, are copied. It lasts 50 hours.
+func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
+	t.Helper()
+	var subject, san, usage string
+	options := []csrtest.Option{csrtest.Subject(csrtest.CN("rewritten.example"))}
+	asked := [][]byte{csrtest.DNS("rewritten.example"), csrtest.IP("192.0.2.7"), csrtest.IP("2001:db8::7"), csrtest.Email("dev@rewritten.example")}
+	if can.Subject {
+		subject = `      O: {set: "Rewritten & Sons <Ltd>"}` + "\n"
+	}
+	if can.SAN {
+		san = `      uri: {set: "https://rewritten.example/id/7"}` + "\n"
+	}
+	if can.ExtKeyUsage {
+		usage = `, "1.3.6.1.4.1.32473.1.7"`
+	}
+	extensions := ""
+	if can.Extensions {
+		extensions = `    extensions: {allow: ["1.3.6.1.4.1.32473.1.8", "1.3.6.1.4.1.32473.1.9"]}` + "\n"
+		options = append(options,
+			csrtest.Extension("1.3.6.1.4.1.32473.1.8", false, csrtest.UTF8("not critical")),
+			csrtest.Extension("1.3.6.1.4.1.32473.1.9", true, csrtest.SEQ(csrtest.INTEGER(7))))
+	}
+	text := fmt.Sprintf(rewriting, subject, san, usage, extensions)
+	order := ratest.Order(t, ratest.Case{
+		Policy: text,
+		CSR:    csrtest.New(t, append(options, csrtest.SAN(asked...))...),
+		Now:    time.Now(),
+	})
+	plan := order.Plan()
+	if can.Subject && len(plan.Names.Subject) != 2 || can.SAN && len(plan.Names.SAN) != 5 || can.Extensions && len(plan.Extensions) != 2 {
+		t.Fatalf("the order isn't the rewritten one: %v %v %v", plan.Names.Subject, plan.Names.SAN, plan.Extensions)
+	}
+	return order
+}
+
+const rewriting = `
+version: 1
+name: rewriting policy for tests
+profiles:
+  any:
+    labels: [any]
+    enroll:
+      who: [{http_basic: {users: [ratest]}}]
+      linking: if_present
+    subject:
+%s      CN: {allow: ["**"]}
+    san:
+      dns: {allow: ["**"]}
+      ip: {allow: ["0.0.0.0/0", "::/0"]}
+      email: {allow: ["**@**"]}
+%s    usage:
+      key: [digitalSignature, keyAgreement]
+      ext: [clientAuth%s]
+%s    validity: {default: 50h}
+default: any
+`
+
+// Issue issues and holds the certificate against the order, as the authority
+// does.
+func Issue(t testing.TB, up ra.Upstream, order ra.Order) *x509.Certificate {
+	t.Helper()
+	leaf, err := issue(t.Context(), up, order)
+	if err != nil {
+		t.Fatalf("Issue: %v", err)
+	}
+	return leaf
+}
+
+func issue(ctx context.Context, up ra.Upstream, order ra.Order) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	issued, err := up.Issue(ctx, order)
+	if err != nil {
+		return nil, err
+	}
+	if issued.Certificate == nil {
+		return nil, errors.New("neither a certificate nor an error")
+	}
+	issuers, err := up.CACerts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var tolerated ra.Tolerated
+	if t, ok := up.(ra.Tolerance); ok {
+		tolerated = t.Tolerates()
+	}
+	if up.Carries().Serial && issued.Certificate.SerialNumber.Cmp(order.Serial()) != 0 {
+		return nil, fmt.Errorf("serial number %x, and the order has %x", issued.Certificate.SerialNumber, order.Serial())
+	}
+	if issued.Issuer != nil && issued.Certificate.CheckSignatureFrom(issued.Issuer) != nil {
+		return nil, errors.New("Issuer didn't sign the certificate")
+	}
+	return issued.Certificate, ra.Conforms(issued.Certificate, order, tolerated, issuers)
+}
+
+func caCerts(t testing.TB, up ra.Upstream) []*x509.Certificate {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	certs, err := up.CACerts(ctx)
+	if err != nil {
+		t.Fatalf("CACerts: %v", err)
+	}
+	return certs
+}
+
+// chain builds the path a client of /cacerts would.
+func chain(t testing.TB, leaf *x509.Certificate, certs []*x509.Certificate) {
+	t.Helper()
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	for _, c := range certs {
+		if c.CheckSignatureFrom(c) == nil {
+			roots.AddCert(c)
+		} else {
+			intermediates.AddCert(c)
+		}
+	}
+	// crypto/x509 knows none of our own critical extensions.
+	copied := *leaf
+	copied.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions),
+		func(oid asn1.ObjectIdentifier) bool { return strings.HasPrefix(oid.String(), "1.3.6.1.4.1.32473.") })
+	_, err := copied.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		t.Errorf("the certificate doesn't chain to CACerts: %v", err)
+	}
+}
+
+// A device that enrolls again may send the very same CSR.
+func testTwice(t *testing.T, up ra.Upstream) {
+	der := csrtest.New(t, csrtest.Subject(csrtest.CN("twice.example")), csrtest.SAN(csrtest.DNS("twice.example")))
+	first := Issue(t, up, ratest.Order(t, ratest.Case{CSR: der, Now: time.Now()}))
+	second := Issue(t, up, ratest.Order(t, ratest.Case{CSR: der, Now: time.Now()}))
+	if first.Equal(second) {
+		t.Error("two orders gave one certificate")
+	}
+}
+
+func testZeroOrder(t *testing.T, up ra.Upstream) {
+	issued, err := up.Issue(t.Context(), ra.Order{})
+	if kind, ok := kindOf(err); !ok || kind != ra.UpstreamRefused {
+		t.Errorf("Issue of the zero order: %v, want %v", err, ra.UpstreamRefused)
+	}
+	if issued.Certificate != nil {
+		t.Error("Issue of the zero order gave a certificate")
+	}
+}
+
+func testCancelled(t *testing.T, up ra.Upstream) {
+	order := ratest.Order(t, ratest.Case{Now: time.Now()})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	start := time.Now()
+	issued, err := up.Issue(ctx, order)
+	if issued.Certificate != nil {
+		t.Error("Issue gave a certificate to nobody")
+	}
+	kind, ok := kindOf(err)
+	if !ok || !slices.Contains([]ra.Kind{ra.UpstreamDown, ra.UpstreamTimeout, ra.Busy}, kind) {
+		t.Errorf("Issue: %v, want an upstream's error", err)
+	}
+	if _, err := up.CACerts(ctx); err != nil {
+		if _, ok := kindOf(err); !ok {
+			t.Errorf("CACerts: %v is no *ra.Error", err)
+		}
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %s to give up", took)
+	}
+}
+
+func testConcurrent(t *testing.T, up ra.Upstream) {
+	const callers = 12
+	orders := make([]ra.Order, callers)
+	for i := range orders {
+		name := fmt.Sprintf("device-%d.example", i)
+		orders[i] = ratest.Order(t, ratest.Case{
+			CSR: csrtest.New(t, csrtest.Subject(csrtest.CN(name)), csrtest.SAN(csrtest.DNS(name))),
+			Now: time.Now(),
+		})
+	}
+	var group sync.WaitGroup
+	for i, order := range orders {
+		group.Go(func() {
+			if _, err := issue(t.Context(), up, order); err != nil {
+				t.Errorf("caller %d: %v", i, err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+func kindOf(err error) (ra.Kind, bool) {
+	var e *ra.Error
+	if !errors.As(err, &e) {
+		return 0, false
+	}
+	return e.Kind, true
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wire is how EST messages look in HTTP: media types and base64,
+// read as a server reads them and written as real clients need them.
+package wire
+
+import (
+	"errors"
+	"mime"
+	"strings"
+)
+
+// Media types of EST messages (RFC 7030 section 3.2.4), spelled as clients
+// compare them: libest demands TypeCertsOnly byte for byte, with one space.
+const (
+	// TypePKCS7 is the answer to /cacerts.
+	TypePKCS7 = "application/pkcs7-mime"
+	// TypeCertsOnly is the answer to an enrolment.
+	TypeCertsOnly = "application/pkcs7-mime; smime-type=certs-only"
+	// TypePKCS10 is an enrolment request (RFC 5967).
+	TypePKCS10 = "application/pkcs10"
+	// TypeCSRAttrs is the answer to /csrattrs.
+	TypeCSRAttrs = "application/csrattrs"
+	// TypeText is an error's text, and goes with every empty body too: Go
+	// would otherwise guess a type (RFC 8951 section 5.1).
+	TypeText = "text/plain; charset=utf-8"
+)
+
+// IsPKCS10 says whether a Content-Type is application/pkcs10, in any letter
+// case and with any parameters. A type that only begins like it, one that
+// cannot be parsed and an empty one are not.
+func IsPKCS10(contentType string) bool { return isType(contentType, TypePKCS10) }
+
+// IsPKCS7 says whether a Content-Type is application/pkcs7-mime, with or
+// without an smime-type.
+func IsPKCS7(contentType string) bool { return isType(contentType, TypePKCS7) }
+
+// IsCSRAttrs says whether a Content-Type is application/csrattrs.
+func IsCSRAttrs(contentType string) bool { return isType(contentType, TypeCSRAttrs) }
+
+func isType(contentType, want string) bool {
+	got, _, err := mime.ParseMediaType(contentType)
+	// Parameters are ignored, so a malformed one does no harm.
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return false
+	}
+	return strings.EqualFold(got, want)
+}

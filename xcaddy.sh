@@ -1,0 +1,86 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds Caddy with this checkout, and runs what the README names. It needs
+# Git and Go.
+set -eu
+
+caddy=v2.11.9
+xcaddy=v0.4.5
+least=26 # Go 1.26
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+
+usage() {
+	cat <<'TEXT'
+Usage:
+  ./xcaddy.sh [ARGUMENT...]        build ./caddy; arguments go to `xcaddy build`, such as --with MODULE
+  ./xcaddy.sh demo [ARGUMENT...]   build ./caddy and run `./caddy est demo`; --keep keeps what it made
+  ./xcaddy.sh test [ARGUMENT...]   all tests; arguments go to `go test`
+  ./xcaddy.sh bench [ARGUMENT...]  the benchmark in integration/bench
+  ./xcaddy.sh help                 this text
+TEXT
+}
+
+# need_go asks the installed Go, not a newer one that it could download.
+need_go() {
+	version=$(cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || version=none
+	number=${version#*go1.}
+	number=${number%%[!0-9]*}
+	if [ "$version" = "$number" ] || [ -z "$number" ] || [ "$number" -lt "$least" ]; then
+		echo "xcaddy.sh: Go 1.$least or later is needed, and here is: $version (https://go.dev/dl/)" >&2
+		exit 1
+	fi
+}
+
+# build stays in the caller's directory, so that `--with MODULE=../path` means
+# what it says there.
+build() {
+	need_go
+	go run "github.com/caddyserver/xcaddy/cmd/xcaddy@$xcaddy" build "$caddy" \
+		--output "$root/caddy" \
+		--with "github.com/caddy-est/estra@v0.0.0=$root" "$@"
+}
+
+run_tests() {
+	need_go
+	cd "$root"
+	go vet ./...
+	# The race detector needs a C compiler; the packages below are those that
+	# share state between requests.
+	if command -v "$(go env CC)" >/dev/null 2>&1; then
+		CGO_ENABLED=1 go test -race "$@" ./ra ./ra/anchor ./ra/est
+	else
+		echo "xcaddy.sh: no C compiler, so the race detector does not run" >&2
+	fi
+	go test "$@" ./...
+}
+
+case "${1-}" in
+demo)
+	shift
+	build
+	exec "$root/caddy" est demo "$@"
+	;;
+test)
+	shift
+	run_tests "$@"
+	;;
+bench)
+	shift
+	need_go
+	cd "$root"
+	exec go run ./integration/bench "$@"
+	;;
+help | -h | --help)
+	usage
+	;;
+'' | -*)
+	build "$@"
+	;;
+*)
+	echo "xcaddy.sh: unknown command: $1" >&2
+	usage >&2
+	exit 2
+	;;
+esac

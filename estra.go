@@ -6,12 +6,10 @@
 //
 //	xcaddy build --with github.com/caddy-est/estra
 //
-// It brings the directive `est`, the modules behind it and the commands
-// `caddy est …`.
+// It brings the directive `est` and the modules behind it.
 package estra
 
 import (
-	_ "github.com/caddy-est/estra/caddyfile"      // the directive
-	_ "github.com/caddy-est/estra/module"         // the modules
-	_ "github.com/caddy-est/estra/module/command" // the commands
+	_ "github.com/caddy-est/estra/caddyfile" // the directive
+	_ "github.com/caddy-est/estra/module"    // the modules
 )

@@ -68,7 +68,7 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	state := app.Readiness(r)
+	state := app.Readiness()
 	body, err := json.Marshal(state)
 	if err != nil {
 		return err
@@ -82,14 +82,14 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Readiness asks every CA whether it can issue.
-func (a *App) Readiness(r *http.Request) Readiness {
+func (a *App) Readiness() Readiness {
 	state := Readiness{Ready: true, Upstreams: make(map[string]string)}
 	for _, h := range a.handlers {
 		state.Policies = append(state.Policies, h.policy.SHA256())
 	}
 	for _, known := range a.authorities() {
 		state.Upstreams[known.ca.Name] = ""
-		if err := known.ca.Ready(r.Context()); err != nil {
+		if err := known.ca.Ready(); err != nil {
 			state.Ready = false
 			state.Upstreams[known.ca.Name] = err.Error()
 		}

@@ -48,10 +48,7 @@ func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
 	if err != nil {
 		return made, err
 	}
-	made.Source, err = anchor.File(certs)
-	if err != nil {
-		return made, err
-	}
+	made.Source = anchor.File(certs)
 	if cfg.CRL != "" {
 		file := &crlFile{name: cfg.CRL, issuers: certs}
 		if err := file.read(); err != nil {
@@ -71,9 +68,9 @@ func loadCertificates(names []string) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, err
 		}
-		certs, err := anchor.ParsePEM(src)
+		certs, err := anchor.ParsePEM(name, src)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
 		all = append(all, certs...)
 	}

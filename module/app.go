@@ -86,7 +86,7 @@ func (a *App) share(ctx caddy.Context, name string, raw json.RawMessage, mod Ups
 			Upstream: mod,
 			Pins:     mod.Pins,
 			Memory:   issuerMemory{ctx.Storage()},
-			CRL:      mod.CRLEnabled(),
+			UseCRL:   mod.CRLEnabled(),
 		},
 	}
 	a.cas[key] = made

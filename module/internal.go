@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,6 +102,9 @@ func (u *Internal) Provision(ctx caddy.Context) error {
 	}
 	return u.make(ownLifetime)
 }
+
+// oidSubjectAltName is id-ce-subjectAltName (RFC 5280 section 4.2.1.6).
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 const ownName = "Estra"
 
@@ -265,7 +269,7 @@ func template(o ra.Order) (*x509.Certificate, error) {
 			return nil, err
 		}
 		tmpl.ExtraExtensions = append(tmpl.ExtraExtensions, pkix.Extension{
-			Id: csr.OIDSubjectAltName, Critical: plan.SANCritical, Value: value,
+			Id: oidSubjectAltName, Critical: plan.SANCritical, Value: value,
 		})
 	}
 	for _, e := range plan.Extensions {

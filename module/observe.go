@@ -61,9 +61,6 @@ func (a *App) observeExpiry(now time.Time) {
 		for what, end := range known.upstream.Expiries() {
 			expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
 		}
-		for what, end := range known.ca.Expiries() {
-			expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
-		}
 	}
 }
 

@@ -146,6 +146,7 @@ func (u *StepCA) Provision(caddy.Context) error {
 	}
 	u.pins = pins
 	cfg := stepca.Config{
+		CRL: u.CRL,
 		URL: u.URL, Roots: pins, Provisioner: u.Provisioner,
 		Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
@@ -214,17 +215,8 @@ func (u *StepCA) Expiries() map[string]time.Time {
 	return out
 }
 
-// Cleanup closes idle connections.
-func (u *StepCA) Cleanup() error {
-	if u.Upstream != nil {
-		u.Upstream.Close()
-	}
-	return nil
-}
-
 var (
 	_ Upstream              = (*StepCA)(nil)
 	_ caddy.Provisioner     = (*StepCA)(nil)
-	_ caddy.CleanerUpper    = (*StepCA)(nil)
 	_ caddyfile.Unmarshaler = (*StepCA)(nil)
 )

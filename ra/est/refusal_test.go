@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra"
@@ -220,10 +219,7 @@ func TestCACertsOfACAThatIsDown(t *testing.T) {
 
 func TestConcurrencyIsBounded(t *testing.T) {
 	inside, leave := make(chan bool), make(chan bool)
-	x := newSite(t, func(x *site) {
-		x.Limits.Concurrency = 1
-		x.Authority.Now = func() time.Time { return time.Now() }
-	})
+	x := newSite(t, func(x *site) { x.Limits.Concurrency = 1 })
 	x.provider = x.blocking(inside, leave)
 	done := make(chan got)
 	go func() { done <- x.do(call{user: right}) }()

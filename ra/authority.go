@@ -165,7 +165,7 @@ func issueError(ctx context.Context, ca *CA, err error) *Error {
 	var own *Error
 	if errors.As(err, &own) {
 		switch own.Kind {
-		case UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy:
+		case UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy, Fault:
 			e := Fail(own.Kind, fmt.Sprintf("upstream %s: %s", ca.Name, own.Reason), own.Err)
 			if own.RetryAfter > 0 {
 				e.RetryAfter = own.RetryAfter

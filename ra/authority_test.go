@@ -185,6 +185,7 @@ func TestAnUpstreamsErrorsKeepTheirKindAndNotTheirWords(t *testing.T) {
 		"refused":            {ratest.Knobs{Err: ra.Fail(ra.UpstreamRefused, secret, nil)}, ra.UpstreamRefused, ra.StatusFailed},
 		"busy":               {ratest.Knobs{Err: ra.Fail(ra.Busy, secret, nil)}, ra.Busy, ra.StatusFailed},
 		"an answer lost":     {ratest.Knobs{Err: fmt.Errorf("x: %w", ra.Fail(ra.UpstreamTimeout, secret, nil))}, ra.UpstreamTimeout, ra.StatusUnknown},
+		"a fault of ours":    {ratest.Knobs{Err: ra.Fail(ra.Fault, secret, nil)}, ra.Fault, ra.StatusFailed},
 		"a kind not its own": {ratest.Knobs{Err: ra.Fail(ra.Unauthenticated, secret, nil)}, ra.UpstreamRefused, ra.StatusFailed},
 		"any other error":    {ratest.Knobs{Err: errors.New(secret)}, ra.UpstreamRefused, ra.StatusFailed},
 		"too slow":           {ratest.Knobs{Delay: time.Minute}, ra.UpstreamTimeout, ra.StatusUnknown},

@@ -109,7 +109,8 @@ type Issued struct {
 
 // An Upstream is a certification authority that issues what it is told. It
 // is safe for concurrent use and honours ctx. Errors are *Error, made by
-// UpstreamDown, UpstreamRefused, UpstreamTimeout or Busy.
+// Fail with UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy or Fault.
+// Any other becomes UpstreamRefused.
 type Upstream interface {
 	// CACerts returns all CA certificates: roots, intermediates, and
 	// cross certificates of a root change. Unchecked.

@@ -199,6 +199,28 @@ func TestLatestTakesOnlyNewerFreshLists(t *testing.T) {
 	}
 }
 
+func TestLatestFollowsTheCAToANewIssuer(t *testing.T) {
+	old, next := ratest.NewRoot(t, "CA"), ratest.NewRoot(t, "Next CA")
+	issuers := []*x509.Certificate{old.Certificate, next.Certificate}
+	first := template()
+	first.Number = big.NewInt(1)
+	var latest crl.Latest
+	for _, der := range [][]byte{sign(t, old, template()), sign(t, next, first)} {
+		if err := latest.Replace(der, issuers, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if revoked, err := latest.Revoked(leaf(t, next, 66), now); err != nil || !revoked {
+		t.Errorf("a certificate of the new issuer: %v, %v", revoked, err)
+	}
+	if _, err := latest.Revoked(leaf(t, old, 66), now); err == nil {
+		t.Error("the new issuer's list answers for the old one")
+	}
+	if !latest.NextUpdate().Equal(now.Add(time.Hour)) {
+		t.Errorf("nextUpdate %s", latest.NextUpdate())
+	}
+}
+
 func TestDERTakesOnePEMBlockOrDER(t *testing.T) {
 	der := sign(t, ratest.NewRoot(t, "CA"), template())
 	block := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})

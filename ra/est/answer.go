@@ -113,9 +113,7 @@ func (x *exchange) write(a answer) {
 		h.Set("Connection", "close") // HTTP/2: GOAWAY; invalid on HTTP/3
 	}
 	x.w.WriteHeader(a.status)
-	if x.r.Method != http.MethodHead {
-		_, _ = x.w.Write(a.body) // the client may be gone
-	}
+	_, _ = x.w.Write(a.body) // the client may be gone; net/http drops it for HEAD
 }
 
 // headerChallenge as libest compares it; Go would spell it Www-Authenticate.

@@ -80,7 +80,7 @@ func (x *exchange) body() ([]byte, *ra.Error) {
 	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, x.s.bodyLimit()))
 	if err == nil {
 		x.read = true
-		// Before anything slow: an expired deadline would cancel the request.
+		// Nothing of ours stays on the connection, nor ends a slow request.
 		x.deadline(time.Time{})
 		return body, nil
 	}
@@ -110,8 +110,8 @@ func (x *exchange) settle() {
 	_, _ = x.body()
 }
 
-// abandon gives up the body. Without the past deadline net/http would wait for
-// the rest of it before it sends the answer.
+// abandon gives up the body. Without the past deadline net/http would read on
+// after the answer, for as long as the client keeps it waiting.
 func (x *exchange) abandon() {
 	x.read = true
 	x.closing = x.closing || x.r.ProtoMajor == 1

@@ -41,7 +41,7 @@ type exchange struct {
 	request    policy.Request
 	outcome    ra.Outcome
 
-	read    bool // the body was read to its end
+	read    bool // the body was read to its end, or given up
 	closing bool // the connection is used up
 }
 
@@ -181,6 +181,7 @@ func (x *exchange) issue(pass pass) (answer, *ra.Error) {
 		return answer{}, asFailure(err)
 	}
 	if out.Certificate == nil {
+		x.outcome.Status = ra.StatusFailed
 		return answer{}, ra.Fail(ra.Fault, "the authority gave neither a certificate nor an error", nil)
 	}
 	// RFC 7030 section 4.2.3: only the certificate that was issued.

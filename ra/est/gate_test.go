@@ -32,30 +32,31 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 		call call
 		// want is the status at simpleenroll, both/simpleenroll,
 		// cert/simpleenroll, simplereenroll.
-		want [4]int
+		want   [4]int
+		proven bool // as anybody
 	}{
-		{"nobody", call{}, [4]int{401, 403, 403, 403}},
-		{"the right password", call{user: right}, [4]int{200, 403, 403, 403}},
-		{"a wrong password", call{user: "estuser:wrong"}, [4]int{401, 403, 403, 403}},
-		{"another user", call{user: "other:estpwd"}, [4]int{401, 403, 403, 403}},
-		{"an empty user", call{user: ":estpwd"}, [4]int{401, 403, 403, 403}},
-		{"an empty Basic header", call{user: ":"}, [4]int{401, 403, 403, 403}},
-		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [4]int{401, 403, 403, 403}},
-		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [4]int{401, 403, 403, 403}},
-		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [4]int{401, 403, 403, 403}},
-		{"the right certificate", call{certs: []tls.Certificate{device}}, [4]int{200, 401, 200, 403}},
-		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [4]int{200, 200, 200, 403}},
-		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [4]int{200, 401, 200, 403}},
-		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [4]int{200, 401, 200, 403}},
-		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [4]int{401, 403, 403, 200}},
-		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [4]int{200, 403, 403, 200}},
-		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [4]int{401, 403, 403, 403}},
-		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [4]int{200, 403, 403, 403}},
-		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [4]int{401, 403, 403, 403}},
-		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [4]int{401, 403, 403, 403}},
-		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [4]int{401, 403, 403, 403}},
-		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [4]int{401, 403, 403, 403}},
-		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [4]int{200, 403, 403, 403}},
+		{"nobody", call{}, [4]int{401, 403, 403, 403}, false},
+		{"the right password", call{user: right}, [4]int{200, 403, 403, 403}, true},
+		{"a wrong password", call{user: "estuser:wrong"}, [4]int{401, 403, 403, 403}, false},
+		{"another user", call{user: "other:estpwd"}, [4]int{401, 403, 403, 403}, false},
+		{"an empty user", call{user: ":estpwd"}, [4]int{401, 403, 403, 403}, false},
+		{"an empty Basic header", call{user: ":"}, [4]int{401, 403, 403, 403}, false},
+		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [4]int{401, 403, 403, 403}, false},
+		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [4]int{401, 403, 403, 403}, false},
+		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [4]int{401, 403, 403, 403}, false},
+		{"the right certificate", call{certs: []tls.Certificate{device}}, [4]int{200, 401, 200, 403}, true},
+		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [4]int{200, 200, 200, 403}, true},
+		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [4]int{200, 401, 200, 403}, true},
+		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [4]int{200, 401, 200, 403}, true},
+		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [4]int{401, 403, 403, 200}, true},
+		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [4]int{200, 403, 403, 200}, true},
+		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [4]int{401, 403, 403, 403}, true},
+		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [4]int{200, 403, 403, 403}, true},
+		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [4]int{401, 403, 403, 403}, false},
+		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [4]int{401, 403, 403, 403}, false},
+		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [4]int{401, 403, 403, 403}, false},
+		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [4]int{401, 403, 403, 403}, false},
+		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [4]int{200, 403, 403, 403}, true},
 	}
 	paths := [4]string{"simpleenroll", "both/simpleenroll", "cert/simpleenroll", "simplereenroll"}
 	names := csrBody(t, csrtest.Subject(csrtest.CN("device.example")), csrtest.SAN(csrtest.DNS("device.example")))
@@ -69,6 +70,11 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 				g := x.doWith(client, state.call)
 				if g.StatusCode != state.want[i] {
 					t.Errorf("%s: %d, want %d", path, g.StatusCode, state.want[i])
+				}
+				// Nobody unproven is in a record.
+				record, _ := x.last(g.Header.Get("X-Request-Id"))
+				if (record.Who != nil) != state.proven {
+					t.Errorf("%s: the record says %+v", path, record.Who)
 				}
 				if got := len(x.ca.Issued()) - issued; (got == 1) != (g.StatusCode == 200) {
 					t.Errorf("%s: %d with %d certificates issued", path, g.StatusCode, got)

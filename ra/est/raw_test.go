@@ -111,8 +111,8 @@ func (l *line) closed() bool {
 	return err == io.EOF
 }
 
-// post is a request by hand.
-func post(path, body string, header ...string) string {
+// posting is a request by hand.
+func posting(path, body string, header ...string) string {
 	head := "POST " + root + "/" + path + " HTTP/1.1\r\nHost: est.example\r\nContent-Type: application/pkcs10\r\n"
 	for _, h := range header {
 		head += h + "\r\n"

@@ -37,7 +37,7 @@ func (x *site) refused(t *testing.T, g got, status int, kind, public string) {
 	if string(record.Kind) != kind || record.Status != status || rep.Kind != kind || rep.Status != status {
 		t.Errorf("record says %q %d, report %q %d", record.Kind, record.Status, rep.Kind, rep.Status)
 	}
-	if record.Outcome != "refused" && record.Outcome != "failed" || record.Cert != nil {
+	if record.Outcome != "refused" && record.Outcome != "failed" || record.Cert != nil || record.Upstream != nil {
 		t.Errorf("record %+v", record)
 	}
 	for _, secret := range []string{"estpwd", base64.StdEncoding.EncodeToString([]byte(right))} {
@@ -75,6 +75,7 @@ func TestRefusals(t *testing.T) {
 		{"3 MB with a length", call{body: large, user: right}, nil, 413, "too_large", unread},
 		{"3 MB with a length from nobody", call{body: large}, nil, 413, "too_large", unread},
 		{"3 MB without a length", call{user: right}, sr(large), 413, "too_large", unread},
+		{"white space beyond what the policy's CSRs need", call{user: right}, sr(strings.Repeat(" ", 7000)), 413, "too_large", unread},
 		{"3 MB of white space without a length", call{user: right}, sr(strings.Repeat(" ", 3<<20)), 413, "too_large", unread},
 		{"a CSR beyond the policy's limit", call{body: b64(bytes.Repeat([]byte{0x30}, 4100)), user: right}, nil, 413, "too_large", unread},
 		{"no media type", call{header: ct(), user: right}, nil, 415, "media_type", unread},

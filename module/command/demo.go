@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func demoCommand() *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "demo [--keep]",
+		Short: "Shows an enrolment from end to end on this machine",
+		Long: `Starts a registration authority on loopback, with files in a temporary folder
+and Caddy's own CA behind it, and plays a device: CA certificates by their
+fingerprint, CSR attributes, a first certificate with an account, a refused
+request, a renewal with a new key. Then it shows the audit records.
+
+Nothing is installed on this machine. Afterwards the server is stopped and the
+folder removed; with --keep both stay until Ctrl-C, and the lines are printed
+that do the same with curl and openssl.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the server running until Ctrl-C")
+	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error { return demonstrate(cmd, keep) })
+	return cmd
+}
+
+func demonstrate(cmd *cobra.Command, keep bool) (err error) {
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, release := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	defer release()
+	server, err := prepareDemo()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		server.stop()
+		err = errors.Join(err, os.RemoveAll(server.folder))
+	}()
+	story := &story{out: cmd.OutOrStdout()}
+	device := &demoDevice{server: server}
+	if err := play(ctx, story, device); err != nil {
+		return refusal{err}
+	}
+	fmt.Fprintln(story.out, "\nEvery step did what it should.")
+	if !keep {
+		return nil
+	}
+	if err := os.WriteFile(server.file("root.pem"), certificatesPEM(device.root), 0o600); err != nil {
+		return err
+	}
+	fmt.Fprintf(story.out, "\nThe server runs until Ctrl-C. The same by hand:\n\n%s\n", fillWords(demoLines, map[string]string{
+		"FOLDER": server.folder, "URL": server.url, "USER": demoUser, "PASSWORD": server.password,
+	}))
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-server.ended:
+		if ctx.Err() != nil { // Ctrl-C reaches both processes
+			return nil
+		}
+		return refusal{fmt.Errorf("the server has ended by itself:\n%s", server.lastLines())}
+	}
+}
+
+// play tells the story, step by step, up to the first that fails.
+func play(ctx context.Context, s *story, d *demoDevice) error {
+	for _, step := range []struct {
+		title string
+		do    func(context.Context) ([]string, error)
+	}{
+		{"The operator starts a registration authority", d.start},
+		{"The operator reads the fingerprint of the root in the server's storage", d.operator},
+		{"The device, which trusts nobody, fetches /cacerts without a credential and compares", d.bootstrap},
+		{"The device asks /csrattrs what a request should carry", d.attributes},
+		{"The device enrolls with its account, linked to the TLS channel", d.enroll},
+		{"It asks for a name that isn't its own to have, and is refused", d.overreach},
+		{"The device renews with its certificate alone, and a new key", d.renew},
+		{"The audit log has a record of each", d.audit},
+	} {
+		if err := s.tell(ctx, step.title, step.do); err != nil {
+			return err
+		}
+	}
+	return nil
+}

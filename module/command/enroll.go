@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/estclient"
+)
+
+// An enrolment holds the flags that enroll and reenroll have in common.
+type enrolment struct {
+	connection
+	user, passwordFile, passwordEnv string
+	keyType, out                    string
+	link, chain                     bool
+}
+
+func (e *enrolment) flags(cmd *cobra.Command) {
+	e.connection.flags(cmd)
+	cmd.Flags().StringVar(&e.user, "user", "", "account of HTTP Basic")
+	cmd.Flags().StringVar(&e.passwordFile, "password-file", "", "file whose first line is the password")
+	cmd.Flags().StringVar(&e.passwordEnv, "password-env", "", "environment variable that holds the password")
+	cmd.Flags().StringVar(&e.keyType, "key-type", "P-256", "key to make where there is none: "+keyTypes)
+	cmd.Flags().StringVar(&e.out, "out", "", "file for the certificate, PEM (default: standard output)")
+	cmd.Flags().BoolVar(&e.chain, "chain", false, "write the issuing certificates too, without the root")
+	cmd.Flags().BoolVar(&e.link, "link", false, "bind the request to its TLS channel, also unasked (RFC 7030 section 3.5)")
+}
+
+// open makes the client with credentials. They are read before anything is
+// sent, so that a slip in the flags costs no exchange.
+func (e *enrolment) open(cmd *cobra.Command) (*estclient.Client, error) {
+	credentials, err := e.credentials()
+	if err != nil {
+		return nil, err
+	}
+	client, err := e.connection.open(cmd)
+	if err != nil {
+		return nil, err
+	}
+	client.Basic, client.Link = credentials, e.link
+	return client, nil
+}
+
+// credentials come from a file or the environment: arguments can be seen by
+// every user of the machine.
+func (e *enrolment) credentials() (*estclient.Credentials, error) {
+	var password string
+	switch {
+	case e.passwordFile != "" && e.passwordEnv != "":
+		return nil, errors.New("--password-file and --password-env: only one of them")
+	case e.passwordFile != "":
+		data, err := os.ReadFile(e.passwordFile)
+		if err != nil {
+			return nil, err
+		}
+		password, _, _ = strings.Cut(string(data), "\n")
+		password = strings.TrimSuffix(password, "\r")
+	case e.passwordEnv != "":
+		password = os.Getenv(e.passwordEnv)
+	case e.user != "":
+		return nil, errors.New("--user needs --password-file or --password-env")
+	default:
+		return nil, nil
+	}
+	if password == "" {
+		return nil, errors.New("the password is empty")
+	}
+	return &estclient.Credentials{User: e.user, Password: estclient.Secret(password)}, nil
+}
+
+// finish shows and writes what was issued.
+func (e *enrolment) finish(cmd *cobra.Command, done *estclient.Enrolled, err error) error {
+	if err != nil {
+		return outcome(err)
+	}
+	for _, line := range details(done.Certificate) {
+		cmd.PrintErrln(line)
+	}
+	certs := done.Chain[:1]
+	if e.chain {
+		certs = done.Chain[:max(1, len(done.Chain)-1)]
+	}
+	return write(cmd, e.out, certificatesPEM(certs...))
+}
+
+func enrollCommand() *cobra.Command {
+	var e enrolment
+	var key, subject, clientCert, clientKey string
+	var san []string
+	cmd := &cobra.Command{
+		Use:   "enroll --url <url> --key <file> --subject <name>",
+		Short: "Asks for a first certificate",
+		Example: `  caddy est client enroll --url https://est.example.net --cacert roots.pem \
+      --user onboarding --password-file password --key device.key \
+      --subject "CN=dev-7.devices.example.net" --san dev-7.devices.example.net --out device.pem`,
+		Args: cobra.NoArgs,
+	}
+	e.flags(cmd)
+	cmd.Flags().StringVar(&key, "key", "", "private key, PEM; made where there is no such file")
+	cmd.Flags().StringVar(&subject, "subject", "", `subject, such as "O=Example, CN=device"`)
+	cmd.Flags().StringArrayVar(&san, "san", nil, "name: dns:NAME, ip:ADDRESS, email:ADDRESS, uri:URI (repeatable)")
+	cmd.Flags().StringVar(&clientCert, "cert", "", "certificate to authenticate with, such as an IDevID, PEM")
+	cmd.Flags().StringVar(&clientKey, "cert-key", "", "private key of --cert, PEM")
+	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
+		template, err := template(subject, san)
+		if err != nil {
+			return err
+		}
+		if key == "" {
+			return errors.New("--key is missing: the file of the private key")
+		}
+		client, err := e.open(cmd)
+		if err != nil {
+			return err
+		}
+		if client.Certificate, err = pair(clientCert, clientKey); err != nil {
+			return err
+		}
+		signer, err := keyFile(key, e.keyType)
+		if err != nil {
+			return err
+		}
+		done, err := client.Enroll(cmd.Context(), signer, template)
+		return e.finish(cmd, done, err)
+	})
+	return cmd
+}
+
+func template(subject string, san []string) (estclient.Template, error) {
+	name, err := parseSubject(subject)
+	if err != nil {
+		return estclient.Template{}, err
+	}
+	names, err := parseSAN(san)
+	if err != nil {
+		return estclient.Template{}, err
+	}
+	if len(name) == 0 && len(names) == 0 {
+		return estclient.Template{}, errors.New("--subject or --san is missing: who the certificate is for")
+	}
+	return estclient.Template{Names: csr.Names{Subject: name, SAN: names, HasSAN: len(names) > 0}}, nil
+}
+
+// pair loads a certificate with its key, or nil where neither is named.
+func pair(cert, key string) (*tls.Certificate, error) {
+	if cert == "" && key == "" {
+		return nil, nil
+	}
+	if cert == "" || key == "" {
+		return nil, errors.New("a certificate to authenticate with needs its key, and the key its certificate")
+	}
+	loaded, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", cert, key, err)
+	}
+	return &loaded, nil
+}
+
+func reenrollCommand() *cobra.Command {
+	var e enrolment
+	var cert, key, newKey string
+	cmd := &cobra.Command{
+		Use:   "reenroll --url <url> --cert <file> --key <file> --new-key <file>",
+		Short: "Renews a certificate, with the same names",
+		Example: `  caddy est client reenroll --url https://est.example.net --cacert roots.pem \
+      --cert device.pem --key device.key --new-key device-2.key --out device-2.pem`,
+		Args: cobra.NoArgs,
+	}
+	e.flags(cmd)
+	cmd.Flags().StringVar(&cert, "cert", "", "current certificate, PEM")
+	cmd.Flags().StringVar(&key, "key", "", "its private key, PEM")
+	cmd.Flags().StringVar(&newKey, "new-key", "", "private key of the new certificate, PEM; made where there is no such file (default: the same key)")
+	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
+		current, err := pair(cert, key)
+		if err != nil {
+			return err
+		}
+		if current == nil {
+			return errors.New("--cert and --key are missing: the certificate to renew, and its key")
+		}
+		client, err := e.open(cmd)
+		if err != nil {
+			return err
+		}
+		if newKey == "" {
+			newKey = key
+		}
+		signer, err := keyFile(newKey, e.keyType)
+		if err != nil {
+			return err
+		}
+		done, err := client.Reenroll(cmd.Context(), *current, signer)
+		return e.finish(cmd, done, err)
+	})
+	return cmd
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// identity reads the --who flags.
+func identity(flags []string) (policy.Identity, error) {
+	var who policy.Identity
+	for _, text := range flags {
+		kind, rest, _ := strings.Cut(text, ":")
+		var err error
+		switch kind {
+		case "basic":
+			err = addAccount(&who, "http_basic", rest)
+		case "provider":
+			name, user, _ := strings.Cut(rest, ":")
+			if name == "" {
+				err = fmt.Errorf("want provider:NAME:USER")
+			} else {
+				err = addAccount(&who, name, user)
+			}
+		case "cert":
+			err = addCertificate(&who, rest)
+		default:
+			err = fmt.Errorf("want basic:USER, provider:NAME:USER or cert:ANCHOR:FILE")
+		}
+		if err != nil {
+			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)
+		}
+	}
+	return who, nil
+}
+
+func addAccount(who *policy.Identity, method, user string) error {
+	if user == "" {
+		return fmt.Errorf("the user is missing")
+	}
+	who.Accounts = append(who.Accounts, policy.Account{Method: method, User: user})
+	return nil
+}
+
+func addCertificate(who *policy.Identity, rest string) error {
+	anchor, file, _ := strings.Cut(rest, ":")
+	if anchor == "" || file == "" {
+		return fmt.Errorf("want cert:ANCHOR:FILE")
+	}
+	cert, err := readCertificate(file)
+	if err != nil {
+		return err
+	}
+	if who.Cert != nil && !who.Cert.Equal(cert) {
+		return fmt.Errorf("a connection has one client certificate, and there is another already")
+	}
+	who.Cert = cert
+	if !slices.Contains(who.Anchors, anchor) {
+		who.Anchors = append(who.Anchors, anchor)
+	}
+	return nil
+}
+
+// readCertificate reads the first certificate of a file.
+func readCertificate(name string) (*x509.Certificate, error) {
+	certs, err := readCertificates(name)
+	if err != nil {
+		return nil, err
+	}
+	return certs[0], nil
+}
+
+// readCertificates reads the certificates of a file, PEM or one in DER; at
+// least one.
+func readCertificates(name string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	der := data
+	if block, _ := pem.Decode(data); block != nil {
+		der = nil
+		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+			if block.Type == "CERTIFICATE" {
+				der = append(der, block.Bytes...)
+			}
+		}
+	}
+	certs, err := x509.ParseCertificates(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("%s: there is no certificate in it", name)
+	}
+	return certs, nil
+}
+
+func certificatesPEM(certs ...*x509.Certificate) []byte {
+	var out []byte
+	for _, cert := range certs {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSubjects(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "",
+		"CN=a":                         "CN=a",
+		"O=Example Net,CN=a":           "O=Example Net, CN=a",
+		" O = Example Net , CN = a ":   "O=Example Net, CN=a",
+		`O=Acme\, Inc., CN=a\+b\\`:     `O=Acme\, Inc., CN=a\+b\\`,
+		`CN=\ a\ `:                     `CN=\ a\ `,
+		`CN=caf\C3\A9`:                 "CN=café",
+		"CN=a+serialNumber=7, O=b":     "CN=a+serialNumber=7, O=b",
+		"1.2.3.4=x":                    "1.2.3.4=x",
+		"UID=u,DC=example,DC=net,CN=b": "UID=u, DC=example, DC=net, CN=b",
+		"CN=":                          "CN=",
+	} {
+		name, err := parseSubject(text)
+		if err != nil || name.String() != want {
+			t.Errorf("%q is %q, error %v; want %q", text, name, err, want)
+		}
+	}
+}
+
+func TestSubjectsThatAreNone(t *testing.T) {
+	for text, want := range map[string]string{
+		"device":    "want TYPE=VALUE",
+		"cn=a":      `"cn" is neither`,
+		"CN=a,":     "want TYPE=VALUE",
+		"CN=a, b":   "want TYPE=VALUE",
+		`CN=a\`:     "escapes nothing",
+		`CN=a\zz`:   "no escape",
+		`CN=a\4`:    "no escape",
+		"/CN=a/O=b": "neither",
+		"=a":        "neither",
+	} {
+		if name, err := parseSubject(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is %q, error %v; want %q", text, name, err, want)
+		}
+	}
+}
+
+// What String prints, parseSubject reads as the same name.
+func FuzzParseSubject(f *testing.F) {
+	for _, seed := range []string{"O=Example Net, CN=a", `CN=\ a\,b\+\C3\A9`, "CN=a+O=b", "1.2.3=x", `CN=\`, "=", `CN=\#\<\>\;`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		name, err := parseSubject(text)
+		if err != nil {
+			return
+		}
+		for _, rdn := range name {
+			for _, value := range rdn {
+				if !value.Text {
+					return // shown in hex, which isn't read
+				}
+			}
+		}
+		again, err := parseSubject(name.String())
+		if err != nil || again.String() != name.String() {
+			t.Errorf("%q is shown as %q, and that is read as %q, error %v", text, name, again, err)
+		}
+	})
+}
+
+func TestSANs(t *testing.T) {
+	names, err := parseSAN([]string{"a.example", "dns:b.example", "10.0.0.1", "2001:db8::1", "ip:10.0.0.2", "email:a@b.example", "uri:urn:dev:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, name := range names {
+		got = append(got, strings.ToLower(name.String()))
+	}
+	want := "dns:a.example dns:b.example ip:10.0.0.1 ip:2001:db8::1 ip:10.0.0.2 email:a@b.example uri:urn:dev:1"
+	if strings.Join(got, " ") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, text := range []string{"", "dns:", "ip:dev.example", "email:", "dns:ä.example"} {
+		if names, err := parseSAN([]string{text}); err == nil {
+			t.Errorf("%q is taken for %q", text, names)
+		}
+	}
+}
+
+func FuzzParseSAN(f *testing.F) {
+	f.Add("dns:a.example")
+	f.Add("::1")
+	f.Add("uri:https://x/")
+	f.Fuzz(func(t *testing.T, text string) {
+		if names, err := parseSAN([]string{text}); err == nil && len(names) != 1 {
+			t.Errorf("%q gives %d names", text, len(names))
+		}
+	})
+}

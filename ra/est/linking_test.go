@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"crypto/tls"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+	"github.com/caddy-est/estra/ra/binding"
+)
+
+// linkedTo is a CSR that carries the value of a connection, as a client
+// computes it on its side.
+func linkedTo(t testing.TB, conn *tls.Conn, oid string) string {
+	t.Helper()
+	cs := conn.ConnectionState()
+	value := binding.FromTLS(&cs).Value()
+	if value == "" {
+		t.Fatal("the connection has no binding")
+	}
+	return csrBody(t, csrtest.Attribute(oid, csrtest.Printable(value)))
+}
+
+const identityLinking = "1.2.840.113549.1.9.16.2.58"
+
+func TestLinkingEndToEnd(t *testing.T) {
+	x := newSite(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, oid := range []string{csrtest.ChallengePassword, identityLinking} {
+			t.Run(tls.VersionName(version)+" "+oid, func(t *testing.T) {
+				l := x.dial(t, version)
+				csr := linkedTo(t, l.Conn, oid)
+				// A 401 doesn't use the binding up: libest posts first without
+				// credentials (RFC 9266 section 4.1, requirement 56).
+				l.send(posting("devices/simpleenroll", csr))
+				if s := l.read(); s.status != 401 {
+					t.Fatalf("%q", s.head)
+				}
+				l.send(posting("linked/simpleenroll", csr, basic))
+				s := l.read()
+				id, _ := s.get("X-Request-Id")
+				record, rep := x.last(id)
+				if s.status != 200 || record.TLS.Linked != "matched" {
+					t.Fatalf("%q %v", s.head, rep.Err)
+				}
+				if v, _ := s.get("Connection"); v != "close" || !l.closed() {
+					t.Errorf("Connection %q; the connection is to be closed", v)
+				}
+			})
+		}
+	}
+}
+
+func TestALinkingValueOfAnotherConnectionFails(t *testing.T) {
+	x := newSite(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		csr := linkedTo(t, x.dial(t, version).Conn, csrtest.ChallengePassword)
+		for _, path := range []string{"simpleenroll", "linked/simpleenroll"} {
+			l := x.dial(t, version)
+			l.send(posting(path, csr, basic))
+			if s := l.read(); s.status != 403 || !strings.Contains(s.body, "failed (RFC 7030 section 3.5)") {
+				t.Errorf("%s: %d %q", path, s.status, s.body)
+			}
+		}
+	}
+	if n := len(x.ca.Orders()); n != 0 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+func TestThreat_ALinkingValueIsComparedInFull(t *testing.T) {
+	x := newSite(t)
+	for name, change := range map[string]func(string) string{
+		"a prefix":         func(v string) string { return v[:8] },
+		"nothing":          func(string) string { return "" },
+		"a longer one":     func(v string) string { return v + "A" },
+		"it twice":         func(v string) string { return v + v },
+		"in lower case":    strings.ToLower,
+		"with a final NUL": func(v string) string { return v + "\x00" },
+	} {
+		l := x.dial(t, tls.VersionTLS13)
+		cs := l.ConnectionState()
+		value := change(binding.FromTLS(&cs).Value())
+		l.send(posting("simpleenroll", csrBody(t, csrtest.Attribute(csrtest.ChallengePassword, csrtest.UTF8(value))), basic))
+		if s := l.read(); s.status == 200 {
+			t.Errorf("%s: %d", name, s.status)
+		}
+	}
+}
+
+// Two requests are on their way before the connection is closed.
+func TestAChannelServesOneLinkedRequest(t *testing.T) {
+	x := newSite(t)
+	l := x.dial(t, tls.VersionTLS13)
+	cs := l.ConnectionState()
+	csr := linkedTo(t, l.Conn, csrtest.ChallengePassword)
+	for i, want := range []int{200, 403} {
+		r := httptest.NewRequest("POST", root+"/simpleenroll", strings.NewReader(csr))
+		r.Header.Set("Content-Type", "application/pkcs10")
+		r.SetBasicAuth("estuser", "estpwd")
+		r.TLS = &cs // the client's side has the same exporter value
+		w := httptest.NewRecorder()
+		x.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("request %d: %d %q", i, w.Code, w.Body)
+		}
+		if got := w.Header().Get("Connection"); got != "close" {
+			t.Errorf("request %d: Connection %q", i, got)
+		}
+	}
+	if n := len(x.ca.Orders()); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+func TestConnectionCloseIsNeverSentOnHTTP3(t *testing.T) {
+	x := newSite(t)
+	for major, want := range map[int]string{1: "close", 2: "close", 3: ""} {
+		l := x.dial(t, tls.VersionTLS13)
+		cs := l.ConnectionState()
+		r := httptest.NewRequest("POST", root+"/simpleenroll", strings.NewReader(linkedTo(t, l.Conn, csrtest.ChallengePassword)))
+		r.Header.Set("Content-Type", "application/pkcs10")
+		r.SetBasicAuth("estuser", "estpwd")
+		r.TLS, r.ProtoMajor = &cs, major
+		w := httptest.NewRecorder()
+		x.ServeHTTP(w, r)
+		if got := w.Header().Get("Connection"); w.Code != 200 || got != want {
+			t.Errorf("HTTP/%d: %d, Connection %q", major, w.Code, got)
+		}
+	}
+}
+
+func TestALinkingValueWithoutTLSFails(t *testing.T) {
+	x := newSite(t)
+	csr := linkedTo(t, x.dial(t, tls.VersionTLS13).Conn, csrtest.ChallengePassword)
+	r := httptest.NewRequest("POST", root+"/simpleenroll", strings.NewReader(csr))
+	r.TLS = nil
+	r.Header.Set("Content-Type", "application/pkcs10")
+	r.SetBasicAuth("estuser", "estpwd")
+	w := httptest.NewRecorder()
+	if x.ServeHTTP(w, r); w.Code != 403 {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+}
+
+func TestEarlyDataIsSentBack(t *testing.T) {
+	x := newSite(t)
+	for method, want := range map[string]int{"POST": 425, "GET": 200} {
+		path := map[string]string{"POST": "/simpleenroll", "GET": "/cacerts"}[method]
+		r := httptest.NewRequest(method, root+path, nil)
+		r.SetBasicAuth("estuser", "estpwd")
+		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
+		w := httptest.NewRecorder()
+		if x.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: %d", method, w.Code)
+		}
+	}
+	if x.checked != 0 {
+		t.Error("a password in early data was checked")
+	}
+}
+
+func TestSpentChannelsAreRememberedInABoundedSet(t *testing.T) {
+	var s spent
+	channel := func(n int) binding.Channel {
+		return binding.Channel{Version: tls.VersionTLS13, Exporter: []byte{byte(n >> 16), byte(n >> 8), byte(n)}}
+	}
+	for n := range spentKept + 10 {
+		if !s.spend(channel(n)) || s.spend(channel(n)) {
+			t.Fatalf("channel %d", n)
+		}
+	}
+	if len(s.seen) != spentKept || len(s.ring) != spentKept {
+		t.Errorf("%d and %d kept", len(s.seen), len(s.ring))
+	}
+	if s.spend(channel(10)) || !s.spend(channel(9)) {
+		t.Error("another than the oldest was forgotten")
+	}
+	unique := binding.Channel{Version: tls.VersionTLS12, Unique: []byte{1, 2}}
+	exporter := binding.Channel{Version: tls.VersionTLS12, Unique: []byte{1}, Exporter: []byte{2}}
+	if !s.spend(unique) || !s.spend(exporter) {
+		t.Error("two channels are taken for one")
+	}
+}

@@ -6,10 +6,12 @@
 //
 //	xcaddy build --with github.com/caddy-est/estra
 //
-// It brings the directive `est` and the modules behind it.
+// It brings the directive `est`, the modules behind it and the commands
+// `caddy est …`.
 package estra
 
 import (
-	_ "github.com/caddy-est/estra/caddyfile" // the directive
-	_ "github.com/caddy-est/estra/module"    // the modules
+	_ "github.com/caddy-est/estra/caddyfile"      // the directive
+	_ "github.com/caddy-est/estra/module"         // the modules
+	_ "github.com/caddy-est/estra/module/command" // the commands
 )

@@ -5,7 +5,6 @@ package module
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -51,7 +50,7 @@ func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
 	made.Source = anchor.File(certs)
 	if cfg.CRL != "" {
 		file := &crlFile{name: cfg.CRL, issuers: certs}
-		if err := file.read(); err != nil {
+		if err := file.read(time.Now()); err != nil {
 			return made, err
 		}
 		made.Revoked = file.revoked
@@ -81,36 +80,38 @@ func loadCertificates(names []string) ([]*x509.Certificate, error) {
 type crlFile struct {
 	name    string
 	issuers []*x509.Certificate
+	held    crl.Latest
 
 	mu      sync.Mutex
-	list    *crl.List
-	changed time.Time
-	asked   time.Time
+	changed time.Time // the file's modification time when it was read
+	asked   time.Time // when the modification time was looked at
 }
 
 // lookEvery is how long a CRL file's modification time is taken as known.
 const lookEvery = time.Second
 
-func (f *crlFile) read() error {
+// read takes the file in when it has changed. A list that is stale, or older
+// than the one held, is an error and changes nothing.
+func (f *crlFile) read(now time.Time) error {
 	info, err := os.Stat(f.name)
 	if err != nil {
 		return err
 	}
-	if f.list != nil && info.ModTime().Equal(f.changed) {
+	if info.ModTime().Equal(f.changed) {
 		return nil
 	}
 	src, err := os.ReadFile(f.name)
 	if err != nil {
 		return err
 	}
-	if block, _ := pem.Decode(src); block != nil {
-		src = block.Bytes
-	}
-	list, err := crl.Parse(src, f.issuers)
+	der, err := crl.DER(src)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	f.list, f.changed = list, info.ModTime()
+	if err := f.held.Replace(der, f.issuers, now); err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	f.changed = info.ModTime()
 	return nil
 }
 
@@ -118,10 +119,10 @@ func (f *crlFile) revoked(_ context.Context, leaf *x509.Certificate, now time.Ti
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if now.Sub(f.asked) > lookEvery {
-		if err := f.read(); err != nil {
+		if err := f.read(now); err != nil {
 			return false, err
 		}
 		f.asked = now
 	}
-	return f.list.Revoked(leaf, now)
+	return f.held.Revoked(leaf, now)
 }

@@ -180,8 +180,10 @@ func (a *App) Resume(upstream, profile string) error {
 	for _, known := range a.authorities() {
 		names = append(names, known.ca.Name)
 		if known.ca.Name == upstream {
-			known.ca.Resume(profile)
 			found = true
+			if !known.ca.Resume(profile) {
+				return fmt.Errorf("upstream %q isn't stopped for a profile %q", upstream, profile)
+			}
 		}
 	}
 	if !found {

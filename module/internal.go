@@ -68,7 +68,7 @@ func (u *Internal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	for d.NextBlock(d.Nesting()) {
+	if d.NextBlock(d.Nesting()) {
 		return d.Errf("unknown option %q of the upstream internal, which has none", d.Val())
 	}
 	return nil

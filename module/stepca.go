@@ -72,7 +72,7 @@ func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&u.URL) {
 		return d.Errf("step_ca needs the address of the CA: `upstream step_ca https://HOST:PORT { … }`")
 	}
-	for d.NextBlock(d.Nesting()) {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := u.option(d); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (c *connection) open(cmd *cobra.Command) (*estclient.Client, error) {
 	}
 	client := &estclient.Client{URL: c.url, Label: c.label, Timeout: c.timeout, UserAgent: "estra-client"}
 	if c.tls12 {
-		client.MaxVersion = 0x0303
+		client.MaxVersion = tls.VersionTLS12
 	}
 	switch {
 	case c.cacert != "" && c.fingerprint != "" || c.systemRoots && c.cacert+c.fingerprint != "":

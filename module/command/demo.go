@@ -34,11 +34,7 @@ that do the same with curl and openssl.`,
 }
 
 func demonstrate(cmd *cobra.Command, keep bool) (err error) {
-	parent := cmd.Context()
-	if parent == nil {
-		parent = context.Background()
-	}
-	ctx, release := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	ctx, release := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer release()
 	server, err := prepareDemo()
 	if err != nil {

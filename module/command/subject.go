@@ -16,7 +16,7 @@ import (
 // attributes of one RDN. An empty text is an empty subject.
 func parseSubject(text string) (csr.Name, error) {
 	var name csr.Name
-	rest := strings.TrimSpace(text)
+	rest := strings.TrimLeft(text, " ") // a space at the end may be escaped
 	if rest == "" {
 		return nil, nil
 	}

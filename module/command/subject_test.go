@@ -20,6 +20,7 @@ func TestSubjects(t *testing.T) {
 		"1.2.3.4=x":                    "1.2.3.4=x",
 		"UID=u,DC=example,DC=net,CN=b": "UID=u, DC=example, DC=net, CN=b",
 		"CN=":                          "CN=",
+		"   ":                          "",
 	} {
 		name, err := parseSubject(text)
 		if err != nil || name.String() != want {

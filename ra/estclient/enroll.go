@@ -77,7 +77,8 @@ func (c *Client) Enroll(ctx context.Context, key crypto.Signer, t Template) (*En
 }
 
 // Reenroll renews current, with its names, for a key that may be a new one
-// (RFC 7030 section 4.2.2). The connection is authenticated with current.
+// (RFC 7030 section 4.2.2). The connection is authenticated with current;
+// Basic credentials, where the client has them, go along.
 func (c *Client) Reenroll(ctx context.Context, current tls.Certificate, key crypto.Signer) (*Enrolled, error) {
 	if len(current.Certificate) == 0 {
 		return nil, errors.New("simplereenroll: no current certificate")

@@ -35,7 +35,7 @@ func checkSite(h httpcaddyfile.Helper, source string) error {
 	for _, option := range []string{"default_sni", "fallback_sni"} {
 		name, _ := h.Option(option).(string)
 		if name != "" && slices.ContainsFunc(site.Keys, func(key caddyfile.Token) bool { return hostOf(key.Text) == name }) {
-			return h.Errf("with the global %s %s, the `tls` on line %d and the est on %s make two TLS policies for one name, and Caddy takes the first, which asks for no client certificate: leave out the `tls`, or write `client_certs off` in est",
+			return h.Errf("with the global %s %s, the `tls` on line %d and the `est` at %s make two TLS policies for one name, and Caddy takes the first, which asks for no client certificate: leave out the `tls`, or write `client_certs off` in est",
 				option, name, own.Line, source)
 		}
 	}
@@ -47,6 +47,7 @@ func checkSite(h httpcaddyfile.Helper, source string) error {
 func checkClientAuth(h httpcaddyfile.Helper, segment caddyfile.Segment, source string) error {
 	d := caddyfile.NewDispenser(segment)
 	d.Next()
+	d.RemainingArgs()
 	for d.NextBlock(0) {
 		if d.Val() != "client_auth" {
 			for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -59,7 +60,7 @@ func checkClientAuth(h httpcaddyfile.Helper, segment caddyfile.Segment, source s
 			plain = plain && mode
 		}
 		if !plain {
-			return h.Errf("the site's client_auth on line %d and the est on %s both say how client certificates are asked for. est asks with mode `request` and verifies every chain against its own anchors: leave out the client_auth (its trust pool belongs into `anchors`), or write `client_certs off` in est",
+			return h.Errf("the site's client_auth on line %d and the `est` at %s both say how client certificates are asked for. est asks with mode `request` and verifies every chain against its own anchors: leave out the client_auth (its trust pool belongs into `anchors`), or write `client_certs off` in est",
 				line, source)
 		}
 	}

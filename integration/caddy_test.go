@@ -98,8 +98,8 @@ func caddyCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// caddy runs one command to its end.
-func caddy(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
+// runCaddy runs one command to its end.
+func runCaddy(t *testing.T, dir string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

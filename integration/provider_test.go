@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+)
+
+func init() {
+	caddy.RegisterModule(&tokenProvider{})
+}
+
+// tokenProvider is an HTTP authentication module such as others write: it
+// knows one bearer token, and challenges in its own way.
+type tokenProvider struct {
+	Token string `json:"token"`
+}
+
+func (*tokenProvider) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.authentication.providers.test_token", New: func() caddy.Module { return new(tokenProvider) }}
+}
+
+func (p *tokenProvider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&p.Token) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (p *tokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
+	if r.Header.Get("Authorization") == "Bearer "+p.Token {
+		return caddyauth.User{ID: "robot"}, true, nil
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="test"`)
+	return caddyauth.User{}, false, nil
+}
+
+func TestAProviderOfOthersAuthenticates(t *testing.T) {
+	t.Parallel()
+	s := serve(t, config{
+		site: strings.Replace(smallest, "basic {\n\t\t\testuser HASH\n\t\t}", "provider staff test_token letmein", 1),
+		policy: strings.Replace(devices, "http_basic: {users: [estuser], shared: true}",
+			"provider: {name: staff, users: [robot]}", 1),
+	})
+	d := newDevice(t, s)
+	d.csr("one", "/CN=a.example.net", "")
+	if status, answer := d.post("simpleenroll", "one", "-H 'Authorization: Bearer wrong'"); status != "401" || answer != "" {
+		t.Errorf("a wrong token: %s %q", status, answer)
+	}
+	d.enrol("simpleenroll", "one", "-H 'Authorization: Bearer letmein'")
+}

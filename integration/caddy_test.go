@@ -39,6 +39,7 @@ type site struct {
 	cmd     *exec.Cmd
 	log     *lockedBuffer
 	stopped bool
+	plain   bool // the site has no TLS
 }
 
 // lockedBuffer keeps all output of a process.
@@ -191,13 +192,31 @@ func (s *site) run() {
 	s.t.Cleanup(s.stop)
 	deadline := time.Now().Add(20 * time.Second)
 	for time.Now().Before(deadline) {
-		if res, err := http.Get("http://" + s.admin + "/est/ready"); err == nil {
-			res.Body.Close()
+		if s.up() {
 			return
 		}
 		time.Sleep(30 * time.Millisecond)
 	}
 	s.t.Fatalf("Caddy did not start:\n%s", s.log)
+}
+
+// up says whether the admin API answers and the site has its certificate,
+// which Caddy obtains after it has started.
+func (s *site) up() bool {
+	res, err := http.Get("http://" + s.admin + "/est/ready")
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	if s.plain {
+		return true
+	}
+	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port), &tls.Config{ServerName: "localhost", InsecureSkipVerify: true})
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // stop ends the process by its own id.

@@ -16,7 +16,7 @@ import (
 // that can't be done (a Caddyfile from standard input), Provision and Caddy's
 // own message remain.
 func checkSite(h httpcaddyfile.Helper, source string) error {
-	site, ok := siteOf(h)
+	site, direct, ok := siteOf(h)
 	if !ok {
 		return nil
 	}
@@ -29,8 +29,8 @@ func checkSite(h httpcaddyfile.Helper, source string) error {
 			}
 		}
 	}
-	if own == nil {
-		return nil
+	if own == nil || !direct {
+		return nil // inside another directive the policy is made in Provision
 	}
 	for _, option := range []string{"default_sni", "fallback_sni"} {
 		name, _ := h.Option(option).(string)
@@ -67,8 +67,9 @@ func checkClientAuth(h httpcaddyfile.Helper, segment caddyfile.Segment, source s
 	return nil
 }
 
-// siteOf finds the site block of the directive that h stands at.
-func siteOf(h httpcaddyfile.Helper) (caddyfile.ServerBlock, bool) {
+// siteOf finds the site block of the directive that h stands at, and whether
+// it stands directly in it.
+func siteOf(h httpcaddyfile.Helper) (site caddyfile.ServerBlock, direct, ok bool) {
 	for _, name := range h.Caddyfiles() {
 		src, err := os.ReadFile(name)
 		if err != nil {
@@ -83,12 +84,12 @@ func siteOf(h httpcaddyfile.Helper) (caddyfile.ServerBlock, bool) {
 				if slices.ContainsFunc(segment, func(t caddyfile.Token) bool {
 					return t.Text == "est" && t.File == h.File() && t.Line <= h.Line() && within(segment, h)
 				}) {
-					return block, true
+					return block, segment.Directive() == "est", true
 				}
 			}
 		}
 	}
-	return caddyfile.ServerBlock{}, false
+	return caddyfile.ServerBlock{}, false, false
 }
 
 // within says whether h stands inside the segment.

@@ -36,6 +36,7 @@ type site struct {
 	dir     string
 	admin   string // host:port
 	port    int    // of the site itself
+	http    int    // where http:// is served
 	cmd     *exec.Cmd
 	log     *lockedBuffer
 	stopped bool
@@ -146,14 +147,13 @@ type config struct {
 	policy string
 	extra  string // further global options
 	dir    string // a folder from an earlier run
-	start  bool
 	files  map[string]string
 }
 
 // prepare writes the files of a site, and starts nothing.
 func prepare(t *testing.T, c config) *site {
 	t.Helper()
-	s := &site{t: t, dir: c.dir, port: freePort(t), admin: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: &lockedBuffer{}}
+	s := &site{t: t, dir: c.dir, port: freePort(t), http: freePort(t), admin: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: &lockedBuffer{}}
 	if s.dir == "" {
 		s.dir = t.TempDir()
 	}
@@ -163,7 +163,7 @@ func prepare(t *testing.T, c config) *site {
 	if c.policy != "" {
 		write(t, s.dir, "policy.yaml", c.policy)
 	}
-	text := strings.NewReplacer("ADMIN", s.admin, "HTTPS", fmt.Sprint(s.port), "HTTP", fmt.Sprint(freePort(t)), "EXTRA", c.extra).Replace(globals) +
+	text := strings.NewReplacer("ADMIN", s.admin, "HTTPS", fmt.Sprint(s.port), "HTTP", fmt.Sprint(s.http), "EXTRA", c.extra).Replace(globals) +
 		s.fill(c.site)
 	write(t, s.dir, "Caddyfile", text)
 	return s

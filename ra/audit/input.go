@@ -78,7 +78,7 @@ func ofInputCSR(r *csr.Request) *InputCSR {
 		Subject:    r.RawSubject,
 		SPKI:       r.RawSPKI,
 		Extensions: extensions(r.Extensions),
-		Sig:        r.SignatureOID.String(),
+		Sig:        r.SignatureName(),
 	}
 	for _, a := range r.Attributes {
 		in.Attributes = append(in.Attributes, a.Type.String())

@@ -67,7 +67,7 @@ func OfCSR(r *csr.Request) *CSR {
 		SHA256:     r.SHA256(),
 		SPKISHA256: r.SPKISHA256(),
 		Key:        keyText(r.Key),
-		Sig:        Text(r.SignatureOID.String()),
+		Sig:        Text(r.SignatureName()),
 		Subject:    Text(r.Names.Subject.String()),
 		SAN:        texts(r.Names.SAN),
 	}

@@ -64,7 +64,7 @@ func TestOfCSR(t *testing.T) {
 		csrtest.Extension("1.2.3.4", true, []byte{5, 0}),
 		csrtest.Attribute(macAddress, csrtest.UTF8("00:11")))
 	want := &CSR{
-		SHA256: sum(r.Raw), SPKISHA256: sum(r.RawSPKI), Key: "ecdsa P-256", Sig: "1.2.840.10045.4.3.2",
+		SHA256: sum(r.Raw), SPKISHA256: sum(r.RawSPKI), Key: "ecdsa P-256", Sig: "ECDSA-SHA256",
 		Subject: "CN=rtr-1.example", SAN: []Text{"dns:rtr-1.example", "ip:10.0.0.1"}, ExtOIDs: []Text{"2.5.29.17", "1.2.3.4"},
 	}
 	if got := OfCSR(r); !reflect.DeepEqual(got, want) {
@@ -146,7 +146,7 @@ func TestOfInputHasWhatAReplayNeeds(t *testing.T) {
 		Time: now.UTC(), Cert: client.Raw, Renews: old.Raw, Linking: "matched",
 		Anchors: []string{"ours", "idevid"}, Accounts: []Account{{"http_basic", "onboarding"}},
 		CSR: &InputCSR{
-			Subject: request.RawSubject, SPKI: request.RawSPKI, Sig: request.SignatureOID.String(),
+			Subject: request.RawSubject, SPKI: request.RawSPKI, Sig: request.SignatureName(),
 			Extensions: []Extension{{OID: "2.5.29.17", Value: request.Extensions[0].Value}},
 		},
 	}

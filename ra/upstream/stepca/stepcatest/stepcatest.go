@@ -220,6 +220,16 @@ func (ca *CA) Resume() {
 // Log is the end of what the process has written.
 func (ca *CA) Log() string { return ca.process.log() }
 
+// Written is all that the process has written, of every run.
+func (ca *CA) Written() string {
+	ca.t.Helper()
+	data, err := os.ReadFile(filepath.Join(ca.dir, logFile))
+	if err != nil {
+		ca.t.Fatalf("stepcatest: %v", err)
+	}
+	return string(data)
+}
+
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

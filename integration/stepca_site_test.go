@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -167,6 +168,21 @@ func (s *site) record(id string) audit.Record {
 	return audit.Record{}
 }
 
+// logged waits for a line of the log that has all the texts, outside the
+// audit records.
+func (s *site) logged(texts ...string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for line := range strings.Lines(s.log.String()) {
+			missing := func(text string) bool { return !strings.Contains(line, text) }
+			if !strings.Contains(line, `"logger":"http.handlers.est.audit"`) && !slices.ContainsFunc(texts, missing) {
+				return
+			}
+		}
+	}
+	s.t.Errorf("no line of the log has %q\n%s", texts, s.log)
+}
+
 func (s *site) records() []audit.Record {
 	s.t.Helper()
 	var all []audit.Record
@@ -195,10 +211,15 @@ func (s *site) estClient(version uint16) *estclient.Client {
 	}
 }
 
-func namesOf(host string) estclient.Template {
+func namesOf(t *testing.T, host string) estclient.Template {
+	t.Helper()
+	dns, err := csr.NewName(csr.DNS, host)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return estclient.Template{Names: csr.Names{
-		Subject: csr.Name{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: host, Text: true}}},
-		SAN:     []csr.GeneralName{{Form: csr.DNS, Value: host}}, HasSAN: true,
+		Subject: csr.Name{csr.RDN{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: host, Text: true}}},
+		SAN:     []csr.GeneralName{dns}, HasSAN: true,
 	}}
 }
 

@@ -104,7 +104,7 @@ func testLinkedAtStepCA(t *testing.T, s *site) {
 	for _, version := range tlsVersions {
 		c := s.estClient(version)
 		key := newKey(t)
-		done, err := c.Enroll(t.Context(), key, namesOf("a.example.net"))
+		done, err := c.Enroll(t.Context(), key, namesOf(t, "a.example.net"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -88,13 +89,27 @@ func (a *App) Readiness() Readiness {
 		state.Policies = append(state.Policies, h.policy.SHA256())
 	}
 	for _, known := range a.authorities() {
-		state.Upstreams[known.ca.Name] = ""
-		if err := known.ca.Ready(); err != nil {
-			state.Ready = false
-			state.Upstreams[known.ca.Name] = err.Error()
-		}
+		reason := known.unready(time.Now())
+		state.Upstreams[known.ca.Name] = reason
+		state.Ready = state.Ready && reason == ""
 	}
 	return state
+}
+
+// unready says why this CA can't issue, or nothing.
+func (k *authority) unready(now time.Time) string {
+	if err := k.ca.Ready(); err != nil {
+		return err.Error()
+	}
+	for what, end := range k.upstream.Expiries() {
+		if now.After(end) {
+			return fmt.Sprintf("the credential %s has ended at %s", what, end.Format(time.RFC3339))
+		}
+	}
+	if stops := k.ca.Stops(); len(stops) > 0 {
+		return "stopped after certificates that were not as decided, for the profiles: " + strings.Join(stops, ", ") + " (caddy est upstream resume)"
+	}
+	return ""
 }
 
 func (a *Admin) resume(_ http.ResponseWriter, r *http.Request) error {

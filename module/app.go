@@ -118,24 +118,37 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// keepFresh refreshes one CA's chain: at once, every hour, and sooner while
-// the CA can't be asked.
+// keepFresh refreshes one CA's chain: at once, then when it is due.
 func (a *App) keepFresh(ctx context.Context, ca *ra.CA) {
 	defer a.done.Done()
-	const soon, hourly = 15 * time.Second, time.Hour
+	var said []string
 	for {
-		wait := hourly
-		if err := ca.Refresh(ctx); err != nil && ctx.Err() == nil {
-			wait = soon
-			a.log.Error("refreshing the CA's chain", zap.String("upstream", ca.Name), zap.Error(err))
-			a.emit("est_upstream_failed", map[string]any{"upstream": ca.Name, "reason": err.Error()})
-		}
+		said = a.refresh(ctx, ca, said)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(max(time.Until(ca.Next()), time.Second)):
 		}
 	}
+}
+
+// refresh asks once, and logs what an operator has not been told: the roots'
+// fingerprints (RFC 7030 section 4.1.1) and warnings.
+func (a *App) refresh(ctx context.Context, ca *ra.CA, said []string) []string {
+	if err := ca.Refresh(ctx); err != nil && ctx.Err() == nil {
+		a.log.Error("the CA's certificates can't be read", zap.String("upstream", ca.Name), zap.Error(err))
+		a.emit("est_upstream_failed", map[string]any{"upstream": ca.Name, "reason": err.Error()})
+		return said
+	}
+	now := append(ca.Fingerprints(), ca.Warnings()...)
+	if slices.Equal(now, said) || ctx.Err() != nil {
+		return said
+	}
+	a.log.Info("serving the CA's certificates", zap.String("upstream", ca.Name), zap.Strings("root_sha256", ca.Fingerprints()))
+	for _, warning := range ca.Warnings() {
+		a.log.Warn(warning)
+	}
+	return now
 }
 
 // watch keeps the expiry metrics current.

@@ -221,12 +221,6 @@ func (h *Handler) logStart() {
 	for _, w := range h.policy.Warnings() {
 		h.log.Warn("policy: "+w.Message, zap.String("line", w.Pos.String()), zap.String("path", w.Path))
 	}
-	for name, known := range h.upstreams {
-		if !known.upstream.CRLEnabled() {
-			h.log.Warn("this CA's CRL is not asked: a revoked certificate can reenroll until it expires",
-				zap.String("upstream", name))
-		}
-	}
 }
 
 // ServeHTTP answers EST requests and passes all others on.

@@ -185,14 +185,8 @@ func (u *Internal) Pins() []*x509.Certificate {
 // CRLEnabled is false: this CA publishes none.
 func (*Internal) CRLEnabled() bool { return false }
 
-// Expiries are those of the root and the issuing certificate.
-func (u *Internal) Expiries() map[string]time.Time {
-	out := map[string]time.Time{"root": u.ca.RootCertificate().NotAfter}
-	if chain := u.ca.IntermediateCertificateChain(); len(chain) > 0 {
-		out["issuer"] = chain[0].NotAfter
-	}
-	return out
-}
+// Expiries is empty: this CA needs no credential.
+func (*Internal) Expiries() map[string]time.Time { return nil }
 
 // CACerts returns the root and the intermediates.
 func (u *Internal) CACerts(context.Context) ([]*x509.Certificate, error) {

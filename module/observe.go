@@ -58,8 +58,10 @@ func registerMetrics(registry *prometheus.Registry) error {
 // observeExpiry measures what every CA depends on.
 func (a *App) observeExpiry(now time.Time) {
 	for _, known := range a.authorities() {
-		for what, end := range known.upstream.Expiries() {
-			expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
+		for _, ends := range []map[string]time.Time{known.upstream.Expiries(), known.ca.Expiries()} {
+			for what, end := range ends {
+				expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
+			}
 		}
 	}
 }

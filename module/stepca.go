@@ -205,14 +205,10 @@ func (u *StepCA) Needs(validity time.Duration) error {
 
 // Expiries is that of the RA certificate, where there is one.
 func (u *StepCA) Expiries() map[string]time.Time {
-	out := make(map[string]time.Time)
-	for _, c := range u.pins {
-		out["root"] = c.NotAfter
+	if u.x5c == nil {
+		return nil
 	}
-	if u.x5c != nil {
-		out["ra_certificate"] = u.x5c.NotAfter
-	}
-	return out
+	return map[string]time.Time{"ra_certificate": u.x5c.NotAfter}
 }
 
 var (

@@ -33,7 +33,8 @@ type Upstream interface {
 	// Needs tells the upstream the longest validity that a policy plans,
 	// while provisioning. An error says what to write to make it possible.
 	Needs(validity time.Duration) error
-	// Expiries are what this upstream depends on, by name.
+	// Expiries say when the credentials end that this upstream shows to
+	// the CA, by name. The CA's own certificates are none of them.
 	Expiries() map[string]time.Time
 }
 

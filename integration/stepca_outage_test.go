@@ -58,7 +58,7 @@ func TestCaddyStartsWithoutStepCA(t *testing.T) {
 	ca.Stop()
 	s := serve(t, jwkSite(ca, "")) // with a storage that remembers nothing
 	d.moveTo(s)
-	s.logged("this CA's CRL is not asked", `"level":"warn"`, "step_ca")
+	s.logged("has no CRL that is asked", `"level":"warn"`, "step_ca")
 	s.logged("refreshing the CA's chain", "no connection to step-ca")
 
 	a := d.ask("simplereenroll", "two", "--cert one.pem --key one.key")

@@ -140,6 +140,7 @@ func (a *App) refresh(ctx context.Context, ca *ra.CA, said []string) []string {
 		a.emit("est_upstream_failed", map[string]any{"upstream": ca.Name, "reason": err.Error()})
 		return said
 	}
+	a.observeExpiry(time.Now())
 	now := append(ca.Fingerprints(), ca.Warnings()...)
 	if slices.Equal(now, said) || ctx.Err() != nil {
 		return said

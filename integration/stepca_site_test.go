@@ -5,6 +5,7 @@ package integration
 import (
 	"crypto/ecdsa"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/asn1"
 	"encoding/json"
 	"fmt"
@@ -225,4 +226,19 @@ func namesOf(t *testing.T, host string) estclient.Template {
 
 func pairOf(e *estclient.Enrolled, key *ecdsa.PrivateKey) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{e.Certificate.Raw}, PrivateKey: key, Leaf: e.Certificate}
+}
+
+// keep writes a key pair as NAME.pem and NAME.key.
+func (d *device) keep(name string, pair tls.Certificate) {
+	d.t.Helper()
+	var chain strings.Builder
+	for _, der := range pair.Certificate {
+		chain.WriteString(armour("CERTIFICATE", der))
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	write(d.t, d.dir, name+".pem", chain.String())
+	write(d.t, d.dir, name+".key", armour("PRIVATE KEY", key))
 }

@@ -41,6 +41,9 @@ func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
 			return made, fmt.Errorf("no upstream is named %q", cfg.Upstream)
 		}
 		made.Source = known.ca.Source()
+		made.Revoked = func(ctx context.Context, leaf *x509.Certificate, _ time.Time) (bool, error) {
+			return known.ca.Revoked(ctx, leaf)
+		}
 		return made, nil
 	}
 	certs, err := loadCertificates(cfg.Files)

@@ -135,18 +135,25 @@ func (a *App) keepFresh(ctx context.Context, ca *ra.CA) {
 // refresh asks once, and logs what an operator has not been told: the roots'
 // fingerprints (RFC 7030 section 4.1.1) and warnings.
 func (a *App) refresh(ctx context.Context, ca *ra.CA, said []string) []string {
-	if err := ca.Refresh(ctx); err != nil && ctx.Err() == nil {
-		a.log.Error("the CA's certificates can't be read", zap.String("upstream", ca.Name), zap.Error(err))
-		a.emit("est_upstream_failed", map[string]any{"upstream": ca.Name, "reason": err.Error()})
+	failed := ca.Refresh(ctx)
+	if ctx.Err() != nil {
 		return said
 	}
 	a.observeExpiry(time.Now())
-	now := append(ca.Fingerprints(), ca.Warnings()...)
-	if slices.Equal(now, said) || ctx.Err() != nil {
+	if failed != nil {
+		a.log.Error("the CA's certificates can't be read", zap.String("upstream", ca.Name), zap.Error(failed))
+		a.emit("est_upstream_failed", map[string]any{"upstream": ca.Name, "reason": failed.Error()})
+	}
+	roots := ca.Fingerprints()
+	warnings := slices.DeleteFunc(ca.Warnings(), func(w string) bool { return failed != nil && w == failed.Error() })
+	now := append(slices.Clone(roots), warnings...)
+	if slices.Equal(now, said) {
 		return said
 	}
-	a.log.Info("serving the CA's certificates", zap.String("upstream", ca.Name), zap.Strings("root_sha256", ca.Fingerprints()))
-	for _, warning := range ca.Warnings() {
+	if len(roots) > 0 {
+		a.log.Info("serving the CA's certificates", zap.String("upstream", ca.Name), zap.Strings("root_sha256", roots))
+	}
+	for _, warning := range warnings {
 		a.log.Warn(warning)
 	}
 	return now

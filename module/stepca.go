@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/upstream/stepca"
 )
 
@@ -43,7 +44,7 @@ type StepCA struct {
 	MaxConnections int `json:"max_connections,omitempty"`
 	// Ask step-ca's CRL at reenrolment, failing closed. step-ca serves one
 	// when its `crl` is enabled.
-	CRL bool `json:"crl,omitempty"`
+	AskCRL bool `json:"crl,omitempty"`
 
 	*stepca.Upstream `json:"-"`
 
@@ -128,7 +129,7 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			return d.Errf("step_ca: crl takes no value")
 		}
-		u.CRL = true
+		u.AskCRL = true
 	default:
 		return d.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, provisioner, root, timeout", name)
 	}
@@ -146,7 +147,7 @@ func (u *StepCA) Provision(caddy.Context) error {
 	}
 	u.pins = pins
 	cfg := stepca.Config{
-		CRL: u.CRL,
+		CRL: u.AskCRL,
 		URL: u.URL, Roots: pins, Provisioner: u.Provisioner,
 		Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
@@ -189,7 +190,7 @@ func (u *StepCA) loadKey(cfg *stepca.Config) error {
 func (u *StepCA) Pins() []*x509.Certificate { return u.pins }
 
 // CRLEnabled says that reenrolment asks step-ca's CRL.
-func (u *StepCA) CRLEnabled() bool { return u.CRL }
+func (u *StepCA) CRLEnabled() bool { return u.AskCRL }
 
 // Needs refuses an RA certificate that ends before the longest device
 // certificate would: step-ca issues nothing that outlives it.
@@ -213,6 +214,9 @@ func (u *StepCA) Expiries() map[string]time.Time {
 
 var (
 	_ Upstream              = (*StepCA)(nil)
+	_ ra.Revoker            = (*StepCA)(nil)
+	_ ra.CRLSource          = (*StepCA)(nil)
+	_ ra.Tolerance          = (*StepCA)(nil)
 	_ caddy.Provisioner     = (*StepCA)(nil)
 	_ caddyfile.Unmarshaler = (*StepCA)(nil)
 )

@@ -58,15 +58,15 @@ type plan struct {
 	rounds   int           // of each row; the table has the median
 	round    time.Duration // of one row in one round
 	warm     int           // enrolments before the first round
-	idle     int           // TLS connections held
+	held     int           // TLS connections held
 	before   int           // enrolments before memory is measured
-	growth   int           // and those after which it is measured again
+	more     int           // and those after which it is measured again
 	settle   time.Duration // between a forced collection and the reading
 }
 
 var (
-	measured = plan{rounds: 7, round: 2500 * time.Millisecond, warm: 1500, idle: 5000, before: 20_000, growth: 100_000, settle: time.Second}
-	hasty    = plan{rounds: 1, round: 200 * time.Millisecond, warm: 8, idle: 20, before: 20, growth: 40, settle: 20 * time.Millisecond}
+	measured = plan{rounds: 7, round: 2500 * time.Millisecond, warm: 1500, held: 5000, before: 20_000, more: 100_000, settle: time.Second}
+	hasty    = plan{rounds: 1, round: 200 * time.Millisecond, warm: 8, held: 20, before: 20, more: 40, settle: 20 * time.Millisecond}
 )
 
 // groups of rows, in the order of the table.
@@ -84,7 +84,7 @@ func run(ctx context.Context, p plan) (*table, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{plan: p, dir: dir, table: &table{rounds: p.rounds}}
+	b := &bench{plan: p, dir: dir, table: &table{handshakes: make(map[string]string)}}
 	defer b.close()
 	if b.load, err = startLoad(ctx, dir); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"golang.org/x/crypto/argon2"
 
 	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
 )
@@ -174,14 +175,19 @@ func (s *server) words(anchor string) ([]string, error) {
 	}
 	s.site, s.admin = addresses[0], addresses[1]
 	port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
-	hash, err := new(caddyauth.Argon2idHash).Hash([]byte(basicPassword)) // Caddy's default cost
-	if err != nil {
-		return nil, err
-	}
 	return []string{
 		"HTTPS_PORT", port(s.site), "HTTP_PORT", port(addresses[2]), "ADMIN", s.admin,
-		"ANCHOR", anchor, "USER", basicUser, "HASH", string(hash),
+		"ANCHOR", anchor, "USER", basicUser, "HASH", argon2id(basicPassword),
 	}, nil
+}
+
+// argon2id hashes at the cost that `caddy hash-password` takes by itself.
+func argon2id(password string) string {
+	const passes, kib, threads, length = 1, 46 << 10, 1, 32
+	salt := []byte("0123456789abcdef")
+	sum := argon2.IDKey([]byte(password), salt, passes, kib, threads, length)
+	encode := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, kib, passes, threads, encode(salt), encode(sum))
 }
 
 // up says whether the site answers a handshake with its certificate, which

@@ -138,7 +138,7 @@ func unrevoked(ctx context.Context, a Anchor, leaf *x509.Certificate, now time.T
 		return errUnavailable{fmt.Errorf("revocation can't be checked: %w", err)}
 	}
 	if revoked {
-		return errors.New("the certificate is revoked")
+		return fmt.Errorf("the certificate (serial %x) is revoked", leaf.SerialNumber.Bytes())
 	}
 	return nil
 }

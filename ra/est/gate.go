@@ -41,7 +41,9 @@ func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error 
 	uses := x.profile.UsesAnchors(x.target.op)
 	for _, name := range unavailable {
 		if slices.Contains(uses, name) {
-			return ra.Fail(ra.UpstreamDown, "anchor "+name+" could not be asked about the client certificate", nil)
+			return ra.Fail(ra.UpstreamDown, strings.Join(append([]string{
+				"anchor " + name + " could not be asked about the client certificate",
+			}, reasons...), "; "), nil)
 		}
 	}
 	kind := ra.Forbidden

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +124,10 @@ func TestAnAnchorOutOfReachIsNotAStranger(t *testing.T) {
 			}
 			if wait := g.Header.Get("Retry-After"); (wait == "30") != (c.want == 503) {
 				t.Errorf("Retry-After %q", wait)
+			}
+			record, _ := x.last(g.Header.Get("X-Request-Id"))
+			if c.want == 503 && !strings.Contains(string(record.Reason), "no route") {
+				t.Errorf("the operator reads %q, and not why", record.Reason)
 			}
 		})
 	}

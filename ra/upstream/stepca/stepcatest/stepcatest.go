@@ -252,3 +252,6 @@ func (ca *CA) write(name string, data []byte) string {
 func certPEM(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
+
+// PID is the process id of the running CA.
+func (ca *CA) PID() int { return ca.process.cmd.Process.Pid }

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/estclient"
@@ -26,8 +27,10 @@ const forgedLink = "forged-linking-value-4711"
 // failure in it: Caddy at debug level, with access log and audit records.
 func TestThreat_StepCAsSecretsStayOutOfEveryOutput(t *testing.T) {
 	t.Parallel()
-	ca := stepcatest.Start(t, stepcatest.Options{CRL: true})
+	ca := stepcatest.Start(t, stepcatest.Options{CRL: true, MaxDuration: 24 * time.Hour})
 	c := jwkSite(ca, "crl")
+	_, profile, _ := strings.Cut(threeUsers, "profiles:\n")
+	c.policy = strings.Replace(threeUsers, "30d", "1d", 1) + strings.ReplaceAll(profile, "devices", "long")
 	c.extra = "debug"
 	c.site = strings.Replace(c.site, "tls internal", "tls internal\n\tlog", 1)
 	s := serve(t, c)
@@ -101,7 +104,7 @@ func linkedLife(t *testing.T, s *site, version uint16, ca *stepcatest.CA) string
 }
 
 // failures are a wrong password, a forged linking value, a certificate that
-// is withheld, and step-ca out of reach.
+// step-ca refuses, one that is withheld, and step-ca out of reach.
 func failures(t *testing.T, s, unplanned *site, ca *stepcatest.CA) {
 	t.Helper()
 	d := newDevice(t, s)
@@ -116,6 +119,7 @@ func failures(t *testing.T, s, unplanned *site, ca *stepcatest.CA) {
 	if a := d.ask("simpleenroll", "forged", basicOption); a.status != 403 {
 		t.Errorf("a forged linking value: %d %q", a.status, a.body)
 	}
+	d.refused(d.ask("long/simpleenroll", "one", basicOption), 502, notIssued)
 	d.moveTo(unplanned)
 	d.refused(d.ask("simpleenroll", "one", basicOption), 502, notIssued)
 	ca.Stop()

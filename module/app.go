@@ -97,6 +97,9 @@ func (a *App) share(ctx caddy.Context, name string, raw json.RawMessage, mod Ups
 func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
+	// What an earlier configuration had is no longer depended on.
+	expirySeconds.Reset()
+	policyInfo.Reset()
 	for _, known := range a.authorities() {
 		a.done.Add(1)
 		go a.keepFresh(ctx, known.ca)

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -156,7 +157,11 @@ func (h *Handler) loadUpstreams() error {
 		if err := known.upstream.Needs(h.policy.MaxValidity()); err != nil {
 			return fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
-		known.ca.Extra = append(known.ca.Extra, extra...)
+		for _, c := range extra {
+			if !slices.ContainsFunc(known.ca.Extra, c.Equal) { // sites may share the CA
+				known.ca.Extra = append(known.ca.Extra, c)
+			}
+		}
 		h.upstreams[u.Name] = known
 	}
 	return nil

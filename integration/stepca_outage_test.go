@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,9 @@ func TestASlowStepCAMayHaveIssued(t *testing.T) {
 	if again.Serial == record.Serial {
 		t.Error("both attempts have one serial number")
 	}
+	// The serial number of the record is the one to look for at step-ca.
+	serial, _ := new(big.Int).SetString(record.Serial, 16)
+	d.eventually(func() bool { return strings.Contains(ca.Written(), serial.String()) })
 }
 
 // moveTo lets the device speak to another site.

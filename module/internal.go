@@ -4,7 +4,6 @@ package module
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -228,15 +227,11 @@ func (u *Internal) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.Fault, "encoding the plan", err)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, issuer, o.CSR().Key.Public, u.ca.IntermediateKey())
+	issued, err := ra.Sign(tmpl, issuer, o.CSR().Key.Public, u.ca.IntermediateKey())
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "signing", err)
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "reading back the certificate", err)
-	}
-	return ra.Issued{Certificate: leaf, Issuer: issuer}, nil
+	return issued, nil
 }
 
 // template turns an order into what crypto/x509 signs.

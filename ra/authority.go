@@ -76,11 +76,11 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, 
 	}
 	out.Serial = order.Serial()
 	ctx = context.WithoutCancel(ctx)
-	leaf, e := a.issue(ctx, ca, order, out)
+	m, e := a.issue(ctx, ca, order, out)
 	if e != nil {
 		return e
 	}
-	return compare(ctx, ca, order, leaf, identityOf(req.Who), out)
+	return compare(ctx, ca, order, m, identityOf(req.Who), out)
 }
 
 // authorityFor takes what can be enrolled here, and nothing else by default.
@@ -131,7 +131,7 @@ func renewable(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
 }
 
 // issue asks the upstream for one certificate, for the time of its Timeout.
-func (a *Authority) issue(ctx context.Context, ca *CA, order Order, out *Outcome) (leaf *x509.Certificate, e *Error) {
+func (a *Authority) issue(ctx context.Context, ca *CA, order Order, out *Outcome) (m made, e *Error) {
 	ctx, cancel := context.WithTimeout(ctx, ca.timeout())
 	defer cancel()
 	start := a.now()
@@ -140,23 +140,26 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, out *Outcome
 		if r := recover(); r != nil {
 			// Nobody knows how far it came: the CA may have signed.
 			out.Status = StatusUnknown
-			leaf, e = nil, Fail(Fault, fmt.Sprintf("upstream %s: panic: %v", ca.Name, r), nil)
+			m, e = made{}, Fail(Fault, fmt.Sprintf("upstream %s: panic: %v", ca.Name, r), nil)
 		}
 	}()
 	issued, err := ca.Upstream.Issue(ctx, order)
 	if err != nil {
-		return nil, issueError(ctx, ca, err)
+		return made{}, issueError(ctx, ca, err)
 	}
 	out.Ref = issued.Ref
 	if issued.Certificate == nil {
-		return nil, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: answered without a certificate", ca.Name), nil)
+		return made{}, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: answered without a certificate", ca.Name), nil)
 	}
-	// Compared and handed out are the bytes, not what an adapter made of them.
-	leaf, err = x509.ParseCertificate(issued.Certificate.Raw)
-	if err != nil {
-		return nil, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: its certificate can't be read", ca.Name), err)
+	m = issued.made
+	if m.leaf == nil {
+		// Compared and handed out are the bytes, not what an adapter made of
+		// them.
+		if m.leaf, err = x509.ParseCertificate(issued.Certificate.Raw); err != nil {
+			return made{}, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: its certificate can't be read", ca.Name), err)
+		}
 	}
-	return leaf, nil
+	return m, nil
 }
 
 // issueError takes the adapter's word for the kinds that are an upstream's,

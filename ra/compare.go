@@ -18,15 +18,16 @@ const privilegeWithdrawn = 9
 
 // compare hands out what conforms. What doesn't is withheld, revoked where
 // the upstream can, and counted.
-func compare(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate, identity string, out *Outcome) *Error {
+func compare(ctx context.Context, ca *CA, order Order, m made, identity string, out *Outcome) *Error {
+	leaf := m.leaf
 	var tolerated Tolerated
 	if t, ok := ca.Upstream.(Tolerance); ok {
 		tolerated = t.Tolerates()
 	}
-	err := Conforms(leaf, order, tolerated, ca.issuersOf(ctx, leaf))
-	conforms := err == nil
-	out.Conforms = &conforms
-	if conforms {
+	err := conforms(leaf, order, tolerated, ca.signed(ctx, m))
+	same := err == nil
+	out.Conforms = &same
+	if same {
 		ca.conformed(out.Profile)
 		out.Certificate = leaf
 		return nil
@@ -39,20 +40,14 @@ func compare(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate, i
 	return Fail(Nonconforming, reason, err)
 }
 
-// issuersOf gives the issuing certificates, asking the CA again when none of
-// them signed the leaf: it may have begun a new one.
-func (c *CA) issuersOf(ctx context.Context, leaf *x509.Certificate) []*x509.Certificate {
-	issuers, err := c.Issuers(ctx)
-	if err == nil && signedByOneOf(leaf, issuers) {
-		return issuers
+// signed tells whether one of the CA's issuing keys signed a certificate,
+// asking the CA again when none that we know did: it may have begun a new one.
+func (c *CA) signed(ctx context.Context, m made) bool {
+	byOne := func() bool {
+		issuers, err := c.Issuers(ctx)
+		return err == nil && (m.by != nil && contains(issuers, m.by) || signedByOneOf(m.leaf, issuers))
 	}
-	if c.Refresh(ctx) != nil {
-		return issuers
-	}
-	if issuers, err = c.Issuers(ctx); err != nil {
-		return nil
-	}
-	return issuers
+	return byOne() || c.Refresh(ctx) == nil && byOne()
 }
 
 // withdraw revokes a certificate that was issued against the decision, and

@@ -102,9 +102,10 @@ func (o Order) RequestID() string { return o.requestID }
 // Issued is a CA's answer.
 type Issued struct {
 	Certificate *x509.Certificate
-	// Issuer is the issuing certificate, when the CA said it.
-	Issuer *x509.Certificate
-	Ref    string
+	// Ref is the CA's own reference, for the audit record.
+	Ref string
+
+	made made // by Sign
 }
 
 // An Upstream is a certification authority that issues what it is told. It

@@ -3,6 +3,7 @@
 package anchor
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/asn1"
@@ -85,12 +86,43 @@ func (s *Set) chains(a Anchor, presented, roots, intermediates []*x509.Certifica
 	if valid := validAt(s.memory.get(key), at); len(valid) > 0 {
 		return valid, nil
 	}
+	if !mayReach(presented, roots, intermediates) {
+		return nil, x509.UnknownAuthorityError{Cert: presented[0]}
+	}
 	found, err := build(a, presented, roots, intermediates, at)
 	if err != nil {
 		return nil, err
 	}
 	s.memory.put(key, found)
 	return found, nil
+}
+
+// mayReach tells whether issuer and subject names lead from the leaf to an
+// anchor (RFC 5280 section 6.1: a path begins with that). It saves the
+// signatures of a chain that belongs to another anchor, which a stranger could
+// make us verify on each request.
+func mayReach(presented, roots, intermediates []*x509.Certificate) bool {
+	between := slices.Concat(presented[1:], intermediates)
+	seen := make(map[string]bool)
+	next := [][]byte{presented[0].RawIssuer}
+	for len(next) > 0 {
+		name := next[0]
+		next = next[1:]
+		if seen[string(name)] {
+			continue
+		}
+		seen[string(name)] = true
+		named := func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, name) }
+		if slices.ContainsFunc(roots, named) {
+			return true
+		}
+		for _, c := range between {
+			if named(c) {
+				next = append(next, c.RawIssuer)
+			}
+		}
+	}
+	return slices.ContainsFunc(roots, presented[0].Equal)
 }
 
 // build verifies the path (RFC 5280 section 6) as crypto/x509 does.

@@ -151,7 +151,7 @@ func (c *CA) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	c.mu.Lock()
 	c.issued = append(c.issued, leaf)
 	c.mu.Unlock()
-	return ra.Issued{Certificate: leaf, Issuer: signer.Certificate, Ref: leaf.SerialNumber.Text(16)}, nil
+	return ra.Issued{Certificate: leaf, Ref: leaf.SerialNumber.Text(16)}, nil
 }
 
 // Revoke implements ra.Revoker.

@@ -120,11 +120,7 @@ func issued(answer []byte) (ra.Issued, error) {
 	if err != nil {
 		return ra.Issued{}, unreadable(true, "a certificate that can't be read", err)
 	}
-	result := ra.Issued{Certificate: chain[0], Ref: chain[0].SerialNumber.String()}
-	if len(chain) > 1 {
-		result.Issuer = chain[1]
-	}
-	return result, nil
+	return ra.Issued{Certificate: chain[0], Ref: chain[0].SerialNumber.String()}, nil
 }
 
 // certificates reads a list of PEM certificates, one in each string.

@@ -21,7 +21,8 @@ import (
 type Request struct {
 	policy.Request
 	// ID is the request id: in the answer, the audit record and every log.
-	ID      string
+	ID string
+	// Channel is the zero value where the request has no linking value.
 	Channel binding.Channel
 	Remote  netip.Addr
 }

@@ -5,10 +5,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -122,8 +124,8 @@ func (s *server) forgetAudit() error {
 	return os.Truncate(s.audit, 0)
 }
 
-// profile leaves a CPU profile of each Caddy in a round of its own, which no
-// row counts.
+// profile leaves profiles of each Caddy, of CPU and of allocations, in rounds
+// of their own which no row counts.
 func (b *bench) profile(group string, lanes []lane) error {
 	if b.profiles == "" {
 		return nil
@@ -132,31 +134,26 @@ func (b *bench) profile(group string, lanes []lane) error {
 		if l.server.process == nil || l.server.name != "caddy" {
 			continue
 		}
-		j := l.job
-		j.For = 6 * time.Second
-		type answer struct {
-			body []byte
-			err  error
-		}
-		done := make(chan answer, 1)
-		go func() {
-			body, err := l.server.ask("/debug/pprof/profile?seconds=5")
-			done <- answer{body, err}
-		}()
-		if _, err := b.load.do(j); err != nil {
-			return err
-		}
-		got := <-done
-		if got.err != nil {
-			return got.err
-		}
-		name := filepath.Join(b.profiles, group+"-"+filepath.Base(l.server.dir)+".pprof")
-		if err := os.WriteFile(name, got.body, 0o600); err != nil {
-			return err
-		}
-		if err := l.server.forgetAudit(); err != nil {
-			return err
+		for _, kind := range []string{"profile", "allocs"} {
+			if err := b.profileOne(l, kind, filepath.Join(b.profiles, group+"-"+filepath.Base(l.server.dir)+"-"+kind+".pprof")); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+func (b *bench) profileOne(l lane, kind, file string) error {
+	j := l.job
+	j.For = 6 * time.Second
+	var body []byte
+	var failure error
+	var asking sync.WaitGroup
+	asking.Go(func() { body, failure = l.server.ask("/debug/pprof/" + kind + "?seconds=5") })
+	_, err := b.load.do(j)
+	asking.Wait()
+	if err := errors.Join(err, failure); err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(file, body, 0o600), l.server.forgetAudit())
 }

@@ -66,9 +66,25 @@ func (n Names) EqualDER(o Names) bool {
 // string type doesn't matter. Beyond ASCII only identical characters are
 // equal, so that no look-alike passes. What isn't text compares by its bytes.
 func (n Name) Equal(o Name) bool {
+	if slices.EqualFunc(n, o, RDN.identical) { // most names are, and this costs little
+		return true
+	}
 	mine, ok := n.canonical()
 	theirs, okToo := o.canonical()
 	return ok && okToo && slices.Equal(mine, theirs)
+}
+
+// identical is true only for RDNs that are equal without any folding.
+func (r RDN) identical(o RDN) bool {
+	return slices.EqualFunc(r, o, func(a, b AttributeValue) bool {
+		if !a.Type.Equal(b.Type) || a.Text != b.Text {
+			return false
+		}
+		if a.Text {
+			return a.Value == b.Value
+		}
+		return len(a.Raw) > 0 && bytes.Equal(a.Raw, b.Raw)
+	})
 }
 
 // canonical gives one string for each RDN, the same for equal RDNs. It is

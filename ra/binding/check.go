@@ -5,6 +5,7 @@ package binding
 import (
 	"crypto/subtle"
 	"encoding/asn1"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -26,6 +27,13 @@ var (
 // maxLength is the length of a linking value, in bytes of its encoding (RFC
 // 7030 section 3.5, RFC 7894 section 3).
 const maxLength = 255
+
+// Present tells whether a request has a linking value, good or bad.
+func Present(r *csr.Request) bool {
+	return slices.ContainsFunc(r.Attributes, func(a csr.Attribute) bool {
+		return a.Type.Equal(ChallengePassword) || a.Type.Equal(IdentityLinking)
+	})
+}
 
 // Check compares the linking values of a request with those of its channel.
 // It reports a fact; what follows from it is for policy. Both attributes

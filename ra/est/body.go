@@ -129,6 +129,10 @@ func (x *exchange) deadline(t time.Time) {
 // wants one authentication for a binding and the connection closed after it.
 // A 401 comes before this, and uses nothing up.
 func (x *exchange) link() *ra.Error {
+	if !binding.Present(x.csr) {
+		x.linking = policy.Absent
+		return nil
+	}
 	x.channel = binding.FromTLS(x.r.TLS)
 	x.linking = binding.Check(x.channel, x.csr)
 	if x.linking != policy.Matched {

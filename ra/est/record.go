@@ -21,16 +21,17 @@ const (
 // keep writes the record, before the answer is sent. The client may be gone;
 // the record is kept all the same. Failing at it, by a panic too, is for the
 // Report: the answer doesn't depend on it.
-func (x *exchange) keep(status int, fail *ra.Error) (err error) {
-	if x.s.Sink == nil {
-		return nil
-	}
+func (x *exchange) keep(status int, fail *ra.Error) (r *audit.Record, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicked(v)
 		}
 	}()
-	return x.s.Sink.Write(context.WithoutCancel(x.r.Context()), x.record(status, fail))
+	r = x.record(status, fail)
+	if x.s.Sink == nil {
+		return r, nil
+	}
+	return r, x.s.Sink.Write(context.WithoutCancel(x.r.Context()), r)
 }
 
 // record is the only place where a record is made. It has the identity as far
@@ -108,7 +109,8 @@ func reason(fail *ra.Error) string {
 	return fail.Reason + ": " + fail.Err.Error()
 }
 
-func (x *exchange) report(status int, fail *ra.Error, kept error, took time.Duration) Report {
+// report is made after the record, which is nil where making it failed.
+func (x *exchange) report(status int, fail *ra.Error, record *audit.Record, kept error, took time.Duration) Report {
 	rep := Report{
 		Op: x.target.op, Label: "other", Status: status, Kind: "ok", RequestID: x.id,
 		Took: took, UpstreamTook: x.outcome.Took, Outcome: x.outcome, Err: fail, Audit: kept,
@@ -123,7 +125,8 @@ func (x *exchange) report(status int, fail *ra.Error, kept error, took time.Dura
 	if x.outcome.Decision.Profile != "" {
 		rep.Verdict = x.outcome.Decision.Verdict.String()
 	}
-	if who := audit.OfIdentity(x.who); who != nil {
+	if record != nil && record.Who != nil {
+		who := record.Who
 		rep.Identity = who.Method.String() + ":" + who.ID.String()
 	}
 	return rep

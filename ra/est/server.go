@@ -110,11 +110,11 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, in Incoming) {
 	if fail != nil {
 		a = x.refusal(fail)
 	}
-	kept := x.keep(a.status, fail)
+	record, kept := x.keep(a.status, fail)
 	took := s.now().Sub(x.now)
 	x.write(a)
 	if s.Observe != nil {
-		s.Observe(r.Context(), x.report(a.status, fail, kept, took))
+		s.Observe(r.Context(), x.report(a.status, fail, record, kept, took))
 	}
 }
 

@@ -5,10 +5,6 @@
 package caddyfile
 
 import (
-	"fmt"
-	"path/filepath"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
@@ -38,16 +34,17 @@ func init() {
 //	}
 func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
-	source := place(h.Dispenser)
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, err
 	}
 	h.Next()
+	start := *h.Dispenser // what is said of the whole directive is said here
+	at := find(h)
 	if h.NextArg() {
 		return nil, h.Errf("est takes no argument but a matcher: write `est { policy %s }`", h.Val())
 	}
-	handler := &module.Handler{Source: source}
+	handler := &module.Handler{Source: at.String()}
 	opts := options{h: h, into: handler, seen: map[string]int{}}
 	for h.NextBlock(0) {
 		if err := opts.read(); err != nil {
@@ -55,14 +52,14 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		}
 	}
 	if handler.Policy == "" {
-		return nil, h.Errf("est needs a policy: write `policy FILE`; without one nothing may be issued")
+		return nil, start.Errf("est needs a policy: write `policy FILE`; without one nothing may be issued")
 	}
 	values := h.NewRoute(matcher, handler)
 	if handler.ClientCerts == "off" {
 		return values, nil
 	}
-	if err := checkSite(h, source); err != nil {
-		return nil, err
+	if err := checkSite(h, at); err != nil {
+		return nil, start.WrapErr(err)
 	}
 	return append(values, httpcaddyfile.ConfigValue{
 		Class: "tls.connection_policy",
@@ -70,10 +67,4 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 			ClientAuthentication: &caddytls.ClientAuthentication{Mode: "request"},
 		},
 	}), nil
-}
-
-// place is where the dispenser stands, as messages name it. The folder is
-// left out, so that a configuration is the same wherever it lies.
-func place(d *caddyfile.Dispenser) string {
-	return fmt.Sprintf("%s:%d", filepath.Base(d.File()), d.Line())
 }

@@ -20,9 +20,10 @@ import (
 
 // options reads the block of one directive.
 type options struct {
-	h    httpcaddyfile.Helper
-	into *module.Handler
-	seen map[string]int // option -> line
+	h     httpcaddyfile.Helper
+	into  *module.Handler
+	seen  map[string]int      // option -> line
+	start caddyfile.Dispenser // at the option's name
 }
 
 // repeatable are the options that may stand more than once.
@@ -30,7 +31,7 @@ var repeatable = map[string]bool{"upstream": true, "provider": true, "cacerts_ex
 
 func (o *options) readers() map[string]func() error {
 	return map[string]func() error{
-		"policy":        func() error { return o.one(&o.into.Policy) },
+		"policy":        func() error { return o.one("policy FILE", &o.into.Policy) },
 		"anchors":       o.anchors,
 		"basic":         o.basic,
 		"provider":      o.provider,
@@ -49,11 +50,23 @@ func (o *options) read() error {
 	if !ok {
 		return o.unknown("est", name, keys(o.readers()))
 	}
-	if line, twice := o.seen[name]; twice && !repeatable[name] {
+	if !repeatable[name] {
+		if err := o.once(o.seen); err != nil {
+			return err
+		}
+	}
+	o.start = *o.h.Dispenser
+	return read()
+}
+
+// once refuses an option that a block has had before.
+func (o *options) once(seen map[string]int) error {
+	name := o.h.Val()
+	if line, twice := seen[name]; twice {
 		return o.h.Errf("%s stands twice: it is already on line %d", name, line)
 	}
-	o.seen[name] = o.h.Line()
-	return read()
+	seen[name] = o.h.Line()
+	return nil
 }
 
 func (o *options) unknown(where, name string, known []string) error {
@@ -69,11 +82,11 @@ func keys[V any](m map[string]V) []string {
 	return all
 }
 
-// one reads exactly one argument.
-func (o *options) one(into *string) error {
+// one reads exactly one argument. The usage is the option as it is written.
+func (o *options) one(usage string, into *string) error {
 	name := o.h.Val()
 	if !o.h.AllArgs(into) {
-		return o.h.Errf("%s takes exactly one value", name)
+		return o.h.Errf("%s takes exactly one value: `%s`", name, usage)
 	}
 	return nil
 }
@@ -107,15 +120,19 @@ func (o *options) anchors() error {
 }
 
 func (o *options) anchorBlock(a *module.AnchorConfig) error {
+	seen := map[string]int{}
 	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		if err := o.once(seen); err != nil {
+			return err
+		}
 		switch name := o.h.Val(); name {
 		case "crl":
-			if err := o.one(&a.CRL); err != nil {
+			if err := o.one("crl FILE", &a.CRL); err != nil {
 				return err
 			}
 		case "any_eku":
 			if o.h.NextArg() {
-				return o.h.ArgErr()
+				return o.h.Errf("any_eku takes no value")
 			}
 			a.AnyEKU = true
 		default:
@@ -138,17 +155,32 @@ func (o *options) basic() error {
 		o.into.Basic = append(o.into.Basic, module.Account{Username: user, Hash: args[0]})
 	}
 	if len(o.into.Basic) == 0 {
-		return o.h.Errf("basic has no user: write `basic { USER HASH }`")
+		return o.start.Errf("basic has no user: write `basic { USER HASH }`")
 	}
 	return nil
 }
+
+// The namespaces of what others may bring.
+const (
+	providers = "http.authentication.providers"
+	upstreams = "est.upstreams"
+)
 
 func (o *options) provider() error {
 	var name, mod string
 	if !o.h.Args(&name, &mod) {
 		return o.h.Errf("provider needs a name and a module: `provider NAME MODULE { … }`")
 	}
-	raw, err := o.guest("http.authentication.providers."+mod, "module", mod)
+	const ownWay = "`basic { USER HASH }`"
+	if mod == "http_basic" {
+		return o.h.Errf("http_basic can't be written here: use %s", ownWay)
+	}
+	if _, err := caddy.GetModule(providers + "." + mod); err != nil {
+		known := strings.Join(modules(providers), ", ")
+		return o.h.Errf("no authentication module is named %q; there is: %s", mod,
+			strings.Replace(known, "http_basic", "http_basic as "+ownWay, 1))
+	}
+	raw, err := o.guest(providers+"."+mod, "module", mod)
 	if err != nil {
 		return err
 	}
@@ -162,9 +194,9 @@ func (o *options) upstream() error {
 		return o.h.Errf("upstream needs a module: `upstream [NAME] MODULE [ADDRESS…] { … }`")
 	}
 	name, mod := first, first
-	if _, err := caddy.GetModule("est.upstreams." + first); err != nil {
+	if _, err := caddy.GetModule(upstreams + "." + first); err != nil {
 		if !o.h.NextArg() {
-			return o.h.Errf("no upstream module is named %q; there is: %s", first, strings.Join(upstreamModules(), ", "))
+			return o.h.Errf("no upstream module is named %q; there is: %s", first, strings.Join(modules(upstreams), ", "))
 		}
 		mod = o.h.Val()
 	} else if o.h.NextArg() {
@@ -174,7 +206,7 @@ func (o *options) upstream() error {
 			o.h.Prev()
 		}
 	}
-	raw, err := o.guest("est.upstreams."+mod, "module", mod)
+	raw, err := o.guest(upstreams+"."+mod, "module", mod)
 	if err != nil {
 		return err
 	}
@@ -182,9 +214,10 @@ func (o *options) upstream() error {
 	return nil
 }
 
-func upstreamModules() []string {
+// modules are the names in a namespace.
+func modules(namespace string) []string {
 	var names []string
-	for _, m := range caddy.GetModules("est.upstreams") {
+	for _, m := range caddy.GetModules(namespace) {
 		names = append(names, m.ID.Name())
 	}
 	return names
@@ -209,7 +242,7 @@ func (o *options) cacertsExtra() error {
 }
 
 func (o *options) clientCerts() error {
-	if err := o.one(&o.into.ClientCerts); err != nil {
+	if err := o.one("client_certs off", &o.into.ClientCerts); err != nil {
 		return err
 	}
 	if o.into.ClientCerts != "off" {
@@ -251,13 +284,27 @@ func (o *options) quirks() error {
 	return nil
 }
 
+var limitUsage = map[string]string{
+	"attempts":    "attempts N/UNIT",
+	"body":        "body SIZE",
+	"concurrency": "concurrency N",
+}
+
 func (o *options) limits() error {
 	if o.h.NextArg() {
 		return o.h.Errf("limits takes a block")
 	}
+	seen := map[string]int{}
 	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
 		name, value := o.h.Val(), ""
-		if err := o.one(&value); err != nil {
+		usage, ok := limitUsage[name]
+		if !ok {
+			return o.unknown("limits", name, keys(limitUsage))
+		}
+		if err := o.once(seen); err != nil {
+			return err
+		}
+		if err := o.one(usage, &value); err != nil {
 			return err
 		}
 		if err := o.limit(name, value); err != nil {
@@ -288,8 +335,6 @@ func (o *options) limit(name, value string) error {
 			return o.h.Errf("limits: attempts %q is not a rate such as 10/m (per s, m or h)", value)
 		}
 		l.Attempts, l.AttemptsPer = n, caddy.Duration(per)
-	default:
-		return o.unknown("limits", name, []string{"attempts", "body", "concurrency"})
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ var pointer = regexp.MustCompile(`0x[0-9a-f]{6,}`)
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestAdaptMatchesItsGoldenFile holds one case for each option and each
-// mistake: a txtar file with a Caddyfile, and the JSON or the error that it
-// gives.
+// mistake: a txtar file with a Caddyfile, the files that it imports, and last
+// the JSON or the error that it gives.
 func TestAdaptMatchesItsGoldenFile(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/adapt/*.txtar")
@@ -39,26 +39,33 @@ func adaptCase(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := archive.Files[0]
-	if source.Name != "Caddyfile" {
-		t.Fatalf("%s: the first file is %s, not Caddyfile", name, source.Name)
-	}
+	var sources []txtar.File
+	var want *txtar.File
 	dir := t.TempDir()
-	path := write(t, dir, "Caddyfile", string(source.Data))
-	got := adapt(t, path, source.Data)
+	for _, f := range archive.Files {
+		if f.Name == "json" || f.Name == "error" {
+			want = &f
+			continue
+		}
+		sources = append(sources, f)
+		write(t, dir, f.Name, string(f.Data))
+	}
+	if len(sources) == 0 || sources[0].Name != "Caddyfile" {
+		t.Fatalf("%s: the first file is not Caddyfile", name)
+	}
+	got := adapt(t, filepath.Join(dir, "Caddyfile"), sources[0].Data)
 	got.Data = pointer.ReplaceAll(got.Data, []byte("0xPOINTER")) // Caddy prints some
 	got.Data = bytes.ReplaceAll(got.Data, []byte(dir+string(filepath.Separator)), nil)
 	if *update {
-		archive.Files = []txtar.File{source, got}
+		archive.Files = append(sources, got)
 		if err := os.WriteFile(name, txtar.Format(archive), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if len(archive.Files) != 2 {
+	if want == nil {
 		t.Fatalf("%s has no golden part: run with -update and read it", name)
 	}
-	want := archive.Files[1]
 	if want.Name != got.Name || string(want.Data) != string(got.Data) {
 		t.Errorf("%s changed.\n--- got %s\n%s\n--- want %s\n%s", name, got.Name, got.Data, want.Name, want.Data)
 	}

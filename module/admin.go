@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,18 +22,11 @@ func init() {
 //
 //	GET  /est/ready                                   200 or 503, with the reasons
 //	POST /est/upstreams/<name>/resume?profile=<name>  issue again after nonconforming certificates
-type Admin struct{ ctx caddy.Context }
+type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
 func (*Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.est", New: func() caddy.Module { return new(Admin) }}
-}
-
-// Provision keeps the context: the app is looked up per request, since the
-// admin API is provisioned before apps.
-func (a *Admin) Provision(ctx caddy.Context) error {
-	a.ctx = ctx
-	return nil
 }
 
 // Routes returns the admin routes.
@@ -43,8 +37,11 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	}
 }
 
+// app is that of the configuration which serves. The admin API's own context
+// may be of one that was refused since: Caddy replaces the admin server before
+// the apps are provisioned, and leaves it so when they fail.
 func (a *Admin) app() (*App, error) {
-	app, err := a.ctx.AppIfConfigured("est")
+	app, err := caddy.ActiveContext().AppIfConfigured("est")
 	if err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no est in this configuration")}
 	}
@@ -84,11 +81,15 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 
 // Readiness asks every CA whether it can issue.
 func (a *App) Readiness() Readiness {
-	state := Readiness{Ready: true, Upstreams: make(map[string]string)}
+	state := Readiness{Policies: []string{}, Upstreams: make(map[string]string)}
 	for _, h := range a.handlers {
-		state.Policies = append(state.Policies, h.policy.SHA256())
+		if sum := h.policy.SHA256(); !slices.Contains(state.Policies, sum) {
+			state.Policies = append(state.Policies, sum)
+		}
 	}
-	for _, known := range a.authorities() {
+	known := a.authorities()
+	state.Ready = len(known) > 0
+	for _, known := range known {
 		reason := known.unready(time.Now())
 		state.Upstreams[known.ca.Name] = reason
 		state.Ready = state.Ready && reason == ""
@@ -135,7 +136,4 @@ func wrongMethod(r *http.Request) error {
 	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s is not allowed here", r.Method)}
 }
 
-var (
-	_ caddy.AdminRouter = (*Admin)(nil)
-	_ caddy.Provisioner = (*Admin)(nil)
-)
+var _ caddy.AdminRouter = (*Admin)(nil)

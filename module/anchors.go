@@ -88,9 +88,11 @@ type crlFile struct {
 	mu      sync.Mutex
 	changed time.Time // the file's modification time when it was read
 	asked   time.Time // when the modification time was looked at
+	failure error     // of the last look
 }
 
-// lookEvery is how long a CRL file's modification time is taken as known.
+// lookEvery is how long a CRL file, or the failure to read it, is taken as
+// known.
 const lookEvery = time.Second
 
 // read takes the file in when it has changed. A list that is stale, or older
@@ -122,10 +124,10 @@ func (f *crlFile) revoked(_ context.Context, leaf *x509.Certificate, now time.Ti
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if now.Sub(f.asked) > lookEvery {
-		if err := f.read(now); err != nil {
-			return false, err
-		}
-		f.asked = now
+		f.asked, f.failure = now, f.read(now)
+	}
+	if f.failure != nil {
+		return false, f.failure
 	}
 	return f.held.Revoked(leaf, now)
 }

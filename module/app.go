@@ -5,11 +5,12 @@
 package module
 
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddypki"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddy-est/estra/policy"
@@ -37,8 +40,15 @@ type App struct {
 	log    *zap.Logger
 	events *caddyevents.App
 
+	// What this configuration depends on, and no earlier one.
+	expiry, policies *prometheus.GaugeVec
+
+	// madeCA is the CA that the upstream `internal` put into the pki app; nil
+	// while the operator's own serve.
+	madeCA *caddypki.CA
+
 	mu       sync.Mutex
-	cas      map[string]*authority // by caKey
+	cas      map[string]*authority // by the upstream's name
 	handlers []*Handler
 	stop     context.CancelFunc
 	done     sync.WaitGroup
@@ -49,6 +59,7 @@ type App struct {
 type authority struct {
 	ca       *ra.CA
 	upstream Upstream
+	raw      json.RawMessage // as the configuration has it
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,46 +77,55 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
-	return registerMetrics(ctx.GetMetricsRegistry())
+	a.expiry, a.policies = newExpirySeconds(), newPolicyInfo()
+	return registerMetrics(ctx.GetMetricsRegistry(), a.expiry, a.policies)
 }
 
-// share returns the CA of an upstream. Handlers that configure an upstream
-// of the same name in the same way share one.
-func (a *App) share(ctx caddy.Context, name string, raw json.RawMessage, mod Upstream) *authority {
-	sum := sha256.Sum256(raw)
-	key := name + "\x00" + hex.EncodeToString(sum[:])
+// share returns the CA of an upstream. Sites that write an upstream in the
+// same way share one. A name stands for one CA in the whole configuration: in
+// the audit record, in metrics, and in what is remembered of it.
+func (a *App) share(ctx caddy.Context, name string, raw json.RawMessage, mod Upstream) (*authority, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if known, ok := a.cas[key]; ok {
-		return known
+	if known, ok := a.cas[name]; ok {
+		if !bytes.Equal(known.raw, raw) {
+			return nil, fmt.Errorf("another site has an upstream of this name that is written differently: write it the same, or give this one a name of its own, `upstream NAME MODULE …`")
+		}
+		return known, nil
 	}
 	made := &authority{
+		raw:      raw,
 		upstream: mod,
 		ca: &ra.CA{
 			Name:     name,
 			Upstream: mod,
 			Pins:     mod.Pins,
-			Memory:   issuerMemory{ctx.Storage()},
+			Memory:   issuerMemory{ctx.Storage(), mod.Identity()},
 			UseCRL:   mod.CRLEnabled(),
 		},
 	}
-	a.cas[key] = made
-	return made
+	if patient, ok := mod.(interface{ IssueTimeout() time.Duration }); ok {
+		made.ca.Timeout = patient.IssueTimeout()
+	}
+	a.cas[name] = made
+	return made, nil
 }
 
 // Start begins to keep the chains fresh.
 func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
-	// What an earlier configuration had is no longer depended on.
-	expirySeconds.Reset()
-	policyInfo.Reset()
 	for _, known := range a.authorities() {
 		a.done.Add(1)
 		go a.keepFresh(ctx, known.ca)
 	}
+	var said []string
 	for _, h := range a.handlers {
-		h.logStart()
+		a.policies.WithLabelValues(h.policy.SHA256()).Set(1)
+		if !slices.Contains(said, h.policy.SHA256()) { // sites may share a policy
+			said = append(said, h.policy.SHA256())
+			h.logPolicy()
+		}
 	}
 	a.done.Add(1)
 	go a.watch(ctx)
@@ -199,19 +219,15 @@ func (a *App) enlist(h *Handler) {
 // Resume lets an upstream issue again for a profile, after it was stopped for
 // nonconforming certificates.
 func (a *App) Resume(upstream, profile string) error {
-	found := false
-	var names []string
-	for _, known := range a.authorities() {
-		names = append(names, known.ca.Name)
-		if known.ca.Name == upstream {
-			found = true
-			if !known.ca.Resume(profile) {
-				return fmt.Errorf("upstream %q isn't stopped for a profile %q", upstream, profile)
-			}
-		}
+	a.mu.Lock()
+	known, ok := a.cas[upstream]
+	names := slices.Sorted(maps.Keys(a.cas))
+	a.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("no upstream is named %q; there is: %s", upstream, cmp.Or(strings.Join(names, ", "), "none"))
 	}
-	if !found {
-		return fmt.Errorf("no upstream is named %q; there is: %s", upstream, strings.Join(slices.Compact(names), ", "))
+	if !known.ca.Resume(profile) {
+		return fmt.Errorf("upstream %q isn't stopped for a profile %q", upstream, profile)
 	}
 	a.log.Info("upstream may issue again", zap.String("upstream", upstream), zap.String("profile", profile))
 	return nil

@@ -4,11 +4,14 @@ package module
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
 
-// A Named upstream is one entry of `upstream`.
+// A NamedUpstream is one entry of `upstream`.
 type NamedUpstream struct {
 	// The name that the policy, `anchors` and the audit record use.
 	Name string `json:"name"`
@@ -36,6 +39,7 @@ type AnchorConfig struct {
 
 // An Account is one user of HTTP Basic.
 type Account struct {
+	// The user name, as the policy's `users` has it.
 	Username string `json:"username"`
 	// The password's hash: bcrypt ($2…) or argon2id ($argon2id$…), as
 	// `caddy hash-password` prints it. Placeholders such as {env.X} are
@@ -75,4 +79,29 @@ type Limits struct {
 	Attempts int `json:"attempts,omitempty"`
 	// The time in which they count. Default: 1m.
 	AttemptsPer caddy.Duration `json:"attempts_per,omitempty"`
+}
+
+// defaults fills in what isn't written. A bound below zero is a mistake.
+func (l Limits) defaults() (Limits, error) {
+	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 {
+		return l, errors.New("limits: no bound is below zero")
+	}
+	if l.Attempts == 0 {
+		l.Attempts = 10
+	}
+	if l.AttemptsPer == 0 {
+		l.AttemptsPer = caddy.Duration(time.Minute)
+	}
+	return l, nil
+}
+
+// expand replaces placeholders such as {env.CREDENTIALS_DIRECTORY} in the
+// value of an option. One that is unknown or empty is an error, which names
+// the option as what.
+func expand(what, value string) (string, error) {
+	out, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	return out, nil
 }

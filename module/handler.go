@@ -34,7 +34,8 @@ func init() {
 // The configuration says who can be authenticated and where the CA is. What
 // may be issued, and to whom, is said by the policy file alone.
 type Handler struct {
-	// The policy file (docs/policy.md). Required.
+	// The policy file (docs/policy.md). Required. Here and in the names of all
+	// other files, placeholders such as {env.X} are replaced.
 	Policy string `json:"policy"`
 	// Where client certificates may come from. The name `ours` stands for
 	// the only upstream's issuing keys without being written.
@@ -89,7 +90,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.assemble,
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.assemble,
+		h.prepareUpstreams, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -106,6 +108,30 @@ func (h *Handler) where(err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: est: %w", h.Source, err)
+}
+
+// expandFiles replaces placeholders in the names of files.
+func (h *Handler) expandFiles() (err error) {
+	if h.Policy, err = expand("policy", h.Policy); err != nil {
+		return err
+	}
+	for i := range h.CACertsExtra {
+		if h.CACertsExtra[i], err = expand("cacerts_extra", h.CACertsExtra[i]); err != nil {
+			return err
+		}
+	}
+	for i := range h.Anchors {
+		a := &h.Anchors[i]
+		for j := range a.Files {
+			if a.Files[j], err = expand("anchors "+a.Name, a.Files[j]); err != nil {
+				return err
+			}
+		}
+		if a.CRL, err = expand("anchors "+a.Name+" crl", a.CRL); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *Handler) loadPolicy() error {
@@ -153,8 +179,8 @@ func (h *Handler) loadUpstreams() error {
 		if !ok {
 			return fmt.Errorf("upstream %s: the module isn't an upstream: %T", u.Name, mod)
 		}
-		known := h.app.share(h.ctx, u.Name, raw, up)
-		if err := known.upstream.Needs(h.policy.MaxValidity()); err != nil {
+		known, err := h.app.share(h.ctx, u.Name, raw, up)
+		if err != nil {
 			return fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
 		for _, c := range extra {
@@ -163,6 +189,16 @@ func (h *Handler) loadUpstreams() error {
 			}
 		}
 		h.upstreams[u.Name] = known
+	}
+	return nil
+}
+
+// prepareUpstreams tells every CA what the policy needs of it.
+func (h *Handler) prepareUpstreams() error {
+	for _, u := range h.Upstreams {
+		if err := h.upstreams[u.Name].upstream.Needs(h.policy.MaxValidity()); err != nil {
+			return fmt.Errorf("upstream %s: %w", u.Name, err)
+		}
 	}
 	return nil
 }
@@ -195,9 +231,9 @@ func (h *Handler) assemble() error {
 	for name, known := range h.upstreams {
 		cas[name] = known.ca
 	}
-	limits := h.Limits
-	if limits.Attempts == 0 {
-		limits.Attempts, limits.AttemptsPer = 10, caddy.Duration(time.Minute)
+	limits, err := h.Limits.defaults()
+	if err != nil {
+		return err
 	}
 	node, err := os.Hostname()
 	if err != nil {
@@ -218,11 +254,10 @@ func (h *Handler) assemble() error {
 	return nil
 }
 
-// logStart says what an operator should know when the server starts.
-func (h *Handler) logStart() {
+// logPolicy says what an operator should know when the server starts.
+func (h *Handler) logPolicy() {
 	h.log.Info("policy loaded", zap.String("file", h.Policy), zap.String("name", h.policy.Name()),
 		zap.String("sha256", h.policy.SHA256()))
-	setPolicyInfo(h.policy.SHA256())
 	for _, w := range h.policy.Warnings() {
 		h.log.Warn("policy: "+w.Message, zap.String("line", w.Pos.String()), zap.String("path", w.Path))
 	}

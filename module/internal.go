@@ -44,11 +44,10 @@ type Internal struct {
 	// The id of the CA in the pki app. Default: est.
 	CA string `json:"ca,omitempty"`
 
-	ctx   caddy.Context
-	log   *zap.Logger
-	pki   *caddypki.PKI
-	ca    *caddypki.CA
-	named bool // the operator configured it: its lifetime is theirs
+	ctx caddy.Context
+	log *zap.Logger
+	app *App
+	pki *caddypki.PKI
 }
 
 // CaddyModule returns the Caddy module information.
@@ -65,7 +64,7 @@ func (u *Internal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		u.CA = d.Val()
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("internal takes at most one CA; %q is too much", d.Val())
 	}
 	if d.NextBlock(d.Nesting()) {
 		return d.Errf("unknown option %q of the upstream internal, which has none", d.Val())
@@ -81,6 +80,11 @@ func (u *Internal) Provision(ctx caddy.Context) error {
 	}
 	_, err := ctx.AppIfConfigured("pki")
 	brought := err != nil
+	own, err := ctx.App("est")
+	if err != nil {
+		return fmt.Errorf("getting est app: %w", err)
+	}
+	u.app = own.(*App)
 	app, err := ctx.App("pki")
 	if err != nil {
 		return fmt.Errorf("getting pki app: %w", err)
@@ -91,9 +95,7 @@ func (u *Internal) Provision(ctx caddy.Context) error {
 		// its root on this machine when the app starts.
 		keepToItself(u.pki.CAs[caddypki.DefaultCAID])
 	}
-	if known, ok := u.pki.CAs[u.CA]; ok {
-		u.ca = known
-		u.named = known.Name != ownName
+	if u.ca() != nil {
 		return nil
 	}
 	if u.CA != ownCA {
@@ -105,7 +107,13 @@ func (u *Internal) Provision(ctx caddy.Context) error {
 // oidSubjectAltName is id-ce-subjectAltName (RFC 5280 section 4.2.1.6).
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-const ownName = "Estra"
+// ca is looked up each time: another site's policy may have had it made anew,
+// for longer, and Caddy renews the one that is in the pki app.
+func (u *Internal) ca() *caddypki.CA { return u.pki.CAs[u.CA] }
+
+// made says whether the CA is one that make put there. The lifetime of any
+// other is its operator's.
+func (u *Internal) made() bool { return u.ca() == u.app.madeCA }
 
 func keepToItself(ca *caddypki.CA) {
 	if ca != nil && ca.InstallTrust == nil {
@@ -118,7 +126,7 @@ func keepToItself(ca *caddypki.CA) {
 func (u *Internal) make(lifetime time.Duration) error {
 	no := false
 	ca := &caddypki.CA{
-		Name:                   ownName,
+		Name:                   "Estra",
 		RootCommonName:         "Estra Root {time.now.year}",
 		IntermediateCommonName: "Estra Issuing CA",
 		IntermediateLifetime:   caddy.Duration(lifetime),
@@ -129,33 +137,33 @@ func (u *Internal) make(lifetime time.Duration) error {
 		return fmt.Errorf("making the CA %q: %w", ownCA, err)
 	}
 	u.pki.CAs[ownCA] = ca
-	u.ca = ca
+	u.app.madeCA = ca
 	return nil
 }
 
 // Needs makes sure that certificates of this validity fit into the issuing
 // certificate's life, up to its renewal.
 func (u *Internal) Needs(validity time.Duration) error {
-	need := time.Duration(float64(validity) / u.ca.RenewalWindowRatio)
-	configured := time.Duration(u.ca.IntermediateLifetime)
-	if u.ca.Intermediate != nil {
+	ca := u.ca()
+	if ca.Intermediate != nil {
 		return nil // a given certificate: its remaining life is checked at issue
 	}
-	if u.named {
+	need := time.Duration(float64(validity) / ca.RenewalWindowRatio)
+	configured := time.Duration(ca.IntermediateLifetime)
+	if !u.made() {
 		if configured < need {
 			return fmt.Errorf("the policy issues for up to %s, and the CA %q renews its intermediate when %.0f %% of %s are left: write `intermediate_lifetime %dd` in its `pki` block",
-				days(validity), u.CA, u.ca.RenewalWindowRatio*100, days(configured), int(need/(24*time.Hour))+1)
+				days(validity), u.CA, ca.RenewalWindowRatio*100, days(configured), int(need/(24*time.Hour))+1)
 		}
-	} else if configured < need {
+		return nil
+	}
+	if configured < need {
 		if err := u.make(need + 24*time.Hour); err != nil {
 			return err
 		}
 	}
-	chain := u.ca.IntermediateCertificateChain()
-	if len(chain) == 0 || u.named {
-		return nil
-	}
-	if stored := chain[0].NotAfter.Sub(chain[0].NotBefore); stored < need {
+	chain := u.ca().IntermediateCertificateChain()
+	if len(chain) > 0 && chain[0].NotAfter.Sub(chain[0].NotBefore) < need {
 		return u.replaceIntermediate()
 	}
 	return nil
@@ -171,14 +179,17 @@ func (u *Internal) replaceIntermediate() error {
 			return fmt.Errorf("replacing the intermediate: %w", err)
 		}
 	}
-	return u.make(time.Duration(u.ca.IntermediateLifetime))
+	return u.make(time.Duration(u.ca().IntermediateLifetime))
 }
 
 func days(d time.Duration) string { return fmt.Sprintf("%dd", int(d/(24*time.Hour))) }
 
+// Identity is the CA's id in the pki app.
+func (u *Internal) Identity() string { return "internal " + u.CA }
+
 // Pins returns the CA's root: it is ours, in this very process.
 func (u *Internal) Pins() []*x509.Certificate {
-	return []*x509.Certificate{u.ca.RootCertificate()}
+	return []*x509.Certificate{u.ca().RootCertificate()}
 }
 
 // CRLEnabled is false: this CA publishes none.
@@ -189,8 +200,8 @@ func (*Internal) Expiries() map[string]time.Time { return nil }
 
 // CACerts returns the root and the intermediates.
 func (u *Internal) CACerts(context.Context) ([]*x509.Certificate, error) {
-	certs := []*x509.Certificate{u.ca.RootCertificate()}
-	for _, c := range u.ca.IntermediateCertificateChain() {
+	certs := []*x509.Certificate{u.ca().RootCertificate()}
+	for _, c := range u.ca().IntermediateCertificateChain() {
 		if !slices.ContainsFunc(certs, c.Equal) {
 			certs = append(certs, c)
 		}
@@ -212,7 +223,8 @@ func (u *Internal) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
 	if !o.Valid() {
 		return ra.Issued{}, ra.Fail(ra.Fault, "an order that no authority made", nil)
 	}
-	chain := u.ca.IntermediateCertificateChain()
+	ca := u.ca()
+	chain := ca.IntermediateCertificateChain()
 	if len(chain) == 0 {
 		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the CA has no issuing certificate", nil)
 	}
@@ -227,7 +239,7 @@ func (u *Internal) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.Fault, "encoding the plan", err)
 	}
-	issued, err := ra.Sign(tmpl, issuer, o.CSR().Key.Public, u.ca.IntermediateKey())
+	issued, err := ra.Sign(tmpl, issuer, o.CSR().Key.Public, ca.IntermediateKey())
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "signing", err)
 	}

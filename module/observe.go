@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-est/estra/ra/est"
 )
 
-// The metrics. Labels come from the configuration alone: a client can't make
+// The metrics that go on over a reload. Labels come from the configuration alone: a client can't make
 // new ones.
 var (
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -33,20 +33,28 @@ var (
 		Help:    "How long the CA took to answer.",
 		Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 15},
 	}, []string{"upstream", "result"})
-	expirySeconds = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+)
+
+// These are made anew for each configuration.
+
+func newExpirySeconds() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: "caddy", Subsystem: "est", Name: "expiry_seconds",
 		Help: "Time left of each certificate and CRL that enrolment depends on.",
 	}, []string{"what"})
-	policyInfo = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+}
+
+func newPolicyInfo() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: "caddy", Subsystem: "est", Name: "policy_info",
 		Help: "The policies in force, by the SHA-256 of their file.",
 	}, []string{"sha256"})
-)
+}
 
 // registerMetrics puts the collectors into the registry of a new
 // configuration.
-func registerMetrics(registry *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{requestsTotal, armouredTotal, upstreamSeconds, expirySeconds, policyInfo} {
+func registerMetrics(registry *prometheus.Registry, own ...prometheus.Collector) error {
+	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, upstreamSeconds}, own...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err
@@ -60,7 +68,7 @@ func (a *App) observeExpiry(now time.Time) {
 	for _, known := range a.authorities() {
 		for _, ends := range []map[string]time.Time{known.upstream.Expiries(), known.ca.Expiries()} {
 			for what, end := range ends {
-				expirySeconds.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
+				a.expiry.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
 			}
 		}
 	}
@@ -129,10 +137,8 @@ func (h *Handler) announce(rep est.Report) {
 func (h *Handler) alarm(rep est.Report) {
 	h.log.Error("the CA did not issue as decided", zap.String("kind", rep.Kind),
 		zap.String("upstream", rep.Upstream), zap.String("request_id", rep.RequestID),
-		zap.String("reason", rep.Err.Error()))
+		zap.String("reason", audit.Text(rep.Err.Error()).String())) // it may repeat the client's words
 }
-
-func setPolicyInfo(sha256 string) { policyInfo.WithLabelValues(sha256).Set(1) }
 
 // auditSink writes records through the logger http.handlers.est.audit.
 type auditSink struct{ log *zap.Logger }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,6 +22,8 @@ import (
 const certificateMode = "request"
 
 var errNoTLS = errors.New("a site without TLS can't enrol anybody (RFC 7030 section 3.3): serve it with https, or write `client_certs off` where a proxy in front ends TLS")
+
+var errNoSite = errors.New("can't find its site: it stands in a named route or in handle_errors. Put it into the site or a handle, or write `client_certs off`")
 
 var errNoHost = errors.New("the site has no host name, so that its TLS policy can't be told from others: give it one, or write `client_certs off`")
 
@@ -51,6 +54,9 @@ func (h *Handler) askForCertificates() error {
 	if h.Source == "" {
 		return nil // written as JSON: the TLS policies are the writer's own
 	}
+	if len(h.routes(srv)) == 0 {
+		return errNoSite
+	}
 	hosts := h.hosts(srv)
 	if len(hosts) == 0 {
 		return errNoHost
@@ -58,6 +64,10 @@ func (h *Handler) askForCertificates() error {
 	for _, host := range hosts {
 		if err := h.askFor(srv, host); err != nil {
 			return err
+		}
+		if unnamed(srv, host) {
+			h.log.Warn("clients that dial an address send no server name, so that this site's TLS policy isn't theirs: they are asked for no certificate. Write `default_sni` with this address in the global options",
+				zap.String("host", host))
 		}
 	}
 	if srv.StrictSNIHost == nil && !h.AnyHost {
@@ -67,20 +77,37 @@ func (h *Handler) askForCertificates() error {
 	return nil
 }
 
-// hosts are those of the site that holds this handler. Caddy tells a
+// unnamed says that host is an address (RFC 6066 section 3: never a server
+// name), and that no default stands in for it.
+func unnamed(srv *caddyhttp.Server, host string) bool {
+	if _, err := netip.ParseAddr(host); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(srv.TLSConnPolicies, func(pol *caddytls.ConnectionPolicy) bool { return pol.DefaultSNI != "" })
+}
+
+// routes are those of the site that holds this handler. Caddy tells a
 // handler nothing of its site; the route being provisioned still has its
-// JSON, which holds our source mark.
-func (h *Handler) hosts(srv *caddyhttp.Server) []string {
+// JSON, which holds our source mark. No two handlers have the same.
+func (h *Handler) routes(srv *caddyhttp.Server) []caddyhttp.Route {
 	mark, err := json.Marshal(h.Source)
 	if err != nil {
 		return nil
 	}
 	mark = append([]byte(`"source":`), mark...)
-	var hosts []string
+	var found []caddyhttp.Route
 	for _, route := range srv.Routes {
-		if !slices.ContainsFunc(route.HandlersRaw, func(raw json.RawMessage) bool { return bytes.Contains(raw, mark) }) {
-			continue
+		if slices.ContainsFunc(route.HandlersRaw, func(raw json.RawMessage) bool { return bytes.Contains(raw, mark) }) {
+			found = append(found, route)
 		}
+	}
+	return found
+}
+
+// hosts are those of the site that holds this handler.
+func (h *Handler) hosts(srv *caddyhttp.Server) []string {
+	var hosts []string
+	for _, route := range h.routes(srv) {
 		for _, set := range route.MatcherSets {
 			for _, m := range set {
 				if match, ok := m.(*caddyhttp.MatchHost); ok {
@@ -139,7 +166,7 @@ func (h *Handler) repair(srv *caddyhttp.Server, i int, host string) {
 	made.MatchersRaw = caddy.ModuleMap{"sni": names}
 	made.ClientAuthentication = &caddytls.ClientAuthentication{Mode: certificateMode}
 	srv.TLSConnPolicies = slices.Insert(srv.TLSConnPolicies, i, &made)
-	h.log.Info("client certificates are asked for, though the directive stands inside another",
+	h.log.Info(fmt.Sprintf("added a TLS policy for %s with client_auth mode %s: est stands inside another directive, where Caddy drops its own", host, certificateMode),
 		zap.String("host", host), zap.String("source", h.Source))
 }
 
@@ -158,14 +185,14 @@ func selects(pol *caddytls.ConnectionPolicy, host string) bool {
 }
 
 // openToAnyHost switches off the check that Host equals SNI. It is one
-// switch for the whole server, so no other policy there may rely on it.
+// switch for the whole server, so no site there may rely on it: none whose
+// handshake verifies client certificates. One that merely asks for them, as
+// EST sites do, doesn't. Caddy has switched the check on by itself, which
+// can't be told from the global option `strict_sni_host on`.
 func (h *Handler) openToAnyHost(srv *caddyhttp.Server) error {
-	hosts := h.hosts(srv)
 	for _, pol := range srv.TLSConnPolicies {
-		if pol.ClientAuthentication == nil || !pol.ClientAuthentication.Active() {
-			continue
-		}
-		if pol.ClientAuthentication.Mode == certificateMode && slices.ContainsFunc(hosts, func(host string) bool { return selects(pol, host) }) {
+		auth := pol.ClientAuthentication
+		if auth == nil || !auth.Active() || auth.Mode == certificateMode && len(auth.VerifiersRaw)+len(auth.TrustedLeafCerts) == 0 {
 			continue
 		}
 		return errors.New("any_host: another site of this listener relies on client certificates, and Caddy's check of Host against SNI is one switch for all: give EST a listener of its own")

@@ -4,10 +4,12 @@ package module
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -70,10 +72,20 @@ func (*StepCA) CaddyModule() caddy.ModuleInfo {
 //	}
 func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	if !d.AllArgs(&u.URL) {
+	start := *d // what is missing is reported where the upstream begins
+	if !d.NextArg() {
 		return d.Errf("step_ca needs the address of the CA: `upstream step_ca https://HOST:PORT { … }`")
 	}
+	u.URL = d.Val()
+	if d.NextArg() {
+		return d.Errf("step_ca takes one address; %q is too much", d.Val())
+	}
+	seen := map[string]int{} // option -> line
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if line, twice := seen[d.Val()]; twice {
+			return d.Errf("step_ca: %s stands twice: it is already on line %d", d.Val(), line)
+		}
+		seen[d.Val()] = d.Line()
 		if err := u.option(d); err != nil {
 			return err
 		}
@@ -82,7 +94,7 @@ func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		{"root FILE", u.Root}, {"provisioner NAME", u.Provisioner}, {"key FILE", u.Key},
 	} {
 		if need.value == "" {
-			return d.Errf("step_ca needs `%s`", need.name)
+			return start.Errf("step_ca needs `%s`", need.name)
 		}
 	}
 	return nil
@@ -90,14 +102,16 @@ func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (u *StepCA) option(d *caddyfile.Dispenser) error {
 	name, value := d.Val(), ""
-	texts := map[string]*string{"root": &u.Root, "provisioner": &u.Provisioner, "certificate": &u.Certificate}
-	if into, ok := texts[name]; ok {
-		if !d.AllArgs(into) {
-			return d.Errf("step_ca: %s takes exactly one value", name)
-		}
-		return nil
-	}
 	switch name {
+	case "root", "certificate":
+		into := map[string]*string{"root": &u.Root, "certificate": &u.Certificate}[name]
+		if !d.AllArgs(into) {
+			return d.Errf("step_ca: %s takes exactly one value: `%s FILE`", name, name)
+		}
+	case "provisioner":
+		if !d.AllArgs(&u.Provisioner) {
+			return d.Errf("step_ca: provisioner takes exactly one value: `provisioner NAME`")
+		}
 	case "key":
 		args := d.RemainingArgs()
 		if len(args) < 1 || len(args) > 2 {
@@ -109,7 +123,7 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 		}
 	case "timeout":
 		if !d.AllArgs(&value) {
-			return d.ArgErr()
+			return d.Errf("step_ca: timeout takes one duration, such as 15s")
 		}
 		dur, err := caddy.ParseDuration(value)
 		if err != nil || dur <= 0 {
@@ -118,7 +132,7 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 		u.Timeout = caddy.Duration(dur)
 	case "max_connections":
 		if !d.AllArgs(&value) {
-			return d.ArgErr()
+			return d.Errf("step_ca: max_connections takes one number, such as 16")
 		}
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 {
@@ -136,10 +150,14 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Provision reads the files. It opens no connection.
+// Provision reads the files. It opens no connection. Placeholders such as
+// {env.X} are replaced in the address, the files' names and the password.
 func (u *StepCA) Provision(caddy.Context) error {
 	if u.URL == "" || u.Root == "" || u.Provisioner == "" || u.Key == "" {
 		return errors.New("step_ca needs url, root, provisioner and key")
+	}
+	if err := u.expand(); err != nil {
+		return err
 	}
 	pins, err := loadCertificates([]string{u.Root})
 	if err != nil {
@@ -155,7 +173,26 @@ func (u *StepCA) Provision(caddy.Context) error {
 		return err
 	}
 	u.Upstream, err = stepca.New(cfg)
+	if err != nil && !strings.HasPrefix(u.URL, "https://") {
+		return fmt.Errorf("%w: write https://HOST:PORT", err)
+	}
 	return err
+}
+
+// expand replaces the placeholders of the address and the files.
+func (u *StepCA) expand() error {
+	var err error
+	for _, option := range []struct {
+		name  string
+		value *string
+	}{
+		{"url", &u.URL}, {"root", &u.Root}, {"key", &u.Key}, {"certificate", &u.Certificate},
+	} {
+		if *option.value, err = expand(option.name, *option.value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (u *StepCA) loadKey(cfg *stepca.Config) error {
@@ -175,11 +212,14 @@ func (u *StepCA) loadKey(cfg *stepca.Config) error {
 		u.x5c = cfg.X5C.Chain[0]
 		return nil
 	}
-	password, err := caddy.NewReplacer().ReplaceOrErr(u.KeyPassword, true, true)
+	password, err := expand("the key's password", u.KeyPassword)
 	if err != nil {
-		return fmt.Errorf("the key's password: %w", err)
+		return err
 	}
 	cfg.JWK, err = stepca.ParseJWK(key, []byte(password))
+	if block, _ := pem.Decode(key); err != nil && block != nil {
+		return fmt.Errorf("key %s: %w; for an X5C provisioner add `certificate FILE`", u.Key, err)
+	}
 	if err != nil {
 		return fmt.Errorf("key %s: %w", u.Key, err)
 	}
@@ -188,6 +228,12 @@ func (u *StepCA) loadKey(cfg *stepca.Config) error {
 
 // Pins are the configured roots.
 func (u *StepCA) Pins() []*x509.Certificate { return u.pins }
+
+// Identity is the CA's address.
+func (u *StepCA) Identity() string { return "step_ca " + u.URL }
+
+// IssueTimeout is how long issuing may take; 0 is the default.
+func (u *StepCA) IssueTimeout() time.Duration { return time.Duration(u.Timeout) }
 
 // CRLEnabled says that reenrolment asks step-ca's CRL.
 func (u *StepCA) CRLEnabled() bool { return u.AskCRL }

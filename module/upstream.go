@@ -3,6 +3,7 @@
 package module
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -24,6 +26,9 @@ import (
 // this, and UnmarshalCaddyfile to be written in a Caddyfile.
 type Upstream interface {
 	ra.Upstream
+	// Identity tells this CA from others, such as by its address. Issuing
+	// certificates that were remembered for another CA are none of its own.
+	Identity() string
 	// Pins are the roots that the operator trusts for this CA. Nothing
 	// that they don't vouch for reaches a device by /cacerts.
 	Pins() []*x509.Certificate
@@ -31,7 +36,8 @@ type Upstream interface {
 	// failing closed.
 	CRLEnabled() bool
 	// Needs tells the upstream the longest validity that a policy plans,
-	// while provisioning. An error says what to write to make it possible.
+	// at the end of provisioning. An error says what to write to make it
+	// possible.
 	Needs(validity time.Duration) error
 	// Expiries say when the credentials end that this upstream shows to
 	// the CA, by name. The CA's own certificates are none of them.
@@ -39,8 +45,17 @@ type Upstream interface {
 }
 
 // issuerMemory keeps issuing certificates in Caddy's storage, under
-// est/issuers/<upstream>/<sha256>.pem.
-type issuerMemory struct{ storage certmagic.Storage }
+// est/issuers/<upstream>/<sha256>.pem. A name may come to stand for another
+// CA, even one under the same root, so each file says in a PEM header whose
+// it is.
+type issuerMemory struct {
+	storage  certmagic.Storage
+	identity string // of the CA
+}
+
+// identityHeader is the PEM header with the CA's identity, quoted: a header
+// has no line breaks.
+const identityHeader = "Upstream"
 
 func issuerFolder(upstream string) string {
 	return path.Join("est", "issuers", certmagic.StorageKeys.Safe(upstream))
@@ -50,13 +65,17 @@ func issuerFolder(upstream string) string {
 func (m issuerMemory) Remember(ctx context.Context, upstream string, c *x509.Certificate) error {
 	sum := sha256.Sum256(c.Raw)
 	key := path.Join(issuerFolder(upstream), hex.EncodeToString(sum[:])+".pem")
-	if m.storage.Exists(ctx, key) {
+	src := pem.EncodeToMemory(&pem.Block{
+		Type: "CERTIFICATE", Bytes: c.Raw,
+		Headers: map[string]string{identityHeader: strconv.Quote(m.identity)},
+	})
+	if stored, err := m.storage.Load(ctx, key); err == nil && bytes.Equal(stored, src) {
 		return nil
 	}
-	return m.storage.Store(ctx, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	return m.storage.Store(ctx, key, src)
 }
 
-// Recall loads all issuing certificates of an upstream.
+// Recall loads all issuing certificates that this CA had under a name.
 func (m issuerMemory) Recall(ctx context.Context, upstream string) ([]*x509.Certificate, error) {
 	keys, err := m.storage.List(ctx, issuerFolder(upstream), false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,6 +93,9 @@ func (m issuerMemory) Recall(ctx context.Context, upstream string) ([]*x509.Cert
 		block, _ := pem.Decode(src)
 		if block == nil {
 			return nil, fmt.Errorf("%s: no PEM certificate in it", key)
+		}
+		if block.Headers[identityHeader] != strconv.Quote(m.identity) {
+			continue
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {

@@ -34,21 +34,22 @@ func (b *binder) who(lines []whoLine) {
 		for _, proof := range line.proofs {
 			switch {
 			case !proof.isHTTP():
-				b.known(proof.anchorAt.at, "anchor", proof.anchor, b.env.Anchors)
+				b.known(proof.anchorAt.at, "anchor", "anchors", proof.anchor, b.env.Anchors)
 			case proof.method == httpBasic:
 				for _, user := range proof.users {
-					b.known(user.at, "user of `basic`", user.name, b.env.Users)
+					b.known(user.at, "user", "basic", user.name, b.env.Users)
 				}
 			default:
-				b.known(proof.spot.at, "provider", proof.method, b.env.Providers)
+				b.known(proof.spot.at, "provider", "provider", proof.method, b.env.Providers)
 			}
 		}
 	}
 }
 
-func (b *binder) known(at Pos, what, name string, known []string) {
+// known refuses a name that isn't among those of an option of `est`.
+func (b *binder) known(at Pos, what, option, name string, known []string) {
 	if !slices.Contains(known, name) {
-		b.add(at, "the Caddyfile has no %s %s%s; it has %s", what, quote(name), didYouMean(name, known), showList(known))
+		b.add(at, "est has no %s %s in the Caddyfile's `%s`%s; there is: %s", what, quote(name), option, didYouMean(name, known), showList(known))
 	}
 }
 
@@ -58,7 +59,7 @@ func (b *binder) upstream(p *Profile) {
 	switch {
 	case name != "":
 		if _, ok := b.env.Upstreams[name]; !ok {
-			b.known(p.upstreamAt.at, "upstream", name, names)
+			b.known(p.upstreamAt.at, "upstream", "upstream", name, names)
 			return
 		}
 	case len(names) == 1:

@@ -21,13 +21,6 @@ type guardrails struct {
 	deny       map[csr.NameForm]denyRule
 }
 
-// A denyRule has patterns of names that no certificate may have.
-type denyRule struct {
-	spot     spot
-	form     form
-	patterns []pattern
-}
-
 const (
 	defaultCSRBytes = 16 << 10
 	largestCSRBytes = 1 << 20
@@ -74,27 +67,10 @@ func (c *compiler) guardrails(n node) {
 	g.never = c.never(n.get("never"))
 	for _, list := range n.get("deny").members() {
 		if known, ok := sanForms[list.name]; ok {
-			g.deny[known.tag] = denyRule{list.spot(), known.form, c.patterns(list, known.form)}
+			form := known.form.forDeny()
+			g.deny[known.tag] = denyRule{list.spot(), form, c.patterns(list, form)}
 		}
 	}
-}
-
-// denies gives the pattern that forbids a name. The value is as the request
-// has it; one that its form can't spell is refused elsewhere.
-func (g *guardrails) denies(tag csr.NameForm, value string) (pattern, spot, bool) {
-	rule, ok := g.deny[tag]
-	if !ok {
-		return pattern{}, spot{}, false
-	}
-	spelled, err := rule.form.spell(value)
-	if err != nil {
-		return pattern{}, spot{}, false
-	}
-	rest, wildcard := cutWildcard(spelled)
-	p, hit := matchAny(rule.patterns, func(p pattern) bool {
-		return p.match(spelled) || wildcard && p.touchesWildcard(rest)
-	})
-	return p, spot{p.at, rule.spot.path}, hit
 }
 
 // patterns compiles a list of patterns of one form.

@@ -37,8 +37,8 @@ var guardrailsShape = &shape{kind: aMap, keys: []key{
 	{name: "deny", is: &shape{kind: aMap, keys: []key{
 		{name: "dns", is: texts, doc: "DNS names, also in CN"},
 		{name: "ip", is: texts, doc: "IP addresses, also in CN"},
-		{name: "email", is: texts, doc: "mail addresses, also in the subject's emailAddress"},
-		{name: "uri", is: texts, doc: "URIs"},
+		{name: "email", is: texts, doc: "mail addresses, also in CN and in the subject's emailAddress"},
+		{name: "uri", is: texts, doc: "URIs, also in CN"},
 	}}, initial: "none", doc: "patterns of names that no certificate may have"},
 }}
 

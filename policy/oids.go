@@ -173,7 +173,7 @@ func keyUsageBit(name string) (x509.KeyUsage, bool) {
 	return 0, false
 }
 
-func keyUsageNames() []string {
+func knownKeyUsages() []string {
 	names := make([]string, len(keyUsages))
 	for i, entry := range keyUsages {
 		names[i] = entry.name
@@ -181,18 +181,23 @@ func keyUsageNames() []string {
 	return names
 }
 
-// keyUsageText gives the names of the bits in the order of RFC 5280.
-func keyUsageText(bits x509.KeyUsage) string {
+// KeyUsageNames gives the names of the bits in the order of RFC 5280 section
+// 4.2.1.3, such as digitalSignature. Nil when there are none.
+func KeyUsageNames(bits x509.KeyUsage) []string {
 	var names []string
 	for _, entry := range keyUsages {
 		if bits&entry.bit != 0 && entry.name != "nonRepudiation" {
 			names = append(names, entry.name)
 		}
 	}
-	if len(names) == 0 {
-		return "nothing"
+	return names
+}
+
+func keyUsageText(bits x509.KeyUsage) string {
+	if names := KeyUsageNames(bits); len(names) > 0 {
+		return strings.Join(names, ", ")
 	}
-	return strings.Join(names, ", ")
+	return "nothing"
 }
 
 func extensionOID(text string) (asn1.ObjectIdentifier, bool) { return oidOf(extensionNames, text) }

@@ -139,9 +139,3 @@ func asciiLower(s string) string {
 		return r
 	}, s)
 }
-
-// looksLikeDNS tells whether a common name would be taken for a host name.
-func looksLikeDNS(value string) bool {
-	_, err := spellDNS(value)
-	return err == nil
-}

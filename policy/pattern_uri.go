@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -78,7 +79,7 @@ func splitURI(text string) (uri, error) {
 	if !ok || !isScheme(scheme) {
 		return uri{}, errors.New("it does not begin with a scheme such as https:")
 	}
-	u := uri{scheme: asciiLower(scheme), path: rest}
+	u := uri{scheme: asciiLower(scheme), path: upperEscapes(rest)}
 	if strings.ContainsFunc(rest, notInURI) {
 		return uri{}, errors.New("it has a character that no URI has")
 	}
@@ -94,7 +95,7 @@ func splitURI(text string) (uri, error) {
 		end = len(rest) - 2
 	}
 	authority := asciiLower(rest[2 : 2+end])
-	u.path = rest[2+end:]
+	u.path = upperEscapes(rest[2+end:])
 	if strings.Contains(authority, "@") {
 		return uri{}, errors.New("it has a user before the host")
 	}
@@ -182,13 +183,16 @@ func literalHost(host string) (string, bool) {
 	return addr.String(), true
 }
 
-// plainPath refuses what another reader could take for another path.
-func plainPath(path string) error {
-	path, _, _ = strings.Cut(path, "?")
+// plainPath refuses what another reader could take for another path. text is
+// the path with query and fragment.
+func plainPath(text string) error {
+	if err := plainEscapes(text); err != nil {
+		return err
+	}
+	path, _, _ := strings.Cut(text, "?")
 	path, _, _ = strings.Cut(path, "#")
-	lower := asciiLower(path)
-	if strings.Contains(lower, "%2e") || strings.Contains(lower, "%2f") || strings.Contains(lower, "%00") {
-		return errors.New("its path hides a dot, a slash or a NUL behind a percent sign")
+	if strings.Contains(path, "%2F") || strings.Contains(path, "%00") {
+		return errors.New("its path hides a slash or a NUL behind a percent sign")
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {
@@ -198,8 +202,35 @@ func plainPath(path string) error {
 	return nil
 }
 
-// spellURI checks a URI, and gives scheme and host in lower case (RFC 3986
-// section 6.2.2.1).
+// plainEscapes refuses a percent-encoding of what is never encoded: the same
+// URI is written without (RFC 3986 section 6.2.2.2).
+func plainEscapes(text string) error {
+	parts := strings.Split(text, "%")
+	for _, part := range parts[1:] {
+		letter, err := hex.DecodeString(part[:min(2, len(part))])
+		if err != nil || len(letter) == 0 {
+			return errors.New("it has a percent sign without two hexadecimal digits")
+		}
+		if r := rune(letter[0]); isLDH(r) || strings.ContainsRune("._~", r) {
+			return fmt.Errorf("it hides %s behind a percent sign", quote(string(r)))
+		}
+	}
+	return nil
+}
+
+// upperEscapes writes percent-encodings in upper case (RFC 3986 section
+// 6.2.2.1).
+func upperEscapes(text string) string {
+	parts := strings.Split(text, "%")
+	for i, part := range parts[1:] {
+		n := min(2, len(part))
+		parts[i+1] = strings.ToUpper(part[:n]) + part[n:]
+	}
+	return strings.Join(parts, "%")
+}
+
+// spellURI checks a URI, and gives scheme and host in lower case,
+// percent-encodings in upper case (RFC 3986 section 6.2.2.1).
 func spellURI(value string) (string, error) {
 	u, err := splitURI(value)
 	if err != nil {

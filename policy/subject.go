@@ -4,9 +4,7 @@ package policy
 
 import (
 	"encoding/asn1"
-	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/caddy-est/estra/policy/csr"
 )
@@ -86,23 +84,6 @@ func (c *compiler) attribute(n node, oid asn1.ObjectIdentifier) *attributeRule {
 		c.add(set.at, "%s is denied by the guardrail %s on line %d", quote(r.set[0]), quote(p.text), at.at.Line)
 	}
 	return r
-}
-
-// deniesAttribute: a common name that looks like a DNS name or an IP address
-// is used as one, and is denied as one.
-func (g *guardrails) deniesAttribute(oid, value string) (pattern, spot, bool) {
-	switch oid {
-	case emailInSubject:
-		return g.denies(csr.Email, value)
-	case commonName:
-		if _, err := netip.ParseAddr(value); err == nil {
-			return g.denies(csr.IP, value)
-		}
-		if host := strings.TrimSuffix(value, "."); looksLikeDNS(host) {
-			return g.denies(csr.DNS, host)
-		}
-	}
-	return pattern{}, spot{}, false
 }
 
 // subject plans the subject from the request's, attribute by attribute.

@@ -35,7 +35,7 @@ func (c *compiler) usage(n node) usage {
 		bit, ok := keyUsageBit(item.value())
 		switch {
 		case !ok:
-			c.add(item.at, "%s is no key usage of RFC 5280%s", quote(item.value()), didYouMean(item.value(), keyUsageNames()))
+			c.add(item.at, "%s is no key usage of RFC 5280%s", quote(item.value()), didYouMean(item.value(), knownKeyUsages()))
 		case c.guard.never.key&bit != 0:
 			c.add(item.at, "the key usage %s is named by `guardrails.never`", item.value())
 		case u.key&bit != 0:
@@ -66,7 +66,7 @@ func (c *compiler) never(n node) never {
 	for _, item := range n.texts() {
 		if !rule.read(item.value()) {
 			c.add(item.at, "%s is neither CA:TRUE, nor a key usage, nor an extended key usage%s", quote(item.value()),
-				didYouMean(item.value(), slices.Concat(defaultNever, keyUsageNames(), extKeyUsageNames())))
+				didYouMean(item.value(), slices.Concat(defaultNever, knownKeyUsages(), extKeyUsageNames())))
 		}
 	}
 	for _, name := range defaultNever {

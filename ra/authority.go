@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/crl"
 )
 
 // An Authority takes requests through the steps. It is safe for concurrent
@@ -121,6 +122,9 @@ func renewable(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
 		return Fail(BadRenewal, fmt.Sprintf("the client's certificate wasn't issued by upstream %s", ca.Name), nil)
 	}
 	revoked, err := ca.Revoked(ctx, cert)
+	if errors.Is(err, crl.ErrExpired) { // which no waiting changes
+		return Fail(BadRenewal, "revocation can't be checked", err)
+	}
 	if err != nil {
 		return ca.down("revocation can't be checked", err)
 	}

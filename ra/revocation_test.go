@@ -4,11 +4,16 @@ package ra_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/crl"
 	"github.com/caddy-est/estra/ra/ratest"
 )
 
@@ -91,6 +96,51 @@ func TestRevokedFailsClosed(t *testing.T) {
 	if revoked, err := off.Revoked(t.Context(), leaf); revoked || err != nil {
 		t.Errorf("without UseCRL: %v, %v", revoked, err)
 	}
+}
+
+// step-ca drops an entry an hour after the certificate's notAfter (RFC 5280
+// section 3.3 lets it): not listed doesn't mean not revoked then.
+func TestARevokedCertificateStaysRevokedWhenItHasExpired(t *testing.T) {
+	upstream := ratest.NewCA(t)
+	clock := newClock()
+	ca := upstream.Known("x")
+	ca.Now, ca.UseCRL = clock.now, true
+	ca.Upstream = forgetfulCRL{upstream, clock.now}
+	until := func(name string) *x509.Certificate {
+		return upstream.Intermediate.Device(t, name, func(c *x509.Certificate) { c.NotAfter = begin.Add(time.Minute) }).Leaf
+	}
+	good, bad := until("good.example"), until("bad.example")
+	if err := upstream.Revoke(t.Context(), bad, 1); err != nil {
+		t.Fatal(err)
+	}
+	if revoked, err := ca.Revoked(t.Context(), bad); !revoked || err != nil {
+		t.Errorf("while it was valid: %v, %v", revoked, err)
+	}
+	clock.pass(2 * time.Minute)
+	if revoked, err := ca.Revoked(t.Context(), good); revoked || err != nil {
+		t.Errorf("a good one, expired since the list was issued: %v, %v", revoked, err)
+	}
+	clock.pass(2 * time.Hour)
+	if _, err := ca.Revoked(t.Context(), bad); !errors.Is(err, crl.ErrExpired) {
+		t.Errorf("after its entry is gone: %v", err)
+	}
+}
+
+// forgetfulCRL issues a list at each question, and leaves everything out when
+// it is more than an hour past begin.
+type forgetfulCRL struct {
+	*ratest.CA
+	now func() time.Time
+}
+
+func (f forgetfulCRL) CRL(context.Context) ([]byte, error) {
+	list := &x509.RevocationList{
+		Number: big.NewInt(f.now().Unix()), ThisUpdate: f.now(), NextUpdate: f.now().Add(time.Hour),
+	}
+	if f.now().Before(begin.Add(time.Hour)) {
+		list.RevokedCertificateEntries = f.Revoked()
+	}
+	return x509.CreateRevocationList(rand.Reader, list, f.Intermediate.Certificate, f.Intermediate.Key)
 }
 
 type brokenCRL struct{ *ratest.CA }

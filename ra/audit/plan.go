@@ -3,7 +3,6 @@
 package audit
 
 import (
-	"crypto/x509"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -48,29 +47,12 @@ func OfPlan(p policy.Plan) *Plan {
 		Subject:     Text(p.Names.Subject.String()),
 		SAN:         texts(p.Names.SAN),
 		SANCritical: p.SANCritical,
-		KeyUsage:    keyUsages(p.KeyUsage),
+		KeyUsage:    policy.KeyUsageNames(p.KeyUsage),
 		ExtKeyUsage: texts(p.ExtKeyUsage),
 		Extensions:  extensions(p.Extensions),
 		Validity:    int64(p.Validity / time.Second),
 		Upstream:    Text(p.Upstream),
 	}
-}
-
-// usages are the bits of KeyUsage in their order (RFC 5280 section 4.2.1.3),
-// which is crypto/x509's too.
-var usages = [...]string{
-	"digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment",
-	"keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly",
-}
-
-func keyUsages(set x509.KeyUsage) []string {
-	var names []string
-	for bit, name := range usages {
-		if set&(1<<bit) != 0 {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 func extensions(from []csr.Extension) []Extension {

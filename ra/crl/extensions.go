@@ -7,36 +7,49 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	tags "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// RFC 5280 sections 5.2 and 5.3.
+// RFC 5280 sections 5.2 and 5.3; the last is of ITU-T X.509 alone.
 var (
 	oidReasonCode        = asn1.ObjectIdentifier{2, 5, 29, 21}
 	oidDeltaIndicator    = asn1.ObjectIdentifier{2, 5, 29, 27}
 	oidIssuingPoint      = asn1.ObjectIdentifier{2, 5, 29, 28}
 	oidCertificateIssuer = asn1.ObjectIdentifier{2, 5, 29, 29}
+	oidExpiredCerts      = asn1.ObjectIdentifier{2, 5, 29, 60}
 )
 
-// checkExtensions returns the URIs of the issuing distribution point.
-func checkExtensions(extensions []pkix.Extension) ([]string, error) {
-	var points []string
+// readExtensions takes what the list says of itself, and refuses a list that
+// can't speak of every end entity.
+func (l *List) readExtensions(extensions []pkix.Extension) (err error) {
 	for _, e := range extensions {
 		switch {
 		case e.Id.Equal(oidDeltaIndicator):
-			return nil, errors.New("crl: delta lists aren't taken")
+			return errors.New("crl: delta lists aren't taken")
 		case e.Id.Equal(oidIssuingPoint):
-			var err error
-			if points, err = issuingPoint(e.Value); err != nil {
-				return nil, err
-			}
+			l.points, err = issuingPoint(e.Value)
+		case e.Id.Equal(oidExpiredCerts):
+			l.expiredFrom, err = expiredCerts(e.Value)
 		case e.Critical:
-			return nil, fmt.Errorf("crl: the list has the unknown critical extension %s", e.Id)
+			return fmt.Errorf("crl: the list has the unknown critical extension %s", e.Id)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return points, nil
+	return nil
+}
+
+// expiredCerts reads an ExpiredCertsOnCRL (ITU-T X.509), a GeneralizedTime.
+func expiredCerts(der []byte) (from time.Time, err error) {
+	rest, err := asn1.UnmarshalWithParams(der, &from, "generalized")
+	if err != nil || len(rest) > 0 {
+		return time.Time{}, errors.New("crl: the date of expiredCertsOnCRL can't be read")
+	}
+	return from, nil
 }
 
 // issuingPoint reads an IssuingDistributionPoint (RFC 5280 section 5.2.5):

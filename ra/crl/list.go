@@ -17,6 +17,12 @@ import (
 	"time"
 )
 
+// ErrExpired is wrapped where a list has no entry for a certificate and need
+// not have one: RFC 5280 section 3.3 lets a CA drop entries of certificates
+// that have expired. To ask again later doesn't help.
+var ErrExpired = errors.New("a list need not name certificates that expired before it was issued (RFC 5280 section 3.3); " +
+	"the policy's `expired` needs a CRL with the extension expiredCertsOnCRL")
+
 // removeFromCRL (RFC 5280 section 5.3.1) has a meaning in delta CRLs only.
 const removeFromCRL = 8
 
@@ -28,7 +34,10 @@ type List struct {
 	thisUpdate time.Time
 	nextUpdate time.Time
 	points     []string // URIs of the issuing distribution point; empty: any
-	revoked    map[string]struct{}
+	// expiredFrom: certificates that expired then or later are still listed.
+	// Zero: the list doesn't say.
+	expiredFrom time.Time
+	revoked     map[string]struct{}
 }
 
 // Parse reads a CRL in DER and checks its signature with the one of issuers
@@ -59,7 +68,7 @@ func Parse(der []byte, issuers []*x509.Certificate) (*List, error) {
 		thisUpdate: parsed.ThisUpdate,
 		nextUpdate: parsed.NextUpdate,
 	}
-	if l.points, err = checkExtensions(parsed.Extensions); err != nil {
+	if err := l.readExtensions(parsed.Extensions); err != nil {
 		return nil, err
 	}
 	if l.revoked, err = entries(parsed.RevokedCertificateEntries); err != nil {
@@ -86,7 +95,8 @@ func DER(data []byte) ([]byte, error) {
 
 // Revoked answers for one certificate. A certificate on hold is revoked. An
 // error means that the list can't say: it isn't fresh at now, or it isn't the
-// list of the certificate's issuer.
+// list of the certificate's issuer, or the certificate isn't listed and
+// expired before the list was issued ([ErrExpired]).
 func (l *List) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
 	if err := l.Fresh(now); err != nil {
 		return false, err
@@ -97,8 +107,21 @@ func (l *List) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
 	if !l.covers(c) {
 		return false, errors.New("crl: the certificate names another distribution point than the list")
 	}
-	_, found := l.revoked[key(c.SerialNumber)]
-	return found, nil
+	if _, found := l.revoked[key(c.SerialNumber)]; found {
+		return true, nil
+	}
+	if !l.lists(c.NotAfter) {
+		return false, fmt.Errorf("crl: the certificate expired on %s, and the list is of %s: %w",
+			c.NotAfter.Format(time.RFC3339), l.thisUpdate.Format(time.RFC3339), ErrExpired)
+	}
+	return false, nil
+}
+
+// lists tells whether the list must name a revoked certificate that expires
+// at notAfter. That it may be the first list past notAfter, which must name
+// it too, nobody can see, and step-ca doesn't keep to it.
+func (l *List) lists(notAfter time.Time) bool {
+	return !notAfter.Before(l.thisUpdate) || !l.expiredFrom.IsZero() && !notAfter.Before(l.expiredFrom)
 }
 
 // Fresh tells whether now is within thisUpdate and nextUpdate.

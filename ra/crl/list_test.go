@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -47,6 +48,20 @@ func leaf(t testing.TB, s ratest.Signer, serial int64, points ...string) *x509.C
 		c.SerialNumber = big.NewInt(serial)
 		c.CRLDistributionPoints = points
 	}).Leaf
+}
+
+// expired is a certificate that was valid until notAfter.
+func expired(t testing.TB, s ratest.Signer, serial int64, notAfter time.Time) *x509.Certificate {
+	t.Helper()
+	return s.Device(t, "device.example", func(c *x509.Certificate) {
+		c.SerialNumber, c.NotAfter = big.NewInt(serial), notAfter
+	}).Leaf
+}
+
+// expiredCertsOnCRL is the extension of ITU-T X.509.
+func expiredCertsOnCRL(date string) pkix.Extension {
+	value := append([]byte{0x18, byte(len(date))}, date...)
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 60}, Value: value}
 }
 
 func critical(id asn1.ObjectIdentifier, value ...byte) pkix.Extension {
@@ -104,6 +119,44 @@ func TestListAnswers(t *testing.T) {
 	}
 }
 
+// RFC 5280 section 3.3: a CA may drop an entry after the first list that was
+// issued past the certificate's notAfter; step-ca does an hour after it.
+func TestAListSaysNothingOfWhatExpiredBeforeIt(t *testing.T) {
+	ca := ratest.NewRoot(t, "CA")
+	issued := template().ThisUpdate
+	for name, test := range map[string]struct {
+		extension string
+		notAfter  time.Time
+		serial    int64
+		revoked   bool
+		unsaid    bool
+	}{
+		"expired before the list was issued":              {notAfter: issued.Add(-time.Second), serial: 1, unsaid: true},
+		"expired before the list was issued, and in it":   {notAfter: issued.Add(-time.Second), serial: 66, revoked: true},
+		"expired at the second the list was issued":       {notAfter: issued, serial: 1},
+		"expired after the list was issued":               {notAfter: issued.Add(time.Second), serial: 1},
+		"a list with the expired ones since before":       {extension: "20200101000000Z", notAfter: issued.Add(-time.Hour), serial: 1},
+		"a list with the expired ones since that second":  {extension: "20260504100000Z", notAfter: issued.Add(-time.Hour), serial: 1},
+		"a list with the expired ones since a later one":  {extension: "20260504100001Z", notAfter: issued.Add(-time.Hour), serial: 1, unsaid: true},
+		"a date with a fraction of a second (X.690 11.7)": {extension: "20260504095959.5Z", notAfter: issued.Add(-time.Hour), serial: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := template()
+			if test.extension != "" {
+				list.ExtraExtensions = []pkix.Extension{expiredCertsOnCRL(test.extension)}
+			}
+			var latest crl.Latest
+			if err := latest.Replace(sign(t, ca, list), []*x509.Certificate{ca.Certificate}, now); err != nil {
+				t.Fatal(err)
+			}
+			revoked, err := latest.Revoked(expired(t, ca, test.serial, test.notAfter), now)
+			if revoked != test.revoked || errors.Is(err, crl.ErrExpired) != test.unsaid || (err != nil) != test.unsaid {
+				t.Errorf("got %v, %v", revoked, err)
+			}
+		})
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	ca := ratest.NewRoot(t, "CA")
 	impostor := ratest.NewRoot(t, "CA")
@@ -144,6 +197,7 @@ func TestParseRefuses(t *testing.T) {
 		"a list for reasons of one octet zero": {der: extension(point("http://x", 0x83, 1, 0)), want: "not for all reasons"},
 		"an unreadable distribution point":     {der: extension(critical(asn1.ObjectIdentifier{2, 5, 29, 28}, 0x30, 5)), want: "distribution point"},
 		"an empty distribution point name":     {der: extension(critical(asn1.ObjectIdentifier{2, 5, 29, 28}, 0x30, 4, 0xa0, 2, 0xa0, 0)), want: "no URI"},
+		"a bad date of the expired ones":       {der: extension(expiredCertsOnCRL("2026")), want: "expiredCertsOnCRL"},
 		"an entry with a certificate issuer":   {der: entry(critical(asn1.ObjectIdentifier{2, 5, 29, 29}, 0x30, 0)), want: "indirect"},
 		"an entry with a critical extension":   {der: entry(critical(asn1.ObjectIdentifier{1, 2, 4}, 5, 0)), want: "1.2.4"},
 		"an entry that says removeFromCRL": {der: with(func(l *x509.RevocationList) {

@@ -25,9 +25,9 @@ type signRequest struct {
 	OTT string `json:"ott"`
 }
 
+// signResponse is what we read of api.SignResponse.
 type signResponse struct {
-	Certificate string   `json:"crt"`
-	Chain       []string `json:"certChain"`
+	Certificate string `json:"crt"`
 }
 
 // Issue sends the CSR with a token that says what to issue. It is sent once:
@@ -113,14 +113,12 @@ func issued(answer []byte) (ra.Issued, error) {
 	if err := json.Unmarshal(answer, &r); err != nil {
 		return ra.Issued{}, unreadable(true, "an answer that isn't JSON", nil)
 	}
-	if len(r.Chain) == 0 {
-		r.Chain = []string{r.Certificate}
-	}
-	chain, err := certificates(r.Chain)
+	// The chain beside it is that of the provisioner; CACerts asks for it.
+	certs, err := certificates([]string{r.Certificate})
 	if err != nil {
 		return ra.Issued{}, unreadable(true, "a certificate that can't be read", err)
 	}
-	return ra.Issued{Certificate: chain[0], Ref: chain[0].SerialNumber.String()}, nil
+	return ra.Issued{Certificate: certs[0], Ref: certs[0].SerialNumber.String()}, nil
 }
 
 // certificates reads a list of PEM certificates, one in each string.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,5 +120,14 @@ func (t *tokens) sign(path string, c claims) (string, error) {
 	c.IssuedAt = jose.NewNumericDate(now)
 	c.NotBefore = jose.NewNumericDate(now)
 	c.Expiry = jose.NewNumericDate(now.Add(tokenLife))
-	return jose.Signed(t.signer).Claims(c).CompactSerialize()
+	// Not by the builder of claims, which encodes them twice.
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("the claims: %w", err)
+	}
+	signed, err := t.signer.Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return signed.CompactSerialize()
 }

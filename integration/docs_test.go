@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// The pages are held against the code: what they show is loaded, what they
+// name is there, and what is there is named.
+
+// pages are all Markdown files for readers, by their path from here.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/adr/*.md", "../examples/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range names {
+			all[name] = page(t, name)
+		}
+	}
+	return all
+}
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	src, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(src)
+}
+
+var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+
+// blocks calls each with every fenced block of a language.
+func blocks(t *testing.T, language string, each func(where, text string)) {
+	t.Helper()
+	found := 0
+	for name, text := range pages(t) {
+		for _, at := range fence.FindAllStringSubmatchIndex(text, -1) {
+			if text[at[2]:at[3]] == language {
+				found++
+				each(name+":"+strconv.Itoa(1+strings.Count(text[:at[0]], "\n")), text[at[4]:at[5]])
+			}
+		}
+	}
+	if found == 0 {
+		t.Errorf("no page has a %s block", language)
+	}
+}
+
+// A block is a whole Caddyfile if it begins with a site's address or with
+// global options. One that begins with an option of `est` is put into an
+// `est`, any other into a site.
+func TestEveryCaddyfileBlockInTheDocsAdapts(t *testing.T) {
+	t.Parallel()
+	options := caddyfileOptions(t)
+	blocks(t, "caddyfile", func(where, text string) {
+		first := strings.Fields(text)[0]
+		switch {
+		case first == "{" || strings.ContainsAny(first, ".:"):
+		case options[first]:
+			text = "est.example.net {\nest {\npolicy policy.yaml\n" + text + "}\n}\n"
+		default:
+			text = "est.example.net {\n" + text + "}\n"
+		}
+		path := write(t, t.TempDir(), "Caddyfile", text)
+		if got := adapt(t, path, []byte(text)); got.Name != "json" {
+			t.Errorf("%s: %s", where, got.Data)
+		}
+	})
+}
+
+const aroundFragment = `version: 1
+name: around a fragment
+default: some
+profiles:
+  some:
+    enroll:
+      WHO
+      linking: if_present
+    subject: {CN: {allow: ["*"]}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 1d}
+`
+
+// A block is a whole policy if it begins with `version:`. One that begins
+// with `who:` is put into an operation, any other into a profile.
+func TestEveryPolicyInTheDocsCompiles(t *testing.T) {
+	t.Parallel()
+	const anybody = `who: [{http_basic: {users: [somebody]}}]`
+	blocks(t, "yaml", func(where, text string) {
+		indent := func(by string) string {
+			return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+by)
+		}
+		switch {
+		case strings.HasPrefix(text, "version:"):
+		case strings.HasPrefix(text, "who:"):
+			text = strings.Replace(aroundFragment, "WHO", indent("      "), 1)
+		default:
+			text = strings.Replace(aroundFragment, "WHO", anybody, 1) + "    " + indent("    ") + "\n"
+		}
+		file, err := policy.Parse(where, []byte(text))
+		if err == nil {
+			_, err = policy.Compile(file, os.DirFS(t.TempDir()))
+		}
+		if err != nil {
+			t.Errorf("%s: %v", where, err)
+		}
+	})
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors are the #fragments of a page, as GitHub makes them of headings.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, h := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		found[strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-")] = true
+	}
+	return found
+}
+
+func TestEveryLinkInTheDocsLeadsSomewhere(t *testing.T) {
+	t.Parallel()
+	for name, text := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			file, fragment, _ := strings.Cut(m[1], "#")
+			target := name
+			if file != "" {
+				target = filepath.Join(filepath.Dir(name), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", name, m[1])
+			} else if fragment != "" && !anchors(page(t, target))[fragment] {
+				t.Errorf("%s: the link %s: no such heading", name, m[1])
+			}
+		}
+	}
+}
+
+// estCommand is the tree `caddy est`, as Caddy makes it.
+func estCommand(t *testing.T) *cobra.Command {
+	t.Helper()
+	registered, ok := caddycmd.Commands()["est"]
+	if !ok {
+		t.Fatal("no command est is registered")
+	}
+	root := &cobra.Command{Use: "est"}
+	registered.CobraFunc(root)
+	return root
+}
+
+var (
+	called = regexp.MustCompile("(?m)(?:^|[\\s(`'/])caddy est ([^\\n`|>)]*)")
+	word   = regexp.MustCompile(`"[^"]*"|\S+`)
+)
+
+// In a block a command line must be one that the command takes as it stands.
+// Elsewhere in a page it may break off, and end in `…`.
+func TestEveryCommandInTheDocsIsOne(t *testing.T) {
+	t.Parallel()
+	for name, text := range pages(t) {
+		text = strings.ReplaceAll(text, "\\\n", " ")
+		prose := fence.ReplaceAllString(text, "")
+		for _, m := range called.FindAllStringSubmatch(prose, -1) {
+			checkCall(t, name, m[1], false)
+		}
+		for _, block := range fence.FindAllStringSubmatch(text, -1) {
+			for _, m := range called.FindAllStringSubmatch(block[2], -1) {
+				checkCall(t, name, m[1], true)
+			}
+		}
+	}
+}
+
+func checkCall(t *testing.T, where, line string, complete bool) {
+	t.Helper()
+	line, _, _ = strings.Cut(line, " #")
+	words := word.FindAllString(line, -1)
+	cmd := estCommand(t)
+	for len(words) > 0 {
+		next := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == words[0] })
+		if next < 0 {
+			break
+		}
+		cmd, words = cmd.Commands()[next], words[1:]
+	}
+	cmd.InitDefaultHelpFlag()
+	if len(words) > 0 && words[len(words)-1] == "…" {
+		words = words[:len(words)-1]
+	}
+	if cmd.HasSubCommands() && (complete || len(words) > 0) {
+		t.Errorf("%s: `caddy est %s`: no such command", where, line)
+	} else if err := cmd.ParseFlags(words); err != nil {
+		t.Errorf("%s: `caddy est %s`: %v", where, line, err)
+	} else if err := cmd.ValidateArgs(cmd.Flags().Args()); complete && err != nil {
+		t.Errorf("%s: `caddy est %s`: %v", where, line, err)
+	}
+}
+
+// Each command has its flags in docs/commands.md, under the heading that is
+// its name or the beginning of it.
+func TestEveryFlagIsInTheDocs(t *testing.T) {
+	t.Parallel()
+	text := page(t, "../docs/commands.md")
+	known := make(map[string][]string) // heading -> flags
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, child := range cmd.Commands() {
+			walk(child)
+		}
+		if cmd.HasSubCommands() {
+			return
+		}
+		title := cmd.CommandPath()
+		for !strings.Contains(text, "\n## caddy "+title+"\n") && strings.Contains(title, " ") {
+			title = title[:strings.LastIndexByte(title, ' ')]
+		}
+		for _, line := range strings.Split(cmd.LocalFlags().FlagUsages(), "\n") {
+			if _, flag, ok := strings.Cut(line, "--"); ok {
+				known[title] = append(known[title], strings.Fields(flag)[0])
+			}
+		}
+		if !strings.Contains(text, "\n## caddy "+title+"\n") {
+			t.Errorf("docs/commands.md has no `caddy %s`", cmd.CommandPath())
+		}
+	}
+	walk(estCommand(t))
+	for title, flags := range known {
+		_, section, _ := strings.Cut(text, "\n## caddy "+title+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		var named []string
+		for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z0-9-]+)").FindAllStringSubmatch(section, -1) {
+			named = append(named, m[1])
+		}
+		same(t, "flags of "+title, named, flags)
+	}
+}

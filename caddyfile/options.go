@@ -199,6 +199,9 @@ func (o *options) upstream() error {
 			return o.h.Errf("no upstream module is named %q; there is: %s", first, strings.Join(modules(upstreams), ", "))
 		}
 		mod = o.h.Val()
+		if _, err := caddy.GetModule(upstreams + "." + mod); err != nil {
+			return o.h.Errf("no upstream module is named %q or %q; there is: %s", first, mod, strings.Join(modules(upstreams), ", "))
+		}
 	} else if o.h.NextArg() {
 		// `upstream step_ca step_ca https://…` names it twice; any other
 		// second word is the module's own argument.

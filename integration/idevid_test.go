@@ -138,6 +138,16 @@ func TestAnIDevIDEnrolsUntilTheFactoryRevokesIt(t *testing.T) {
 	if status, text := s.enrolWith(device, "a.example.net"); status != http.StatusOK {
 		t.Fatalf("%d %s\n%s", status, text, s.log)
 	}
+	res, err := http.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := body(t, res)
+	for _, what := range []string{"anchor/idevid", "anchor/idevid/crl"} {
+		if !strings.Contains(metrics, `caddy_est_expiry_seconds{what="`+what+`"}`) {
+			t.Errorf("no time left of %s in the metrics", what)
+		}
+	}
 	if status, _ := s.enrolWith(f.idevid(9), "a.example.net"); status != http.StatusForbidden {
 		t.Errorf("a revoked certificate: %d, want 403", status)
 	}

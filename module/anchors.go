@@ -51,13 +51,15 @@ func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
 		return made, err
 	}
 	made.Source = anchor.File(certs)
+	dated := datedAnchor{name: cfg.Name, certs: certs}
 	if cfg.CRL != "" {
-		file := &crlFile{name: cfg.CRL, issuers: certs}
-		if err := file.read(time.Now()); err != nil {
+		dated.crl = &crlFile{name: cfg.CRL, issuers: certs}
+		if err := dated.crl.read(time.Now()); err != nil {
 			return made, err
 		}
-		made.Revoked = file.revoked
+		made.Revoked = dated.crl.revoked
 	}
+	h.dated = append(h.dated, dated)
 	return made, nil
 }
 
@@ -77,6 +79,27 @@ func loadCertificates(names []string) ([]*x509.Certificate, error) {
 		all = append(all, certs...)
 	}
 	return all, nil
+}
+
+// A datedAnchor is an anchor of files, which end one day.
+type datedAnchor struct {
+	name  string
+	certs []*x509.Certificate
+	crl   *crlFile // nil: none
+}
+
+// expiries are the first end of the certificates, and that of the CRL.
+func (a datedAnchor) expiries(now time.Time) map[string]time.Time {
+	ends := make(map[string]time.Time)
+	for _, c := range a.certs {
+		if end, ok := ends["anchor/"+a.name]; !ok || c.NotAfter.Before(end) {
+			ends["anchor/"+a.name] = c.NotAfter
+		}
+	}
+	if a.crl != nil {
+		ends["anchor/"+a.name+"/crl"] = a.crl.nextUpdate(now)
+	}
+	return ends
 }
 
 // A crlFile is a CRL that somebody else keeps current.
@@ -120,12 +143,25 @@ func (f *crlFile) read(now time.Time) error {
 	return nil
 }
 
-func (f *crlFile) revoked(_ context.Context, leaf *x509.Certificate, now time.Time) (bool, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// look reads the file when it has changed, and not too often.
+func (f *crlFile) look(now time.Time) {
 	if now.Sub(f.asked) > lookEvery {
 		f.asked, f.failure = now, f.read(now)
 	}
+}
+
+// nextUpdate is the end of the list that is held.
+func (f *crlFile) nextUpdate(now time.Time) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.look(now)
+	return f.held.NextUpdate()
+}
+
+func (f *crlFile) revoked(_ context.Context, leaf *x509.Certificate, now time.Time) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.look(now)
 	if f.failure != nil {
 		return false, f.failure
 	}

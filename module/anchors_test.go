@@ -3,6 +3,7 @@
 package module
 
 import (
+	"crypto/x509"
 	"testing"
 	"time"
 
@@ -34,5 +35,15 @@ func TestAnAnchorOfAnUpstreamAsksItsCRL(t *testing.T) {
 	known.UseCRL = false
 	if revoked, err := made.Revoked(t.Context(), bad, time.Now()); revoked || err != nil {
 		t.Errorf("without a CRL that is asked: %v, %v", revoked, err)
+	}
+}
+
+func TestAnchorsOfFilesTellWhenTheyEnd(t *testing.T) {
+	first, second := ratest.NewRoot(t, "One").Certificate, ratest.NewRoot(t, "Two").Certificate
+	early := *second
+	early.NotAfter = first.NotAfter.Add(-time.Hour)
+	ends := datedAnchor{name: "idevid", certs: []*x509.Certificate{first, &early}}.expiries(time.Now())
+	if len(ends) != 1 || !ends["anchor/idevid"].Equal(early.NotAfter) {
+		t.Errorf("%v", ends)
 	}
 }

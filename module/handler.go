@@ -69,6 +69,7 @@ type Handler struct {
 	upstreams map[string]*authority
 	providers []namedProvider
 	basic     *basicAccounts
+	dated     []datedAnchor
 	server    *est.Server
 	policy    *policy.Policy
 }

@@ -63,14 +63,28 @@ func registerMetrics(registry *prometheus.Registry, own ...prometheus.Collector)
 	return nil
 }
 
-// observeExpiry measures what every CA depends on.
+// observeExpiry measures what every CA and every anchor depends on. Where
+// sites have anchors of one name, the earliest end counts.
 func (a *App) observeExpiry(now time.Time) {
-	for _, known := range a.authorities() {
-		for _, ends := range []map[string]time.Time{known.upstream.Expiries(), known.ca.Expiries()} {
-			for what, end := range ends {
-				a.expiry.WithLabelValues(known.ca.Name + "/" + what).Set(end.Sub(now).Seconds())
+	first := make(map[string]time.Time)
+	add := func(prefix string, ends map[string]time.Time) {
+		for what, end := range ends {
+			if known, ok := first[prefix+what]; !ok || end.Before(known) {
+				first[prefix+what] = end
 			}
 		}
+	}
+	for _, known := range a.authorities() {
+		add(known.ca.Name+"/", known.upstream.Expiries())
+		add(known.ca.Name+"/", known.ca.Expiries())
+	}
+	for _, h := range a.handlers {
+		for _, dated := range h.dated {
+			add("", dated.expiries(now))
+		}
+	}
+	for what, end := range first {
+		a.expiry.WithLabelValues(what).Set(end.Sub(now).Seconds())
 	}
 }
 
@@ -135,7 +149,11 @@ func (h *Handler) announce(rep est.Report) {
 }
 
 func (h *Handler) alarm(rep est.Report) {
-	h.log.Error("the CA did not issue as decided", zap.String("kind", rep.Kind),
+	what := "the CA could not be used"
+	if rep.Outcome.Serial != nil { // it was asked
+		what = "the CA did not issue as decided"
+	}
+	h.log.Error(what, zap.String("kind", rep.Kind),
 		zap.String("upstream", rep.Upstream), zap.String("request_id", rep.RequestID),
 		zap.String("reason", audit.Text(rep.Err.Error()).String())) // it may repeat the client's words
 }

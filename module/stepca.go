@@ -3,6 +3,7 @@
 package module
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -162,6 +163,11 @@ func (u *StepCA) Provision(caddy.Context) error {
 	pins, err := loadCertificates([]string{u.Root})
 	if err != nil {
 		return fmt.Errorf("root: %w", err)
+	}
+	for _, pin := range pins {
+		if !bytes.Equal(pin.RawSubject, pin.RawIssuer) {
+			return fmt.Errorf("root: %s: %q isn't a root certificate: %q has issued it", u.Root, pin.Subject.String(), pin.Issuer.String())
+		}
 	}
 	u.pins = pins
 	cfg := stepca.Config{

@@ -76,3 +76,18 @@ func TestStepCASaysWhatToWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestStepCAWantsARootForItsRoot(t *testing.T) {
+	dir := stepCAFiles(t)
+	ca := ratest.NewCA(t)
+	file := filepath.Join(dir, "intermediate.pem")
+	src := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Intermediate.Certificate.Raw})
+	if err := os.WriteFile(file, src, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u := &StepCA{URL: "https://ca.example:9000", Root: file, Provisioner: "est", Key: filepath.Join(dir, "ra.jwk")}
+	err := u.Provision(caddy.Context{})
+	if err == nil || !strings.Contains(err.Error(), "isn't a root certificate") || !strings.Contains(err.Error(), file) {
+		t.Errorf("an intermediate: %v", err)
+	}
+}

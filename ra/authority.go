@@ -75,13 +75,13 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, 
 	if err != nil {
 		return Fail(Fault, "no order can be made", err)
 	}
-	out.Serial = order.Serial()
+	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
 	m, e := a.issue(ctx, ca, order, out)
 	if e != nil {
 		return e
 	}
-	return compare(ctx, ca, order, m, identityOf(req.Who), out)
+	return compare(ctx, ca, order, m, identityOf(req), out)
 }
 
 // authorityFor takes what can be enrolled here, and nothing else by default.

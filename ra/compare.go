@@ -8,8 +8,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"strings"
-
-	"github.com/caddy-est/estra/policy"
 )
 
 // privilegeWithdrawn (RFC 5280 section 5.3.1): nobody compromised the key, and
@@ -75,15 +73,20 @@ func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate) 
 	return "it has been revoked"
 }
 
-// identityOf tells identities apart, for the count of nonconforming
-// certificates.
-func identityOf(who policy.Identity) string {
-	var parts []string
-	if who.Cert != nil {
-		parts = append(parts, sha256Hex(who.Cert.Raw))
+// identityOf tells devices apart, for the count of nonconforming
+// certificates. Many devices may share an account: the names that they ask for
+// differ.
+func identityOf(req Request) string {
+	if cert := req.Who.Cert; cert != nil {
+		return sha256Hex(cert.Raw)
 	}
-	for _, account := range who.Accounts {
+	var parts []string
+	for _, account := range req.Who.Accounts {
 		parts = append(parts, fmt.Sprintf("%q:%q", account.Method, account.User))
+	}
+	parts = append(parts, quote(req.CSR.Names.Subject.String()))
+	for _, name := range req.CSR.Names.SAN {
+		parts = append(parts, quote(name.String()))
 	}
 	return strings.Join(parts, " ")
 }

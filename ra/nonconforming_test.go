@@ -86,6 +86,26 @@ func TestRevokingThatFailsIsInTheReason(t *testing.T) {
 	}
 }
 
+// Devices with one account are told apart by the names that they ask for.
+func TestDevicesWithASharedAccountStopAFaultyCAToo(t *testing.T) {
+	s := newScene(t)
+	s.upstream.Set(ratest.Knobs{Mutate: func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }})
+	enroll := func(name string) (ra.Outcome, error) {
+		return s.authority.Enroll(t.Context(), s.profile, request(t, policy.SimpleEnroll, ratest.User,
+			csrtest.Subject(csrtest.CN(name))))
+	}
+	for _, name := range []string{"a.example", "a.example", "a.example", "b.example", "c.example"} {
+		if s.ca.Stopped(s.profile.Name()) {
+			t.Fatalf("stopped before %s", name)
+		}
+		out, err := enroll(name)
+		check(t, out, err, ra.Nonconforming, ra.StatusFailed)
+	}
+	if !s.ca.Stopped(s.profile.Name()) {
+		t.Error("three devices, and the CA is still asked")
+	}
+}
+
 func TestThreeIdentitiesInARowStopUpstreamAndProfile(t *testing.T) {
 	s := newScene(t)
 	devices := s.devices(t, 4)

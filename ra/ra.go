@@ -52,10 +52,13 @@ type Outcome struct {
 	// Conforms is nil when there was nothing to compare.
 	Conforms *bool
 	Replaces *x509.Certificate
-	Serial   *big.Int // the serial number we chose; nil before the intent
-	Upstream string
-	Ref      string // the CA's own reference
-	Took     time.Duration
+	// Serial is the serial number that we chose, NotBefore and NotAfter the
+	// validity as ordered; zero before the intent.
+	Serial              *big.Int
+	NotBefore, NotAfter time.Time
+	Upstream            string
+	Ref                 string // the CA's own reference
+	Took                time.Duration
 }
 
 // An Order is permission to issue one certificate. Authority alone makes

@@ -45,7 +45,8 @@ type InputCSR struct {
 	Extensions []Extension `json:"extensions,omitempty"`
 	// Attributes are the OIDs of the other attributes in the order sent.
 	Attributes []string `json:"attributes,omitempty"`
-	// Sig is the OID of the signature algorithm.
+	// Sig is the signature algorithm as csr.Request.SignatureName has it, such
+	// as "ECDSA-SHA256".
 	Sig string `json:"sig"`
 }
 

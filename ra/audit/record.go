@@ -147,7 +147,8 @@ type CSR struct {
 	// Key is the key's kind with its size or curve, such as "rsa 3072",
 	// "ecdsa P-256" or "ed25519"; "unknown" otherwise.
 	Key string `json:"key"`
-	// Sig is the OID of the signature algorithm.
+	// Sig is the signature algorithm as csr.Request.SignatureName has it, such
+	// as "ECDSA-SHA256".
 	Sig Text `json:"sig"`
 	// Subject is the subject as text.
 	Subject Text `json:"subject"`

@@ -77,6 +77,9 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 				if (record.Who != nil) != state.proven {
 					t.Errorf("%s: the record says %+v", path, record.Who)
 				}
+				if (g.StatusCode == 401 || g.StatusCode == 403) && (record.Decision == nil || len(record.Decision.Findings) == 0) {
+					t.Errorf("%s: %d, and the record has no finding", path, g.StatusCode)
+				}
 				if got := len(x.ca.Issued()) - issued; (got == 1) != (g.StatusCode == 200) {
 					t.Errorf("%s: %d with %d certificates issued", path, g.StatusCode, got)
 				}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/audit"
 )
@@ -50,6 +51,9 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 	}
 	r.CSR = audit.OfCSR(x.csr)
 	x.recordOutcome(r, fail)
+	if r.Decision == nil && fail != nil && len(fail.Findings) > 0 { // of the gate
+		r.Decision = audit.OfDecision(policy.Decision{Verdict: policy.Deny, Findings: fail.Findings})
+	}
 	r.Outcome = x.outcomeText(fail)
 	r.Status, r.MS = status, x.s.now().Sub(x.now).Milliseconds()
 	if fail != nil {
@@ -72,6 +76,9 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	}
 	if out.Decision.Profile != "" {
 		r.Decision, r.Plan = audit.OfDecision(out.Decision), audit.OfPlan(out.Decision.Plan)
+	}
+	if r.Plan != nil {
+		r.Plan.NotBefore, r.Plan.NotAfter = out.NotBefore, out.NotAfter
 	}
 	r.Serial, r.Conforms = audit.Serial(out.Serial), out.Conforms
 	leaf := out.Certificate

@@ -156,7 +156,7 @@ func equalInts(a, b []int) bool {
 	return true
 }
 
-func TestZeroValuesRefuse(t *testing.T) {
+func TestThreat_ZeroValuesRefuse(t *testing.T) {
 	if _, err := Compile(nil, nil); err == nil {
 		t.Error("no file compiles")
 	}

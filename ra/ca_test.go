@@ -62,7 +62,7 @@ func isKind(err error, kind ra.Kind) bool {
 	return errors.As(err, &e) && e.Kind == kind
 }
 
-func TestASiblingCAIsAStranger(t *testing.T) {
+func TestThreat_ASiblingCAIsAStranger(t *testing.T) {
 	upstream := ratest.NewCA(t)
 	ca := upstream.Known("x")
 	sibling := upstream.Root.Sub(t, "Sibling CA")

@@ -35,7 +35,7 @@ func (s *scene) devices(t *testing.T, n int) certs {
 	return devices
 }
 
-func TestACertificateAgainstTheDecisionIsWithheldAndRevoked(t *testing.T) {
+func TestThreat_ACertificateAgainstTheDecisionIsWithheldAndRevoked(t *testing.T) {
 	s := newScene(t)
 	s.upstream.Set(addsAName)
 	out, err := s.enroll(t, s.devices(t, 1)[0])

@@ -62,7 +62,7 @@ func TestRevokedAsksTheCAsList(t *testing.T) {
 	}
 }
 
-func TestRevokedFailsClosed(t *testing.T) {
+func TestThreat_RevocationFailsClosed(t *testing.T) {
 	upstream := ratest.NewCA(t)
 	leaf := upstream.Intermediate.Device(t, "device.example").Leaf
 	known := func() *ra.CA {
@@ -100,7 +100,7 @@ func TestRevokedFailsClosed(t *testing.T) {
 
 // step-ca drops an entry an hour after the certificate's notAfter (RFC 5280
 // section 3.3 lets it): not listed doesn't mean not revoked then.
-func TestARevokedCertificateStaysRevokedWhenItHasExpired(t *testing.T) {
+func TestThreat_ARevokedCertificateStaysRevokedWhenItHasExpired(t *testing.T) {
 	upstream := ratest.NewCA(t)
 	clock := newClock()
 	ca := upstream.Known("x")

@@ -12,7 +12,7 @@ import (
 // Ways by which a request has shown a checker one thing and the CA another.
 // Each must be refused here, or be in plain view of the policy.
 
-func TestBypassEveryGeneralNameFormIsVisible(t *testing.T) {
+func TestThreat_EveryGeneralNameFormIsVisible(t *testing.T) {
 	r := parse(t, New(t, SAN(
 		OtherName("1.3.6.1.4.1.311.20.2.3", UTF8("admin@corp.example")),
 		Email("a@b.example"), DNS("a.example"), X400(), DirectoryName(CN("admin")),
@@ -32,23 +32,23 @@ func TestBypassEveryGeneralNameFormIsVisible(t *testing.T) {
 	}
 }
 
-func TestBypassDuplicateSANExtensionIsRefused(t *testing.T) {
+func TestThreat_DuplicateSANExtensionIsRefused(t *testing.T) {
 	refused(t, New(t, SAN(DNS("good.example")), SAN(DNS("evil.example"))),
 		"extensionRequest: extension 2.5.29.17 occurs twice")
 }
 
-func TestBypassASecondExtensionRequestIsRefused(t *testing.T) {
+func TestThreat_ASecondExtensionRequestIsRefused(t *testing.T) {
 	second := SEQ(SEQ(OID(SubjectAltName), Text(4, string(SEQ(DNS("evil.example"))))))
 	refused(t, New(t, SAN(DNS("good.example")), Attribute(ExtensionRequest, second)),
 		"attribute 1.2.840.113549.1.9.14: occurs twice")
 }
 
-func TestBypassAnAttributeTwiceIsRefused(t *testing.T) {
+func TestThreat_AnAttributeTwiceIsRefused(t *testing.T) {
 	refused(t, New(t, Attribute(ChallengePassword, Printable("a")), Attribute(ChallengePassword, Printable("b"))),
 		"attribute 1.2.840.113549.1.9.7: occurs twice")
 }
 
-func TestBypassDuplicateAndUnknownRDNsAreVisible(t *testing.T) {
+func TestThreat_DuplicateAndUnknownRDNsAreVisible(t *testing.T) {
 	subject := Subject(CN("good"), CN("evil"), RDN(ATV("2.5.4.10", UTF8("a")), ATV("1.2.3.4", UTF8("b"))))
 	r := parse(t, New(t, subject))
 	if got := r.Names.Subject.String(); got != "CN=good, CN=evil, O=a+1.2.3.4=b" {
@@ -56,7 +56,7 @@ func TestBypassDuplicateAndUnknownRDNsAreVisible(t *testing.T) {
 	}
 }
 
-func TestBypassValuesThatAreNoTextSaySo(t *testing.T) {
+func TestThreat_ValuesThatAreNoTextSaySo(t *testing.T) {
 	tests := map[string][]byte{
 		"an INTEGER":                             INTEGER(1),
 		"a SEQUENCE":                             SEQ(UTF8("admin")),
@@ -88,7 +88,7 @@ func TestBypassValuesThatAreNoTextSaySo(t *testing.T) {
 	}
 }
 
-func TestBypassControlAndForeignBytesInGeneralNamesAreRefused(t *testing.T) {
+func TestThreat_ControlAndForeignBytesInGeneralNamesAreRefused(t *testing.T) {
 	tests := map[string]struct {
 		name []byte
 		want string
@@ -115,7 +115,7 @@ func TestBypassControlAndForeignBytesInGeneralNamesAreRefused(t *testing.T) {
 	}
 }
 
-func TestBypassOddSANsAreRefused(t *testing.T) {
+func TestThreat_OddSANsAreRefused(t *testing.T) {
 	san := func(value []byte) []byte { return New(t, Extension(SubjectAltName, false, value)) }
 	refused(t, san(SEQ()), "subjectAltName: empty")
 	refused(t, san(nil), "subjectAltName: not a SEQUENCE of GeneralNames in DER")
@@ -123,7 +123,7 @@ func TestBypassOddSANsAreRefused(t *testing.T) {
 	refused(t, New(t, SAN(repeat(DNS("a"), 257)...)), "subjectAltName: more than 256 names")
 }
 
-func TestBypassLookAlikesAreNotEqual(t *testing.T) {
+func TestThreat_LookAlikesAreNotEqual(t *testing.T) {
 	plain := parse(t, New(t, Subject(CN("kiosk")))).Names
 	for _, alike := range []string{"\u212aiosk", "k\u0131osk", "ki\u043esk", "kiosk\u200b", "kio\u017fk", "ｋiosk", "kiosk\u00a0"} {
 		r := parse(t, New(t, Subject(CN(alike))))
@@ -136,7 +136,7 @@ func TestBypassLookAlikesAreNotEqual(t *testing.T) {
 	}
 }
 
-func TestBypassMappedAddressIsNotAnIPv4Address(t *testing.T) {
+func TestThreat_MappedAddressIsNotAnIPv4Address(t *testing.T) {
 	mapped := GeneralName(7, append(make([]byte, 10), 0xff, 0xff, 10, 0, 0, 1))
 	r := parse(t, New(t, SAN(mapped, IP("10.0.0.1"))))
 	if got := r.Names.SAN[0].Value; got != "::ffff:10.0.0.1" {

@@ -16,7 +16,7 @@ import (
 	. "github.com/caddy-est/estra/policy/csr/csrtest"
 )
 
-func TestNoWayOfPrintingShowsAnAttributesValue(t *testing.T) {
+func TestThreat_NoWayOfPrintingShowsAnAttributesValue(t *testing.T) {
 	const secret = "s3cret-linking"
 	r := parse(t, New(t, Attribute(ChallengePassword, Printable(secret), Printable(secret))))
 	holder := struct {

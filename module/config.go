@@ -73,9 +73,11 @@ type Quirks struct {
 type Limits struct {
 	// The largest request body, in bytes. Default: 64 KiB.
 	Body int64 `json:"body,omitempty"`
-	// How many enrolments may run at once. Default: no bound.
+	// How many requests may run at once; an enrolment counts once its client
+	// is authenticated. Default: no bound.
 	Concurrency int `json:"concurrency,omitempty"`
-	// Failed attempts to log in, for each address and user. Default: 10.
+	// Failed attempts to log in, for each address and user; ten times as
+	// many for an address over all users. Default: 10.
 	Attempts int `json:"attempts,omitempty"`
 	// The time in which they count. Default: 1m.
 	AttemptsPer caddy.Duration `json:"attempts_per,omitempty"`

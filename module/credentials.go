@@ -3,8 +3,12 @@
 package module
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,9 +31,14 @@ type namedProvider struct {
 // passwords: each one is hashed anew.
 type basicAccounts struct {
 	hashes map[string]hashed
-	// decoy is compared with when the user is unknown, so that an answer
-	// takes as long.
-	decoy hashed
+	// decoys are the same hashes in their order. An unknown user is compared
+	// with one of them, and always with the same: where they differ in cost,
+	// unknown users do as known ones, and an answer's time tells nothing. One
+	// cost for all of the unknown would tell the cheaper accounts.
+	decoys []hashed
+	// seed chooses among them. It is made of the hashes: secret, and after a
+	// restart the same.
+	seed []byte
 }
 
 type hashed struct {
@@ -55,7 +64,9 @@ func (h *Handler) loadCredentials() error {
 			return fmt.Errorf("basic: user %q: %w", a.Username, err)
 		}
 		h.basic.hashes[a.Username] = made
-		h.basic.decoy = hashed{made.comparer, made.comparer.(caddyauth.Hasher).FakeHash()}
+		h.basic.decoys = append(h.basic.decoys, made)
+		seed := sha256.Sum256(slices.Concat(h.basic.seed, made.hash))
+		h.basic.seed = seed[:]
 	}
 	for i := range h.Providers {
 		p := &h.Providers[i]
@@ -75,6 +86,9 @@ func (h *Handler) loadCredentials() error {
 	return nil
 }
 
+// minDigest of argon2id is in bytes; `caddy hash-password` makes 32.
+const minDigest = 16
+
 // newHashed finds the algorithm of a hash by its prefix. The message never
 // repeats the hash.
 func newHashed(hash string) (hashed, error) {
@@ -88,7 +102,19 @@ func newHashed(hash string) (hashed, error) {
 	}
 }
 
-func tryHash(comparer caddyauth.Comparer, hash string) (hashed, error) {
+// tryHash makes one comparison. A hash that was cut off may panic in it, and a
+// shorter digest fits many passwords.
+func tryHash(comparer caddyauth.Comparer, hash string) (_ hashed, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the password hash can't be read: %v", v)
+		}
+	}()
+	if _, isArgon := comparer.(*caddyauth.Argon2idHash); isArgon {
+		if _, digest, err := caddyauth.DecodeHash([]byte(hash)); err == nil && len(digest) < minDigest {
+			return hashed{}, fmt.Errorf("the password hash has a digest of %d bytes, and needs %d: was it cut off?", len(digest), minDigest)
+		}
+	}
 	if _, err := comparer.Compare([]byte(hash), []byte("probe")); err != nil {
 		return hashed{}, fmt.Errorf("the password hash can't be read: %w", err)
 	}
@@ -98,15 +124,23 @@ func tryHash(comparer caddyauth.Comparer, hash string) (hashed, error) {
 // verify says whether the password is the user's. An unknown user costs as
 // much time as a known one.
 func (b *basicAccounts) verify(user, password string) (bool, error) {
-	account, known := b.hashes[user]
-	if !known {
-		account = b.decoy
+	account := b.decoy(user)
+	known, ok := b.hashes[user]
+	if ok {
+		account = known
 	}
 	same, err := account.comparer.Compare(account.hash, []byte(password))
 	if err != nil {
 		return false, err
 	}
-	return same && known, nil
+	return same && ok, nil
+}
+
+// decoy is what an unknown user is compared with.
+func (b *basicAccounts) decoy(user string) hashed {
+	mac := hmac.New(sha256.New, b.seed)
+	mac.Write([]byte(user))
+	return b.decoys[binary.BigEndian.Uint64(mac.Sum(nil))%uint64(len(b.decoys))]
 }
 
 // challenge is what a 401 offers.

@@ -26,8 +26,8 @@ type Source interface {
 type Anchor struct {
 	Name   string
 	Source Source
-	// AnyEKU accepts a certificate whose EKUs lack clientAuth. A certificate
-	// without any EKU is always accepted (IDevIDs have none).
+	// AnyEKU accepts a chain in which EKUs lack clientAuth, those of its CAs
+	// too. A certificate without any EKU is always accepted (IDevIDs have none).
 	AnyEKU bool
 	// Revoked asks the anchor's CRL, nil when it has none. An error fails
 	// closed.
@@ -39,7 +39,8 @@ type Anchor struct {
 type Set struct {
 	Anchors []Anchor
 
-	memory memory
+	memory     memory // of chains, leaf to anchor
+	signatures memory // of good ones: a certificate, and whose key verifies it
 }
 
 // A Result is what Verify found.

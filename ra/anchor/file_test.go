@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-est/estra/ra/ratest"
 )
 
-func TestTrustFileHoldsCertificatesAndNothingElse(t *testing.T) {
+func TestThreat_ATrustFileHoldsCertificatesAndNothingElse(t *testing.T) {
 	a, b := ratest.NewRoot(t, "A").Certificate, ratest.NewRoot(t, "B").Certificate
 	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	one, two := block("CERTIFICATE", a.Raw), block("CERTIFICATE", b.Raw)

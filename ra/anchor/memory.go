@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// memorySize bounds the chains remembered: some kilobytes each, and a busy
-// site has one for each client certificate.
+// memorySize bounds what is remembered: some kilobytes each, and a busy site has
+// one chain for each client certificate.
 const memorySize = 4096
 
 // A chain is leaf first, anchor last.
@@ -94,6 +94,13 @@ func keyOf(a Anchor, presented, roots, intermediates []*x509.Certificate) key {
 			write(h, c.Raw)
 		}
 	}
+	return key(h.Sum(nil))
+}
+
+func keyOfSignature(c, issuer *x509.Certificate) key {
+	h := sha256.New()
+	write(h, c.Raw)
+	write(h, issuer.Raw)
 	return key(h.Sum(nil))
 }
 

@@ -13,10 +13,15 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/crl"
 )
 
 // oidSubjectAltName is of RFC 5280 section 4.2.1.6.
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// MaxPresented is how many certificates a client may present, leaf included.
+// Device chains have two to four.
+const MaxPresented = 8
 
 // errUnavailable marks what may be over in a while: a certificate can't be
 // judged now.
@@ -30,9 +35,17 @@ type errUnavailable struct{ error }
 // Signatures and constraints of a chain are remembered. What can change is
 // asked on every request: the source's certificates, validity times, the
 // source's consent, revocation.
+//
+// Anybody can present certificates, and a failure isn't remembered. So more
+// than MaxPresented are looked at by no anchor, and signatures are verified with
+// keys alone that the anchor stands behind: a stranger chooses none.
 func (s *Set) Verify(ctx context.Context, presented []*x509.Certificate, now time.Time) Result {
 	var r Result
 	if len(presented) == 0 {
+		return r
+	}
+	if len(presented) > MaxPresented {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("the client presented %d certificates, and at most %d are looked at", len(presented), MaxPresented))
 		return r
 	}
 	for _, a := range s.Anchors {
@@ -86,10 +99,13 @@ func (s *Set) chains(a Anchor, presented, roots, intermediates []*x509.Certifica
 	if valid := validAt(s.memory.get(key), at); len(valid) > 0 {
 		return valid, nil
 	}
-	if !mayReach(presented, roots, intermediates) {
-		return nil, x509.UnknownAuthorityError{Cert: presented[0]}
+	leaf := presented[0]
+	intermediates = append(s.certified(presented[1:], roots, intermediates), intermediates...)
+	issues := func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, leaf.RawIssuer) }
+	if !slices.ContainsFunc(intermediates, issues) && !slices.ContainsFunc(roots, issues) && !slices.ContainsFunc(roots, leaf.Equal) {
+		return nil, x509.UnknownAuthorityError{Cert: leaf}
 	}
-	found, err := build(a, presented, roots, intermediates, at)
+	found, err := build(a, leaf, roots, intermediates, at)
 	if err != nil {
 		return nil, err
 	}
@@ -97,54 +113,64 @@ func (s *Set) chains(a Anchor, presented, roots, intermediates []*x509.Certifica
 	return found, nil
 }
 
-// mayReach tells whether issuer and subject names lead from the leaf to an
-// anchor (RFC 5280 section 6.1: a path begins with that). It saves the
-// signatures of a chain that belongs to another anchor, which a stranger could
-// make us verify on each request.
-func mayReach(presented, roots, intermediates []*x509.Certificate) bool {
-	between := slices.Concat(presented[1:], intermediates)
-	seen := make(map[string]bool)
-	next := [][]byte{presented[0].RawIssuer}
-	for len(next) > 0 {
-		name := next[0]
-		next = next[1:]
-		if seen[string(name)] {
-			continue
-		}
-		seen[string(name)] = true
-		named := func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, name) }
-		if slices.ContainsFunc(roots, named) {
-			return true
-		}
-		for _, c := range between {
-			if named(c) {
-				next = append(next, c.RawIssuer)
+// certified are the presented certificates that an anchor stands behind, by
+// names and signatures: from the anchor down, since crypto/x509 begins at the
+// leaf, where a stranger's certificates of a few kilobytes, with the right
+// names and slow keys, have it verify 100 signatures. It finds all that a path
+// may consist of; whether there is one, build says. At most one signature is
+// verified for each certificate and each issuer of its issuer's name.
+func (s *Set) certified(presented, roots, intermediates []*x509.Certificate) []*x509.Certificate {
+	var found []*x509.Certificate
+	issuers, left := slices.Concat(roots, intermediates), slices.Clone(presented)
+	for len(issuers) > 0 && len(left) > 0 {
+		issuer := issuers[0]
+		issuers = issuers[1:]
+		left = slices.DeleteFunc(left, func(c *x509.Certificate) bool {
+			if !bytes.Equal(c.RawIssuer, issuer.RawSubject) || !s.signed(c, issuer) {
+				return false
 			}
-		}
+			found, issuers = append(found, c), append(issuers, c)
+			return true
+		})
 	}
-	return slices.ContainsFunc(roots, presented[0].Equal)
+	return found
+}
+
+// signed verifies one signature, and remembers a good one: many devices present
+// the same intermediate.
+func (s *Set) signed(c, issuer *x509.Certificate) bool {
+	key := keyOfSignature(c, issuer)
+	if len(s.signatures.get(key)) > 0 {
+		return true
+	}
+	if c.CheckSignatureFrom(issuer) != nil {
+		return false
+	}
+	s.signatures.put(key, []chain{{c, issuer}})
+	return true
 }
 
 // build verifies the path (RFC 5280 section 6) as crypto/x509 does.
-func build(a Anchor, presented, roots, intermediates []*x509.Certificate, at time.Time) ([]chain, error) {
+func build(a Anchor, presented *x509.Certificate, roots, intermediates []*x509.Certificate, at time.Time) ([]chain, error) {
 	options := x509.VerifyOptions{
 		// Never nil: that would mean the system's roots.
 		Roots:         pool(roots),
-		Intermediates: pool(presented[1:], intermediates),
+		Intermediates: pool(intermediates),
 		CurrentTime:   at,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		// A certificate without any EKU is good for all of them (RFC 5280
+		// section 4.2.1.12), leaf or CA; one with others isn't.
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	leaf := withoutDeviceSAN(presented[0])
-	if a.AnyEKU || len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) == 0 {
+	if a.AnyEKU {
 		options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 	}
-	found, err := leaf.Verify(options)
+	found, err := withoutDeviceSAN(presented).Verify(options)
 	if err != nil {
 		return nil, err
 	}
 	chains := make([]chain, len(found))
 	for i, c := range found {
-		c[0] = presented[0]
+		c[0] = presented
 		chains[i] = c
 	}
 	return chains, nil
@@ -167,7 +193,11 @@ func unrevoked(ctx context.Context, a Anchor, leaf *x509.Certificate, now time.T
 	}
 	revoked, err := a.Revoked(ctx, leaf, now)
 	if err != nil {
-		return errUnavailable{fmt.Errorf("revocation can't be checked: %w", err)}
+		err = fmt.Errorf("revocation can't be checked: %w", err)
+		if errors.Is(err, crl.ErrExpired) { // which no waiting changes
+			return err
+		}
+		return errUnavailable{err}
 	}
 	if revoked {
 		return fmt.Errorf("the certificate (serial %x) is revoked", leaf.SerialNumber.Bytes())
@@ -194,12 +224,10 @@ func withoutDeviceSAN(leaf *x509.Certificate) *x509.Certificate {
 	return &handled
 }
 
-func pool(lists ...[]*x509.Certificate) *x509.CertPool {
+func pool(certs []*x509.Certificate) *x509.CertPool {
 	p := x509.NewCertPool()
-	for _, list := range lists {
-		for _, c := range list {
-			p.AddCert(c)
-		}
+	for _, c := range certs {
+		p.AddCert(c)
 	}
 	return p
 }

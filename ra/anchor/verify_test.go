@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra/anchor"
+	"github.com/caddy-est/estra/ra/crl"
 	"github.com/caddy-est/estra/ra/ratest"
 )
 
@@ -75,6 +77,9 @@ func TestVerifyJudgesTheWholePath(t *testing.T) {
 	shortTemplate := *issuing.Certificate
 	shortTemplate.NotAfter = now.Add(-48 * time.Hour)
 	short := ratest.Signer{Key: key, Certificate: root.Sign(t, &shortTemplate, key.Public())}
+	mailTemplate := *issuing.Certificate
+	usages(x509.ExtKeyUsageEmailProtection)(&mailTemplate)
+	mail := ratest.Signer{Key: key, Certificate: root.Sign(t, &mailTemplate, key.Public())}
 	at := func(certs ...*x509.Certificate) []*x509.Certificate { return certs }
 	expired := validity(now.Add(-72*time.Hour), now.Add(-24*time.Hour))
 	for name, test := range map[string]struct {
@@ -96,6 +101,10 @@ func TestVerifyJudgesTheWholePath(t *testing.T) {
 		"a certificate for servers only, with any_eku":      {signer: issuing, change: fs(usages(x509.ExtKeyUsageServerAuth)), anchors: at(root.Certificate), anyEKU: true},
 		"a certificate without extended key usage":          {signer: issuing, change: fs(usages()), anchors: at(root.Certificate)},
 		"a certificate with anyExtendedKeyUsage":            {signer: issuing, change: fs(usages(x509.ExtKeyUsageAny)), anchors: at(root.Certificate)},
+		"no extended key usage, under a CA for mail only":   {signer: mail, change: fs(usages()), anchors: at(root.Certificate), want: "key usage"},
+		"clientAuth under a CA for mail only":               {signer: mail, anchors: at(root.Certificate), want: "key usage"},
+		"an IDevID under a CA for mail only":                {signer: mail, change: fs(idevid(hardwareModule)), anchors: at(root.Certificate), want: "key usage"},
+		"a CA for mail only, with any_eku":                  {signer: mail, change: fs(usages()), anchors: at(root.Certificate), anyEKU: true},
 		"a leaf that isn't valid yet":                       {signer: issuing, change: fs(validity(now.Add(time.Hour), now.Add(2*time.Hour))), anchors: at(root.Certificate), want: "valid only from"},
 		"an expired leaf is verified at its end":            {signer: issuing, change: fs(expired), anchors: at(root.Certificate)},
 		"an expired leaf whose issuer had ended before":     {signer: short, change: fs(expired), anchors: at(root.Certificate), want: "expired"},
@@ -165,6 +174,11 @@ func TestVerifyAsksEachTimeWhatCanChange(t *testing.T) {
 		"revocation can't be checked": {change: func(_ *source, a *anchor.Anchor) {
 			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) { return false, errors.New("stale") }
 		}, unavailable: true, reason: "stale"},
+		"the list no longer speaks of the leaf": {change: func(_ *source, a *anchor.Anchor) {
+			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) {
+				return false, fmt.Errorf("a list: %w", crl.ErrExpired)
+			}
+		}, reason: "revocation can't be checked"},
 		"the leaf isn't revoked": {change: func(_ *source, a *anchor.Anchor) {
 			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) { return false, nil }
 		}, vouched: true},

@@ -75,16 +75,11 @@ func (x *exchange) run() (a answer, fail *ra.Error) {
 	if fail := x.early(); fail != nil {
 		return answer{}, fail
 	}
-	leave, fail := x.enter()
-	if fail != nil {
-		return answer{}, fail
-	}
-	defer leave()
 	switch x.target.op {
 	case policy.CACerts:
-		return x.caCerts()
+		return x.placed(x.caCerts)
 	case policy.CSRAttrs:
-		return x.csrAttrs()
+		return x.placed(x.csrAttrs)
 	case policy.SimpleEnroll, policy.SimpleReenroll:
 		return x.enroll()
 	default: // full CMC and key generation are known, and not offered
@@ -138,29 +133,32 @@ func (x *exchange) early() *ra.Error {
 	return nil
 }
 
-// enter takes one of the places of Limits.Concurrency, and leave gives it back.
-func (x *exchange) enter() (leave func(), fail *ra.Error) {
-	leave = func() { x.s.active.Add(-1) }
-	if n := x.s.active.Add(1); x.s.Limits.Concurrency > 0 && n > int64(x.s.Limits.Concurrency) {
-		leave()
-		return nil, ra.Fail(ra.Busy, fmt.Sprintf("%d requests are being worked on", x.s.Limits.Concurrency), nil).After(time.Second)
+// placed takes one of the places of Limits.Concurrency for a step.
+func (x *exchange) placed(step func() (answer, *ra.Error)) (answer, *ra.Error) {
+	n := x.s.active.Add(1)
+	defer x.s.active.Add(-1)
+	if x.s.Limits.Concurrency > 0 && n > int64(x.s.Limits.Concurrency) {
+		return answer{}, ra.Fail(ra.Busy, fmt.Sprintf("%d requests are being worked on", x.s.Limits.Concurrency), nil).After(time.Second)
 	}
-	return leave, nil
+	return step()
 }
 
-// enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2).
+// enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2). The gate
+// comes before a place is taken: strangers who wait there take none.
 func (x *exchange) enroll() (answer, *ra.Error) {
 	pass, fail := x.gate()
 	if fail != nil {
 		return answer{}, fail
 	}
-	if fail := x.receive(); fail != nil {
-		return answer{}, fail
-	}
-	if fail := x.link(); fail != nil {
-		return answer{}, fail
-	}
-	return x.issue(pass)
+	return x.placed(func() (answer, *ra.Error) {
+		if fail := x.receive(); fail != nil {
+			return answer{}, fail
+		}
+		if fail := x.link(); fail != nil {
+			return answer{}, fail
+		}
+		return x.issue(pass)
+	})
 }
 
 // issue asks the authority. The pass is the gate's word: without one nothing

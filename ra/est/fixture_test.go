@@ -297,12 +297,3 @@ func (g got) certs(t testing.TB) []*x509.Certificate {
 	}
 	return certs
 }
-
-// blocking is a provider that says yes once it is let go.
-func (x *site) blocking(inside, leave chan bool) func(http.ResponseWriter, *http.Request) ([]policy.Account, string, bool, error) {
-	return func(http.ResponseWriter, *http.Request) ([]policy.Account, string, bool, error) {
-		inside <- true
-		<-leave
-		return []policy.Account{{Method: "http_basic", User: "estuser"}}, "estuser", true, nil
-	}
-}

@@ -3,6 +3,7 @@
 package est
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,9 +20,10 @@ type pass struct {
 }
 
 // gate finds out who asks, and refuses before the body is read when no `who`
-// line of the operation can match: nobody anonymous has us check signatures
-// or learns the policy (RFC 7030 section 4.2.1 puts mutual authentication
-// before enrolment).
+// line of the operation can match: nobody anonymous has us check a request's
+// signature or learns the policy (RFC 7030 section 4.2.1 puts mutual
+// authentication before enrolment). What anybody can ask for here is bounded by
+// itself: signatures of certificates by anchor.Set.Verify, passwords by checks.
 func (x *exchange) gate() (pass, *ra.Error) {
 	unavailable, reasons := x.clientCert()
 	if fail := x.credentials(); fail != nil {
@@ -72,37 +74,60 @@ func (x *exchange) clientCert() (unavailable, reasons []string) {
 	return found.Unavailable, found.Reasons
 }
 
-// credentials verifies the HTTP credentials, unless the client has failed too
-// often already: that is asked first, so that a throttled guess costs and
-// tells nothing. Which user counts is read off Basic's header; all other
-// schemes of one address are counted together.
+// credentials verifies the HTTP credentials. A client that has failed too often
+// is refused first, so that a throttled guess costs and tells nothing; the
+// others wait their turn (see checks). Which user counts is read off Basic's
+// header; all other schemes of one address are counted together.
 func (x *exchange) credentials() *ra.Error {
 	if x.in.Credentials == nil {
 		return nil
 	}
-	throttle := x.s.Attempts
-	if x.r.Header.Get("Authorization") == "" {
-		throttle = nil // nobody guesses
+	if x.r.Header.Get("Authorization") == "" { // nobody guesses, and nothing is hashed
+		_, fail := x.ask()
+		return fail
 	}
+	checks := x.s.checks
+	if checks == nil {
+		checks = processChecks()
+	}
+	network := networkOf(x.in.Remote)
+	visit, fail := checks.enter(network)
+	if fail != nil {
+		return fail
+	}
+	defer visit.leave()
+	ctx, cancel := context.WithTimeout(x.r.Context(), checks.wait)
+	defer cancel()
 	user, _, _ := x.r.BasicAuth()
-	key := client(x.in.Remote, user)
-	if wait, ok := throttle.begin(key, x.now); !ok {
-		return ra.Fail(ra.Throttled, "too many failed HTTP credentials from this address", nil).After(wait)
+	attempt, fail := x.s.Attempts.begin(ctx, network, user, x.now)
+	if fail != nil {
+		return fail
 	}
+	became := failed // by a panic too
+	defer func() { attempt.end(became) }()
+	if fail := visit.place(ctx); fail != nil {
+		became = returned
+		return fail
+	}
+	became, fail = x.ask()
+	return fail
+}
+
+// ask has the credentials verified.
+func (x *exchange) ask() (outcome, *ra.Error) {
 	side := sideWriter{}
 	accounts, _, presented, err := x.in.Credentials(side, x.r)
 	x.challenges = challengesOf(http.Header(side))
 	switch {
 	case err != nil:
-		throttle.returned(key)
-		return ra.Fail(ra.Fault, "the HTTP credentials could not be checked", err)
+		return returned, ra.Fail(ra.Fault, "the HTTP credentials could not be checked", err)
 	case len(accounts) > 0:
 		x.who.Accounts = accounts
-		throttle.succeeded(key)
+		return succeeded, nil
 	case !presented:
-		throttle.returned(key)
+		return returned, nil
 	}
-	return nil
+	return failed, nil
 }
 
 // sideWriter is what a provider of credentials writes to: its headers are

@@ -4,6 +4,7 @@ package est
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -219,14 +220,17 @@ func TestCACertsOfACAThatIsDown(t *testing.T) {
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {
-	inside, leave := make(chan bool), make(chan bool)
 	x := newSite(t, func(x *site) { x.Limits.Concurrency = 1 })
-	x.provider = x.blocking(inside, leave)
+	inside, leave := make(chan bool), make(chan bool)
+	x.ca.Set(ratest.Knobs{Mutate: func(*x509.Certificate) { inside <- true; <-leave }})
 	done := make(chan got)
 	go func() { done <- x.do(call{user: right}) }()
 	<-inside
-	x.refused(t, x.do(call{}), 503, "busy", "try again later")
+	x.refused(t, x.do(call{user: right}), 503, "busy", "try again later")
 	x.refused(t, x.do(call{method: "GET", path: "cacerts"}), 503, "busy", "try again later")
+	if g := x.do(call{}); g.StatusCode != 401 {
+		t.Errorf("%d for nobody, who needs no place", g.StatusCode)
+	}
 	leave <- true
 	if g := <-done; g.StatusCode != 200 {
 		t.Errorf("%d for the one inside", g.StatusCode)

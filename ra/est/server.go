@@ -29,7 +29,10 @@ type Server struct {
 	Anchors *anchor.Set
 	Limits  Limits
 	Quirks  wire.Quirks
-	// Attempts throttles guesses at passwords; nil: no limit.
+	// Attempts throttles guesses at passwords; nil: no limit. How many are
+	// verified at once is bounded beside it, for all servers of the process:
+	// one for each core (two at least), half of them for one address. Who waits
+	// for more than 10 s, or has 128 before him from his own address, gets 503.
 	Attempts *Attempts
 	// Challenge are the WWW-Authenticate values of a 401 (RFC 9110 section
 	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`. Empty: no HTTP
@@ -49,6 +52,7 @@ type Server struct {
 	// Observe is told of every request after its answer; nil: nobody is.
 	Observe func(ctx context.Context, rep Report)
 
+	checks *checks // nil: processChecks
 	active atomic.Int64
 	spent  spent
 }
@@ -58,7 +62,9 @@ type Limits struct {
 	// Body is the longest request body in bytes; default 64 KiB. The policy's
 	// csr_bytes may make it shorter.
 	Body int64
-	// Concurrency is how many requests are worked on at once; 0: no limit.
+	// Concurrency is how many requests are worked on at once; 0: no limit. An
+	// enrolment counts once its client is authenticated, so that nobody else
+	// takes the places.
 	Concurrency int
 	// BodyTimeout is how long a client may take to send its body; default 10 s.
 	BodyTimeout time.Duration

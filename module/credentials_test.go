@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// counting notes what it is asked to compare.
+type counting struct {
+	caddyauth.Comparer
+	asked map[string]int
+}
+
+func (c counting) Compare(hash, password []byte) (bool, error) {
+	c.asked[string(hash)]++
+	return c.Comparer.Compare(hash, password)
+}
+
+func accountsOf(t *testing.T, hashes ...string) *Handler {
+	t.Helper()
+	h := &Handler{}
+	for i, hash := range hashes {
+		h.Basic = append(h.Basic, Account{Username: fmt.Sprint("known", i), Hash: hash})
+	}
+	if err := h.loadCredentials(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func cheap(t *testing.T, password string, cost int) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(hash)
+}
+
+// What an unknown user is compared with has the costs of the operator's own
+// accounts, and doesn't change from one request to the next.
+func TestThreat_UnknownUsersTakeTheTimeOfKnownOnes(t *testing.T) {
+	costs := []int{4, 5, 6}
+	var hashes []string
+	for _, cost := range costs {
+		hashes = append(hashes, cheap(t, "secret", cost))
+	}
+	h := accountsOf(t, hashes...)
+	all := make(map[string]int)
+	for i := range h.basic.decoys {
+		h.basic.decoys[i].comparer = counting{h.basic.decoys[i].comparer, all}
+	}
+	again := accountsOf(t, hashes...)
+	for n := range 60 {
+		user := fmt.Sprint("nobody", n)
+		if ok, err := h.basic.verify(user, "secret"); ok || err != nil {
+			t.Errorf("%s with a password of others: %v %v", user, ok, err)
+		}
+		if string(h.basic.decoy(user).hash) != string(again.basic.decoy(user).hash) {
+			t.Errorf("%s takes another time after a restart", user)
+		}
+	}
+	for i, hash := range hashes {
+		if all[hash] == 0 {
+			t.Errorf("no unknown user takes the time of cost %d: %v", costs[i], all)
+		}
+		delete(all, hash)
+	}
+	if len(all) != 0 {
+		t.Errorf("compared with what is no account's: %v", all)
+	}
+}
+
+func TestBasicPasswords(t *testing.T) {
+	h := accountsOf(t, cheap(t, "one", 4), cheap(t, "two", 4),
+		"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA")
+	for _, c := range []struct {
+		user, password string
+		want           bool
+	}{
+		{"known0", "one", true}, {"known1", "two", true},
+		{"known0", "two", false}, {"known0", "", false}, {"known2", "one", false},
+		{"nobody", "one", false}, {"", "one", false}, {"", "", false}, {"KNOWN0", "one", false},
+	} {
+		r := httptest.NewRequest("POST", "/", nil)
+		r.SetBasicAuth(c.user, c.password)
+		accounts, user, presented, err := h.credentials(httptest.NewRecorder(), r)
+		if (len(accounts) == 1) != c.want || user != c.user || !presented || err != nil {
+			t.Errorf("%q with %q: %v %q %v %v", c.user, c.password, accounts, user, presented, err)
+		}
+	}
+}
+
+func TestHashesThatCannotBeRight(t *testing.T) {
+	for hash, want := range map[string]string{
+		"secret":                   "not a password hash",
+		"$2a$":                     "can't be read",
+		"$argon2id$":               "can't be read",
+		cheap(t, "secret", 4)[:40]: "can't be read",
+		"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$":                       "digest of 0 bytes",
+		"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$AA":                     "digest of 1 bytes",
+		"$argon2id$v=19$m=64,t=0,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA": "rounds too small",
+		"$argon2id$v=19$m=64,t=1,p=0$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA": "parallelism",
+	} {
+		h := &Handler{Basic: []Account{{Username: "estuser", Hash: hash}}}
+		err := h.loadCredentials()
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `user "estuser"`) || strings.Contains(err.Error(), hash) {
+			t.Errorf("%q: %v, want %q", hash, err, want)
+		}
+	}
+}

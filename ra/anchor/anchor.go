@@ -17,7 +17,8 @@ type Source interface {
 	// Certificates returns the trust anchors, and intermediates that may
 	// complete a chain (remembered issuing certificates).
 	Certificates(ctx context.Context) (anchors, intermediates []*x509.Certificate, err error)
-	// Accepts has the last word on a chain that verified: an `upstream`
+	// Accepts has the last word on a chain that verified, by its first two
+	// certificates (of chains that differ above, one is shown): an `upstream`
 	// anchor accepts only leaves whose direct issuer is an issuing key.
 	Accepts(ctx context.Context, leaf *x509.Certificate, chain []*x509.Certificate) error
 }
@@ -41,6 +42,7 @@ type Set struct {
 
 	memory     memory // of chains, leaf to anchor
 	signatures memory // of good ones: a certificate, and whose key verifies it
+	uppers     memory // the parts above a leaf
 }
 
 // A Result is what Verify found.

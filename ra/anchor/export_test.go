@@ -8,3 +8,10 @@ func (s *Set) Remembered() int {
 	defer s.memory.mu.Unlock()
 	return s.memory.recent.Len()
 }
+
+// Uppers is how many uppers a set remembers.
+func (s *Set) Uppers() int {
+	s.uppers.mu.Lock()
+	defer s.uppers.mu.Unlock()
+	return s.uppers.recent.Len()
+}

@@ -80,7 +80,8 @@ func validAt(chains []chain, at time.Time) []chain {
 	return valid
 }
 
-func keyOf(a Anchor, presented, roots, intermediates []*x509.Certificate) key {
+// keyOf is the key of what an anchor says of lists of certificates.
+func keyOf(a Anchor, lists ...[]*x509.Certificate) key {
 	h := sha256.New()
 	write(h, []byte(a.Name))
 	anyEKU := []byte{0}
@@ -88,7 +89,7 @@ func keyOf(a Anchor, presented, roots, intermediates []*x509.Certificate) key {
 		anyEKU[0] = 1
 	}
 	write(h, anyEKU)
-	for _, list := range []chain{presented, roots, intermediates} {
+	for _, list := range lists {
 		write(h, binary.BigEndian.AppendUint64(nil, uint64(len(list))))
 		for _, c := range list {
 			write(h, c.Raw)

@@ -105,11 +105,16 @@ func (s *Set) chains(a Anchor, presented, roots, intermediates []*x509.Certifica
 	if !slices.ContainsFunc(intermediates, issues) && !slices.ContainsFunc(roots, issues) && !slices.ContainsFunc(roots, leaf.Equal) {
 		return nil, x509.UnknownAuthorityError{Cert: leaf}
 	}
+	if found := s.underKnownUpper(a, leaf, roots, intermediates, at); len(found) > 0 {
+		s.memory.put(key, found)
+		return found, nil
+	}
 	found, err := build(a, leaf, roots, intermediates, at)
 	if err != nil {
 		return nil, err
 	}
 	s.memory.put(key, found)
+	s.rememberUppers(a, roots, found)
 	return found, nil
 }
 

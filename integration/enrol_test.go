@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"crypto/tls"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -211,16 +210,6 @@ func TestHTTP3Enrols(t *testing.T) {
 	if res.StatusCode != 200 || res.ProtoMajor != 3 {
 		t.Fatalf("%s over %s: %s", res.Status, res.Proto, body(t, res))
 	}
-}
-
-// keyPair reads what a device got.
-func (d *device) keyPair(name string) tls.Certificate {
-	d.t.Helper()
-	pair, err := tls.LoadX509KeyPair(filepath.Join(d.dir, name+".pem"), filepath.Join(d.dir, name+".key"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return pair
 }
 
 // armour is PEM of a DER block.

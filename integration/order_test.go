@@ -57,7 +57,7 @@ func checkImport(t *testing.T, name string, level int, imported string) {
 	t.Helper()
 	if inHouse(imported) {
 		other := short(imported)
-		if levels[other] >= level && !(levels[other] == level && level == 5) {
+		if levels[other] > level || levels[other] == level && level != 5 {
 			t.Errorf("%s (level %d) imports %s (level %d)", name, level, other, levels[other])
 		}
 		return

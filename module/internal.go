@@ -261,9 +261,7 @@ func template(o ra.Order) (*x509.Certificate, error) {
 		KeyUsage:              plan.KeyUsage,
 		BasicConstraintsValid: true,
 	}
-	for _, oid := range plan.ExtKeyUsage {
-		tmpl.UnknownExtKeyUsage = append(tmpl.UnknownExtKeyUsage, oid)
-	}
+	tmpl.UnknownExtKeyUsage = append(tmpl.UnknownExtKeyUsage, plan.ExtKeyUsage...)
 	if len(plan.Names.SAN) > 0 {
 		value, err := csr.MarshalSAN(plan.Names.SAN)
 		if err != nil {

@@ -135,8 +135,9 @@ func (k keyChoice) String() string {
 		return "ECDSA " + k.curve
 	case csr.Ed25519:
 		return "Ed25519"
+	default:
+		return "unknown"
 	}
-	return "unknown"
 }
 
 // String gives the accepted keys in order.

@@ -77,7 +77,7 @@ type uri struct {
 func splitURI(text string) (uri, error) {
 	scheme, rest, ok := strings.Cut(text, ":")
 	if !ok || !isScheme(scheme) {
-		return uri{}, errors.New("it does not begin with a scheme such as https:")
+		return uri{}, errors.New("it does not begin with a scheme such as https:") //nolint:staticcheck // the colon is the scheme's
 	}
 	u := uri{scheme: asciiLower(scheme), path: upperEscapes(rest)}
 	if strings.ContainsFunc(rest, notInURI) {
@@ -196,7 +196,7 @@ func plainPath(text string) error {
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {
-			return errors.New("its path has a segment . or ..")
+			return errors.New("its path has a segment . or ..") //nolint:staticcheck // the dots are the segment
 		}
 	}
 	return nil
@@ -244,7 +244,7 @@ func spellURI(value string) (string, error) {
 	}
 	host, ok := literalHost(u.host)
 	if !ok {
-		if host, err = spellDNS(strings.ReplaceAll(u.host, "*", "x")); err != nil {
+		if _, err := spellDNS(strings.ReplaceAll(u.host, "*", "x")); err != nil {
 			return "", fmt.Errorf("its host is no DNS name: %w", err)
 		}
 		host = u.host

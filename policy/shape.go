@@ -120,8 +120,9 @@ func found(n *yaml.Node) string {
 		default:
 			return show(n.Value)
 		}
+	default:
+		return "something else"
 	}
-	return "something else"
 }
 
 // A checker holds a tree against its shape.

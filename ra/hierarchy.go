@@ -138,7 +138,7 @@ func (h *hierarchy) keepChained(all, base []*x509.Certificate) []*x509.Certifica
 // day is how it should be, and no warning.
 func quietlyChained(remembered, parents []*x509.Certificate, now time.Time) []*x509.Certificate {
 	return slices.DeleteFunc(unique(remembered), func(c *x509.Certificate) bool {
-		return !mayCertify(c) || !validAt(c, now) || !(contains(parents, c) || signedByOneOf(c, parents))
+		return !mayCertify(c) || !validAt(c, now) || !contains(parents, c) && !signedByOneOf(c, parents)
 	})
 }
 

@@ -12,9 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes. 1 is Caddy's own: a usage error.
+// Exit codes. 0 is yes; 1 is Caddy's own: a usage error.
 const (
-	exitYes = 0
 	// exitNo: the text was read and is wrong, refused or failed a test.
 	exitNo = 2
 	// exitUnusable: something is missing, isn't YAML, or the flags make no

@@ -99,7 +99,7 @@ func (s *demoServer) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer output.Close()
+	defer output.Close() //nolint:errcheck // only the child writes to it
 	// The process outlives ctx: stop ends it, after an interrupt too.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel

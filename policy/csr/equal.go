@@ -143,6 +143,7 @@ func (g GeneralName) canonical() (string, bool) {
 		name, err := g.DirectoryName()
 		rdns, ok := name.canonical()
 		return frame(append([]string{g.Form.String()}, rdns...)...), err == nil && ok
+	case OtherName, X400Address, EDIParty: // as they are written
 	}
 	return frame(g.Form.String(), key), key != ""
 }

@@ -53,7 +53,7 @@ func MarshalKeyUsage(usage x509.KeyUsage) ([]byte, error) {
 	reversed := bits.Reverse16(uint16(usage))
 	content := []byte{byte((8 - length%8) % 8), byte(reversed >> 8)}
 	if length > 8 {
-		content = append(content, byte(reversed))
+		content = append(content, byte(reversed&0xff))
 	}
 	return wrap(der.BIT_STRING, content)
 }

@@ -44,7 +44,7 @@ func TestThreat_NoWayOfPrintingShowsAnAttributesValue(t *testing.T) {
 		secret, hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret))),
 		base64.StdEncoding.EncodeToString(r.Raw)[:20],
 		base64.StdEncoding.EncodeToString(r.Attributes[0].Values[0])[:12],
-		strings.Trim(fmt.Sprint([]byte(secret)), "[]"), fmt.Sprintf("% x", secret),
+		strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]"), fmt.Sprintf("% x", secret),
 		strings.Trim(fmt.Sprintf("%#v", []byte(secret))[len("[]byte"):], "{}"),
 	} {
 		if strings.Contains(printed.String(), form) {

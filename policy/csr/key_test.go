@@ -10,9 +10,10 @@ import (
 	"encoding/hex"
 	"testing"
 
+	"golang.org/x/crypto/cryptobyte/asn1"
+
 	"github.com/caddy-est/estra/policy/csr"
 	. "github.com/caddy-est/estra/policy/csr/csrtest"
-	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 func TestFactsOfAKey(t *testing.T) {

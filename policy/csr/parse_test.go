@@ -11,9 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/cryptobyte/asn1"
+
 	"github.com/caddy-est/estra/policy/csr"
 	. "github.com/caddy-est/estra/policy/csr/csrtest"
-	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // parse parses a request that must parse.

@@ -10,9 +10,10 @@ import (
 	"crypto/x509"
 	"testing"
 
+	"golang.org/x/crypto/cryptobyte/asn1"
+
 	"github.com/caddy-est/estra/policy/csr"
 	. "github.com/caddy-est/estra/policy/csr/csrtest"
-	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 func TestCheckPOPAcceptsEveryGoodScheme(t *testing.T) {

@@ -140,6 +140,7 @@ func readKey(algorithm csr.KeyAlgorithm, value []byte) (policy.KeyHint, bool) {
 			}
 		}
 		return k, k.Curve != ""
+	default:
+		return k, false
 	}
-	return k, false
 }

@@ -80,6 +80,7 @@ func (x *exchange) refusal(fail *ra.Error) answer {
 		return a
 	case ra.Method:
 		a.allow = methods[x.target.op]
+	default: // no further header
 	}
 	a.body = []byte(fail.Public + " (" + x.id + ")\n")
 	return a

@@ -63,7 +63,7 @@ func (s *Server) newID() string {
 func (x *exchange) run() (a answer, fail *ra.Error) {
 	defer func() {
 		if v := recover(); v != nil {
-			if v == http.ErrAbortHandler {
+			if v == http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 				panic(v)
 			}
 			a, fail = answer{}, ra.Fail(ra.Fault, "a panic in the request", panicked(v))

@@ -52,7 +52,7 @@ func TestAnAbortedRequestIsNotAnswered(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 			t.Errorf("recovered %v", v)
 		}
 	}()

@@ -176,7 +176,7 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 		"an empty body":         {func(w http.ResponseWriter) { w.Header().Set("Content-Type", wire.TypeCertsOnly) }, "empty"},
 		"more than it may be":   {func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, maxAnswer+1)) }, "longer than"},
 		"a redirect":            {func(w http.ResponseWriter) { w.Header().Set("Location", "/x"); w.WriteHeader(307) }, "307 Temporary Redirect"},
-		"a refusal with a text": {func(w http.ResponseWriter) { http.Error(w, "refused \x1b[31mby\npolicy", 403) }, "403 Forbidden: refused [31mby policy"},
+		"a refusal with a text": {func(w http.ResponseWriter) { http.Error(w, "refused \x1b[31mby\npolicy", http.StatusForbidden) }, "403 Forbidden: refused [31mby policy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := serve(t, ca, ca.server(nil), 0)

@@ -126,6 +126,7 @@ func plainKind(name csr.GeneralName) string {
 		if a, err := netip.ParseAddr(name.Value); err == nil && !a.Is4In6() && a.Zone() == "" {
 			return x509util.IPType
 		}
+	default: // goes as DER
 	}
 	return ""
 }

@@ -159,9 +159,9 @@ func ProvisionerCommand(o ProvisionerOptions, credential string) (string, error)
 // shell quotes a word for a POSIX shell where that is needed.
 func shell(s string) string {
 	plain := func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_./@", r))
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_./@", r)
 	}
-	if s != "" && strings.IndexFunc(s, plain) < 0 && s[0] != '-' {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) && s[0] != '-' {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

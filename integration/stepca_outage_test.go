@@ -4,6 +4,7 @@ package integration
 
 import (
 	"math/big"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -38,8 +39,13 @@ func TestStepCAGoesAndComesBack(t *testing.T) {
 	if code := d.get("cacerts"); code != "200" {
 		t.Errorf("/cacerts: %s, want what is known", code)
 	}
+	d.eventually(func() bool { // it asks every five seconds
+		status, _, upstreams := s.ready()
+		return status == http.StatusServiceUnavailable && strings.Contains(upstreams["step_ca"], "it doesn't answer")
+	})
 
 	ca.Restart()
+	d.eventually(func() bool { status, _, _ := s.ready(); return status == http.StatusOK })
 	record := d.issued("simplereenroll", "two", "--cert one.pem --key one.key")
 	if record.ReplacesSerial == "" || d.certificate("two").Subject.CommonName != "a.example.net" {
 		t.Errorf("the renewal replaces %q, and has the subject %s", record.ReplacesSerial, d.certificate("two").Subject)

@@ -92,6 +92,9 @@ func TestAProvisionerWithoutTheTemplateIsStopped(t *testing.T) {
 	if strings.Contains(ca.Written(), string(record.ID)) {
 		t.Error("step-ca was asked by a stopped upstream")
 	}
+	if status, _, upstreams := s.ready(); status != 503 || !strings.Contains(upstreams["step_ca"], "for the profiles: devices") {
+		t.Errorf("/est/ready: %d %v", status, upstreams)
+	}
 	resume(t, s)
 	withheld(t, d, ca, d.refused(as(user), 502, notIssued))
 }

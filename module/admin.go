@@ -3,6 +3,7 @@
 package module
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	state := app.Readiness()
+	state := app.Readiness(r.Context())
 	body, err := json.Marshal(state)
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Readiness asks every CA whether it can issue.
-func (a *App) Readiness() Readiness {
+func (a *App) Readiness(ctx context.Context) Readiness {
 	state := Readiness{Policies: []string{}, Upstreams: make(map[string]string)}
 	for _, h := range a.handlers {
 		if sum := h.policy.SHA256(); !slices.Contains(state.Policies, sum) {
@@ -90,7 +91,7 @@ func (a *App) Readiness() Readiness {
 	known := a.authorities()
 	state.Ready = len(known) > 0
 	for _, known := range known {
-		reason := known.unready(time.Now())
+		reason := known.unready(ctx, time.Now())
 		state.Upstreams[known.ca.Name] = reason
 		state.Ready = state.Ready && reason == ""
 	}
@@ -98,8 +99,8 @@ func (a *App) Readiness() Readiness {
 }
 
 // unready says why this CA can't issue, or nothing.
-func (k *authority) unready(now time.Time) string {
-	if err := k.ca.Ready(); err != nil {
+func (k *authority) unready(ctx context.Context, now time.Time) string {
+	if err := k.ca.Ready(ctx); err != nil {
 		return err.Error()
 	}
 	for what, end := range k.upstream.Expiries() {

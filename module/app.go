@@ -182,12 +182,16 @@ func (a *App) refresh(ctx context.Context, ca *ra.CA, said []string) []string {
 	return now
 }
 
-// watch keeps the expiry metrics current.
+// watch keeps CRLs and the expiry metrics current. Why a CRL can't be had is
+// for the readiness endpoint, and for the renewals that it refuses.
 func (a *App) watch(ctx context.Context) {
 	defer a.done.Done()
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
 	for {
+		for _, known := range a.authorities() {
+			_ = known.ca.RefreshCRL(ctx)
+		}
 		a.observeExpiry(time.Now())
 		select {
 		case <-ctx.Done():

@@ -52,7 +52,7 @@ type StepCA struct {
 	*stepca.Upstream `json:"-"`
 
 	pins []*x509.Certificate
-	x5c  *x509.Certificate
+	x5c  []*x509.Certificate // the RA's chain, leaf first; nil with a JWK
 }
 
 // CaddyModule returns the Caddy module information.
@@ -215,7 +215,7 @@ func (u *StepCA) loadKey(cfg *stepca.Config) error {
 		if err != nil {
 			return fmt.Errorf("certificate %s: %w", u.Certificate, err)
 		}
-		u.x5c = cfg.X5C.Chain[0]
+		u.x5c = cfg.X5C.Chain
 		return nil
 	}
 	password, err := expand("the key's password", u.KeyPassword)
@@ -250,18 +250,24 @@ func (u *StepCA) Needs(validity time.Duration) error {
 	if u.x5c == nil {
 		return nil
 	}
-	if left := time.Until(u.x5c.NotAfter); left < validity {
+	if left := time.Until(u.x5c[0].NotAfter); left < validity {
 		return fmt.Errorf("step-ca issues nothing that outlives the RA certificate, which has %s left, and the policy plans up to %s: renew it, or use a JWK provisioner", days(left), days(validity))
 	}
 	return nil
 }
 
-// Expiries is that of the RA certificate, where there is one.
+// Expiries is the first end in the RA certificate's chain, where there is one.
 func (u *StepCA) Expiries() map[string]time.Time {
 	if u.x5c == nil {
 		return nil
 	}
-	return map[string]time.Time{"ra_certificate": u.x5c.NotAfter}
+	end := u.x5c[0].NotAfter
+	for _, c := range u.x5c[1:] {
+		if c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return map[string]time.Time{"ra_certificate": end}
 }
 
 var (

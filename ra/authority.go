@@ -148,6 +148,7 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, out *Outcome
 		}
 	}()
 	issued, err := ca.Upstream.Issue(ctx, order)
+	ca.readiness.answered(err, a.now())
 	if err != nil {
 		return made{}, issueError(ctx, ca, err)
 	}

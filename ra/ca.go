@@ -56,6 +56,7 @@ type CA struct {
 	memoryErr  error
 
 	revocation revocation
+	readiness  readiness
 	stops      stops
 }
 
@@ -197,12 +198,15 @@ func (c *CA) hierarchy(ctx context.Context) (*hierarchy, error) {
 	return c.known, nil
 }
 
-// Chain is what /cacerts serves. The error is *Error (UpstreamDown) while
-// nothing has been fetched.
+// Chain is what /cacerts serves: never without a root (RFC 7030 section 4.1.3).
+// The error is *Error, UpstreamDown.
 func (c *CA) Chain(ctx context.Context) ([]*x509.Certificate, error) {
 	h, err := c.hierarchy(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if len(c.valid(h.roots)) == 0 {
+		return nil, c.down("its root certificates have ended", nil)
 	}
 	return c.valid(h.chain), nil
 }
@@ -246,23 +250,6 @@ func (c *CA) Warnings() []string {
 		warnings = append(warnings, fmt.Sprintf("upstream %s has no CRL that is asked: a revoked certificate can be renewed", c.Name))
 	}
 	return warnings
-}
-
-// Ready returns nil when the CA's certificates are known and an issuing one
-// is valid.
-func (c *CA) Ready() error {
-	c.mu.Lock()
-	known, failure := c.known, c.failure
-	c.mu.Unlock()
-	switch {
-	case known == nil && failure != nil:
-		return failure
-	case known == nil:
-		return c.down("its certificates have not been read yet", nil)
-	case len(c.valid(known.current)) == 0:
-		return c.down("its issuing certificates have ended", nil)
-	}
-	return nil
 }
 
 // Next is when Refresh is due. It is in the past while nothing was asked.

@@ -28,6 +28,8 @@ func refused(response *http.Response, body []byte, token string) *ra.Error {
 	switch response.StatusCode {
 	case http.StatusBadRequest, http.StatusForbidden:
 		return ra.Fail(ra.UpstreamRefused, said, nil)
+	case http.StatusUnauthorized:
+		return retry(ra.Fail(ra.UpstreamDown, said, ra.ErrCredential), response)
 	case http.StatusTooManyRequests:
 		return retry(ra.Fail(ra.Busy, said, nil), response)
 	case http.StatusGatewayTimeout:

@@ -113,7 +113,7 @@ func (c *compiler) profile(n node) *Profile {
 	p.attributes = c.attributes(n.get("attributes"))
 	p.extensions = c.extensions(n.get("extensions"))
 	p.keys = c.profileKeys(n.get("key"))
-	p.usage = c.usage(n.get("usage"))
+	p.usage = c.usage(n.get("usage"), p.keys)
 	c.validity(p, n.get("validity"))
 	p.hintsOff = n.get("csrattrs").get("format").value() == "off"
 	p.upstream, p.upstreamAt = n.get("upstream").value(), n.get("upstream").spot()

@@ -72,9 +72,8 @@ func (c *compiler) list(n node, oidOf func(string) (asn1.ObjectIdentifier, bool)
 func (c *compiler) attributes(n node) listRule {
 	rule := c.list(n, attributeOID)
 	for _, entry := range slices.Concat(rule.require, rule.allow) {
-		switch entry.oid.String() {
-		case otpChallenge, revocationChallenge:
-			c.add(entry.spot.at, "the attribute %s is not enforced by this version: it can only be ignored", entry.name)
+		if _, is := notEnforced[entry.oid.String()]; is {
+			c.add(entry.spot.at, "the attribute %s is not enforced by this version: it can only be ignored", attributeName(entry.oid))
 		}
 	}
 	for _, entry := range slices.Concat(rule.require, rule.allow, rule.ignore) {
@@ -127,8 +126,8 @@ func (j *judge) attributes() {
 		case again:
 			j.refuse(rule.spot, ByPolicy, show(name), "", "the attribute %s stands twice in the request", show(name))
 		case how == allowed, oid == csr.OIDChallengePassword, oid == estIdentityLinking, j.profile.hinted(oid):
-		case oid == otpChallenge, oid == revocationChallenge:
-			j.refuse(rule.spot, ByPolicy, name, "", "the request has the attribute %s, which this version can't honour (RFC 7894)", name)
+		case notEnforced[oid] != "":
+			j.refuse(rule.spot, ByPolicy, name, "", "the request has the attribute %s, which this version can't honour (%s)", name, notEnforced[oid])
 		default:
 			j.refuse(rule.spot, ByPolicy, show(name), wantsOf(rule), "the request has the attribute %s, which the profile doesn't take", show(name))
 		}

@@ -60,10 +60,23 @@ const (
 	estIdentityLinking  = "1.2.840.113549.1.9.16.2.58"
 )
 
+// changeSubjectName asks for other names than the CSR has (RFC 6402 section
+// 2.8, RFC 7030 section 4.2.2).
+const changeSubjectName = "1.3.6.1.5.5.7.7.36"
+
+// notEnforced are attributes that ask for what this version can't do, and
+// where they stand. A profile can only ignore them.
+var notEnforced = map[string]string{
+	otpChallenge:        "RFC 7894",
+	revocationChallenge: "RFC 7894",
+	changeSubjectName:   "RFC 6402 section 2.8",
+}
+
 // moreAttributes have names here beside those that csr knows.
 var moreAttributes = []named{
-	{"localKeyId", "1.2.840.113549.1.9.21"},           // RFC 2985 section 5.5.2
-	{"signingDescription", "1.2.840.113549.1.9.13"},   // RFC 2985 section 5.3.5
+	{"localKeyId", "1.2.840.113549.1.9.21"},         // RFC 2985 section 5.5.2
+	{"signingDescription", "1.2.840.113549.1.9.13"}, // RFC 2985 section 5.3.5
+	{"changeSubjectName", changeSubjectName},
 	{"osVersion", "1.3.6.1.4.1.311.13.2.3"},           // Microsoft, as the next three
 	{"enrollmentCSP", "1.3.6.1.4.1.311.13.2.2"},       //
 	{"requestClientInfo", "1.3.6.1.4.1.311.21.20"},    //

@@ -3,7 +3,10 @@
 package policy
 
 import (
+	"crypto"
+	eddsa "crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -31,6 +34,7 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 //	linking matched
 //	account http_basic onboarding
 //	cert idevid,ours CN=device | dns:device.example
+//	pinned depot CN=depot-1
 //	renews 2026-09-01 2026-12-01 P-256/old CN=a.example | dns:a.example
 func parseRequest(t *testing.T, text string) Request {
 	t.Helper()
@@ -47,13 +51,17 @@ func parseRequest(t *testing.T, text string) Request {
 		case "account":
 			method, user, _ := strings.Cut(value, " ")
 			req.Who.Accounts = append(req.Who.Accounts, Account{method, user})
-		case "cert":
+		case "cert", "pinned":
 			anchors, names, _ := strings.Cut(value, " ")
 			req.Who.Anchors = strings.Split(anchors, ",")
-			req.Who.Cert = testCert(t, names, "P-256/client", testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0))
+			signer := csrtest.Key(t, "P-256/client")
+			if word == "pinned" {
+				signer = pinned
+			}
+			req.Who.Cert = testCert(t, names, signer, testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0))
 		case "renews":
 			f := strings.SplitN(value, " ", 4)
-			req.Renews = testCert(t, f[3], f[2], day(t, f[0]), day(t, f[1]))
+			req.Renews = testCert(t, f[3], csrtest.Key(t, f[2]), day(t, f[0]), day(t, f[1]))
 		case "now":
 			req.Now = day(t, value)
 		default:
@@ -67,6 +75,9 @@ func parseRequest(t *testing.T, text string) Request {
 	req.CSR = parsed
 	return req
 }
+
+// pinned is the same key in every run, so that a policy can have its hash.
+var pinned = eddsa.NewKeyFromSeed(make([]byte, eddsa.SeedSize))
 
 func day(t *testing.T, text string) time.Time {
 	t.Helper()
@@ -87,6 +98,8 @@ func csrOption(t *testing.T, word, value string) []csrtest.Option {
 		return []csrtest.Option{csrtest.SAN(generalNames(t, list)...)}
 	case "key":
 		return []csrtest.Option{csrtest.Signer(csrtest.Key(t, value))}
+	case "exponent": // of an RSA key that nobody has
+		return []csrtest.Option{csrtest.SPKI(rsaSPKI(t, value))}
 	case "attribute":
 		return []csrtest.Option{csrtest.Attribute(dottedOID(t, attributeOID, value), csrtest.UTF8("x"))}
 	case "extension", "critical":
@@ -116,6 +129,20 @@ func csrOption(t *testing.T, word, value string) []csrtest.Option {
 	}
 	t.Fatalf("a case has no line %q", word)
 	return nil
+}
+
+func rsaSPKI(t *testing.T, exponent string) []byte {
+	t.Helper()
+	e, err := strconv.Atoi(exponent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	modulus := new(big.Int).Lsh(big.NewInt(1), 2048)
+	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus.Sub(modulus, big.NewInt(1)), E: e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func split(value string) []string {
@@ -198,7 +225,7 @@ func generalNames(t *testing.T, list []string) [][]byte {
 
 // testCert makes a certificate with a subject and a SAN: entries with = are
 // RDNs, the others GeneralNames.
-func testCert(t *testing.T, names, key string, from, to time.Time) *x509.Certificate {
+func testCert(t *testing.T, names string, signer crypto.Signer, from, to time.Time) *x509.Certificate {
 	t.Helper()
 	var subject, san []string
 	for _, entry := range split(names) {
@@ -216,7 +243,6 @@ func testCert(t *testing.T, names, key string, from, to time.Time) *x509.Certifi
 			Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: csrtest.SEQ(generalNames(t, san)...),
 		}}
 	}
-	signer := csrtest.Key(t, key)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
 	if err != nil {
 		t.Fatal(err)

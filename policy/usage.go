@@ -27,8 +27,9 @@ type never struct {
 	ext  []asn1.ObjectIdentifier
 }
 
-// usage reads key usage and extended key usage, which are ours alone.
-func (c *compiler) usage(n node) usage {
+// usage reads key usage and extended key usage, which are ours alone. Each of
+// the accepted keys must have a use left.
+func (c *compiler) usage(n node, keys keyRule) usage {
 	key, ext := n.get("key"), n.get("ext")
 	u := usage{keyAt: key.spot(), extAt: ext.spot()}
 	for _, item := range key.texts() {
@@ -56,7 +57,32 @@ func (c *compiler) usage(n node) usage {
 		}
 		u.ext = append(u.ext, oid)
 	}
+	c.uses(u, keys)
 	return u
+}
+
+// uses refuses a profile that accepts keys for which none of its key usages
+// is left: /csrattrs would ask for them, and each request would be refused.
+func (c *compiler) uses(u usage, keys keyRule) {
+	var useless keyRule
+	for _, choice := range keys.choices {
+		if u.key != 0 && u.keyOf(choice.algorithm) == 0 {
+			useless.choices = append(useless.choices, choice)
+		}
+	}
+	if len(useless.choices) > 0 {
+		c.add(u.keyAt.at, "a key that isn't RSA has no such use as %s, and the profile accepts %s: "+
+			"write RSA alone under `key`, or another usage here", keyUsageText(u.key), useless)
+	}
+}
+
+// keyOf gives the key usages that a key of the algorithm can have: no
+// encipherment where it isn't RSA (RFC 8813 section 3, RFC 8410 section 5).
+func (u usage) keyOf(algorithm csr.KeyAlgorithm) x509.KeyUsage {
+	if algorithm == csr.RSA {
+		return u.key
+	}
+	return u.key &^ (x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment)
 }
 
 var defaultNever = []string{"CA:TRUE", "keyCertSign", "cRLSign", "cmcRA", "cmcCA", "OCSPSigning", "anyExtendedKeyUsage"}
@@ -96,16 +122,22 @@ func (n *never) read(name string) bool {
 }
 
 // usage plans key usage and EKU, and records where the request wanted more.
-// What `never` names refuses.
+// What `never` names refuses, and so does a request that would get nothing of
+// what it asks for: RFC 5272 section 3.1, "Servers MUST NOT alter an extension
+// so as to invalidate the original intent of a client-requested extension".
 func (j *judge) usage() {
 	u := j.profile.usage
 	j.plan.KeyUsage = u.key
 	j.plan.ExtKeyUsage = slices.Clone(u.ext)
-	if j.req.CSR.Key.Algorithm != csr.RSA {
-		// RFC 8813 section 3, RFC 8410 section 5: no encipherment with these keys.
-		if extra := u.key & (x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment); extra != 0 {
-			j.plan.KeyUsage &^= extra
-			j.add(u.keyAt, Dropped, ByPolicy, keyUsageText(extra), keyUsageText(j.plan.KeyUsage),
+	if left := u.keyOf(j.req.CSR.Key.Algorithm); left != u.key {
+		extra := u.key &^ left
+		j.plan.KeyUsage = left
+		if left == 0 {
+			// A certificate without the extension may be used for anything.
+			j.refuse(u.keyAt, BadKey, describeKey(j.req.CSR.Key), "an RSA key",
+				"no key usage is left for this key: a key that isn't RSA has no such use as %s", keyUsageText(extra))
+		} else {
+			j.add(u.keyAt, Dropped, ByPolicy, keyUsageText(extra), keyUsageText(left),
 				"the key usage %s is left out: a key that isn't RSA has no such use", keyUsageText(extra))
 		}
 	}
@@ -128,9 +160,15 @@ func (j *judge) requestedKeyUsage() {
 		j.refuse(fence.spot, BadExtension, keyUsageText(asked), "not "+keyUsageText(forbidden),
 			"the request asks for the key usage %s, which no certificate may have", keyUsageText(forbidden))
 	}
-	if beyond := asked &^ u.key &^ fence.key; beyond != 0 {
-		j.add(u.keyAt, Rewritten, ByPolicy, keyUsageText(asked), keyUsageText(u.key),
-			"the request asks for the key usage %s; the certificate has %s", keyUsageText(asked), keyUsageText(u.key))
+	granted := j.plan.KeyUsage
+	wanted := asked &^ fence.key
+	switch {
+	case wanted != 0 && granted != 0 && wanted&granted == 0:
+		j.refuse(u.keyAt, BadExtension, keyUsageText(wanted), keyUsageText(granted),
+			"the request asks for the key usage %s, and the certificate would have only %s (RFC 5272 section 3.1)", keyUsageText(wanted), keyUsageText(granted))
+	case wanted&^u.key != 0:
+		j.add(u.keyAt, Rewritten, ByPolicy, keyUsageText(asked), keyUsageText(granted),
+			"the request asks for the key usage %s; the certificate has %s", keyUsageText(asked), keyUsageText(granted))
 	}
 }
 
@@ -144,16 +182,22 @@ func (j *judge) requestedExtKeyUsage() {
 	if !present {
 		return
 	}
-	beyond := false
+	var wanted []asn1.ObjectIdentifier
 	for _, oid := range asked {
 		if containsOID(fence.ext, oid) {
 			j.refuse(fence.spot, BadExtension, extKeyUsageText(asked), "not "+extKeyUsageName(oid),
 				"the request asks for the extended key usage %s, which no certificate may have", extKeyUsageName(oid))
 			continue
 		}
-		beyond = beyond || !containsOID(u.ext, oid)
+		wanted = append(wanted, oid)
 	}
-	if beyond {
+	ours := func(oid asn1.ObjectIdentifier) bool { return containsOID(u.ext, oid) }
+	switch {
+	case len(wanted) == 0:
+	case len(u.ext) > 0 && !slices.ContainsFunc(wanted, ours) && !containsOID(wanted, anyUse) && !containsOID(u.ext, anyUse):
+		j.refuse(u.extAt, BadExtension, extKeyUsageText(wanted), extKeyUsageText(u.ext),
+			"the request asks for the extended key usage %s, and the certificate would have only %s (RFC 5272 section 3.1)", extKeyUsageText(wanted), extKeyUsageText(u.ext))
+	case slices.ContainsFunc(wanted, func(oid asn1.ObjectIdentifier) bool { return !ours(oid) }):
 		j.add(u.extAt, Rewritten, ByPolicy, extKeyUsageText(asked), extKeyUsageText(u.ext),
 			"the request asks for the extended key usage %s; the certificate has %s", extKeyUsageText(asked), extKeyUsageText(u.ext))
 	}
@@ -171,6 +215,10 @@ func (j *judge) requestedCA() {
 		j.refuse(fence.spot, BadExtension, "CA:TRUE", "CA:FALSE", "the request asks for the certificate of a CA, and no profile issues one")
 	}
 }
+
+// anyUse is anyExtendedKeyUsage (RFC 5280 section 4.2.1.12), which has
+// something in common with every other one.
+var anyUse = asn1.ObjectIdentifier{2, 5, 29, 37, 0}
 
 func extKeyUsageText(oids []asn1.ObjectIdentifier) string {
 	names := make([]string, 0, len(oids))

@@ -119,6 +119,7 @@ func TestParseRefuses(t *testing.T) {
 		"bytes after a SET":         {New(t, RawAttribute(SEQ(OID("1.2"), SET(), SET()))), "attribute 1: not an Attribute"},
 		"too many values":           {New(t, Attribute("1.2", repeat(INTEGER(1), 257)...)), "attribute 1: 1.2: more than 256 values"},
 		"a value that isn't DER":    {New(t, Attribute("1.2", []byte{0x0c, 5, 'x'})), "attribute 1: 1.2: value 1 is not DER"},
+		"a high tag number":         {New(t, Attribute("1.2", []byte{0x9f, 0x81, 1, 0})), "attribute 1: 1.2: value 1 is not DER"},
 		"no extensionRequest value": {extensionRequest(), "extensionRequest: 0 values, where RFC 2985 section 5.4.2 has one"},
 		"two extensionRequests":     {extensionRequest(SEQ(), SEQ()), "extensionRequest: 2 values, where RFC 2985 section 5.4.2 has one"},
 		"extensions in a SET":       {extensionRequest(SET()), "extensionRequest: not a SEQUENCE of extensions"},

@@ -89,6 +89,28 @@ func TestCheckPOPRefuses(t *testing.T) {
 	}
 }
 
+// RFC 7030 section 4.2.1: a key that is certified for enciphering alone still
+// signs its own request.
+func TestCheckPOPIsTheSameForAKeyThatAsksForNoSignature(t *testing.T) {
+	for name, usage := range map[string]x509.KeyUsage{
+		"rsa2048": x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment, "P-256": x509.KeyUsageKeyAgreement,
+	} {
+		value, err := csr.MarshalKeyUsage(usage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts := []Option{Signer(Key(t, name)), Extension(csr.OIDKeyUsage, true, value)}
+		r := parse(t, New(t, opts...))
+		if got, _, err := r.RequestedKeyUsage(); got != usage || err != nil {
+			t.Errorf("%s: the request asks for %b: %v", name, got, err)
+		}
+		if err := r.CheckPOP(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantPOPError(t, New(t, append(opts, BadSignature())...), "the signature does not verify with the key in the request")
+	}
+}
+
 func TestCheckPOPOfTheZeroValueRefuses(t *testing.T) {
 	if new(csr.Request).CheckPOP() == nil {
 		t.Error("it proves possession")

@@ -4,11 +4,7 @@
 // read as a server reads them and written as real clients need them.
 package wire
 
-import (
-	"errors"
-	"mime"
-	"strings"
-)
+import "strings"
 
 // Media types of EST messages (RFC 7030 section 3.2.4), spelled as clients
 // compare them: libest demands TypeCertsOnly byte for byte, with one space.
@@ -27,8 +23,8 @@ const (
 )
 
 // IsPKCS10 says whether a Content-Type is application/pkcs10, in any letter
-// case and with any parameters. A type that only begins like it, one that
-// cannot be parsed and an empty one are not.
+// case and with anything after a semicolon. A type that only begins like it and
+// an empty one are not.
 func IsPKCS10(contentType string) bool { return isType(contentType, TypePKCS10) }
 
 // IsPKCS7 says whether a Content-Type is application/pkcs7-mime, with or
@@ -38,11 +34,9 @@ func IsPKCS7(contentType string) bool { return isType(contentType, TypePKCS7) }
 // IsCSRAttrs says whether a Content-Type is application/csrattrs.
 func IsCSRAttrs(contentType string) bool { return isType(contentType, TypeCSRAttrs) }
 
+// isType ignores the parameters, malformed and repeated ones too: no message
+// of EST depends on one.
 func isType(contentType, want string) bool {
-	got, _, err := mime.ParseMediaType(contentType)
-	// Parameters are ignored, so a malformed one does no harm.
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return false
-	}
-	return strings.EqualFold(got, want)
+	got, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(got), want)
 }

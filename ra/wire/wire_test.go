@@ -13,6 +13,13 @@ func TestIsPKCS10(t *testing.T) {
 		" application/pkcs10 ":                         true,
 		"application/pkcs10;":                          true,
 		"application/pkcs10; charset":                  true,
+		"application/pkcs10; name=a; name=b":           true,
+		"application/pkcs10 ;name=a;name=a":            true,
+		"application/pkcs10; =;;\"":                    true,
+		"application/pkcs10garbage; name=a; name=b":    false,
+		"application/ pkcs10; name=a":                  false,
+		"application/pkcs10 name=a":                    false,
+		"; application/pkcs10":                         false,
 		"application/pkcs10garbage; charset":           false,
 		"application/pkcs10garbage":                    false,
 		"application/pkcs1":                            false,
@@ -33,7 +40,7 @@ func TestIsPKCS10(t *testing.T) {
 }
 
 func TestAnswersAreRecognised(t *testing.T) {
-	for _, contentType := range []string{TypePKCS7, TypeCertsOnly, "application/PKCS7-mime;smime-type=certs-only"} {
+	for _, contentType := range []string{TypePKCS7, TypeCertsOnly, "application/PKCS7-mime;smime-type=certs-only", TypeCertsOnly + "; smime-type=x"} {
 		if !IsPKCS7(contentType) {
 			t.Errorf("IsPKCS7(%q) is false", contentType)
 		}

@@ -191,7 +191,7 @@ func (o *options) provider() error {
 func (o *options) upstream() error {
 	first := ""
 	if !o.h.Args(&first) {
-		return o.h.Errf("upstream needs a module: `upstream [NAME] MODULE [ADDRESS…] { … }`")
+		return o.h.Errf("upstream needs a module: `upstream [NAME] MODULE [ARGUMENT…] { … }`")
 	}
 	name, mod := first, first
 	if _, err := caddy.GetModule(upstreams + "." + first); err != nil {
@@ -264,7 +264,7 @@ func (o *options) anyHost() error {
 
 func (o *options) quirks() error {
 	if o.h.NextArg() {
-		return o.h.Errf("quirks takes a block")
+		return o.h.Errf("quirks takes a block: `quirks { wrapped USER_AGENT… }`")
 	}
 	q := &o.into.Quirks
 	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
@@ -295,7 +295,7 @@ var limitUsage = map[string]string{
 
 func (o *options) limits() error {
 	if o.h.NextArg() {
-		return o.h.Errf("limits takes a block")
+		return o.h.Errf("limits takes a block: `limits { body SIZE }`")
 	}
 	seen := map[string]int{}
 	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {

@@ -128,6 +128,32 @@ func TestMetricsEventsAndPlaceholdersAreInTheDocs(t *testing.T) {
 	}
 }
 
+// What caddy_est_expiry_seconds measures: of CAs, and of anchors.
+func TestEveryExpiryIsInTheDocs(t *testing.T) {
+	t.Parallel()
+	var code []string
+	for _, files := range []string{"../ra/*.go", "../module/*.go"} {
+		source(t, files, func(n ast.Node) {
+			if f, ok := n.(*ast.FuncDecl); ok && f.Name.Name == "Expiries" {
+				ast.Inspect(f, func(n ast.Node) bool {
+					if name := textOf(n); name != "" {
+						code = append(code, name)
+					}
+					return true
+				})
+			}
+		})
+	}
+	same(t, "caddy_est_expiry_seconds", firstColumn(page(t, "../docs/metrics.md"), "thing"), code)
+	for _, name := range []string{"../docs/metrics.md", "../docs/caddyfile.md"} {
+		for _, what := range []string{"`anchor/NAME`", "`anchor/NAME/crl`"} { // idevid_test.go sees them
+			if !strings.Contains(page(t, name), what) {
+				t.Errorf("%s lacks %s", name, what)
+			}
+		}
+	}
+}
+
 // recordFields are the JSON fields of a type, as in `who.cert_serial`.
 func recordFields(of reflect.Type, prefix string) []string {
 	for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {

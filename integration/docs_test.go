@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"cmp"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/upstream/stepca"
 )
 
 // The pages are held against the code: what they show is loaded, what they
@@ -84,6 +87,55 @@ func TestEveryCaddyfileBlockInTheDocsAdapts(t *testing.T) {
 			t.Errorf("%s: %s", where, got.Data)
 		}
 	})
+}
+
+// TestTheREADMEsConfigurationsValidate: with the README's policy, as `caddy
+// validate` does it. A block that isn't a whole Caddyfile goes into the `est`
+// of the smallest.
+func TestTheREADMEsConfigurationsValidate(t *testing.T) {
+	t.Parallel()
+	key, _, err := stepca.NewJWK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk, err := json.Marshal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	smallest, loaded := "", 0
+	text := page(t, "../README.md")
+	rules := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(text)
+	for _, block := range fence.FindAllStringSubmatch(text, -1) {
+		if block[1] != "caddyfile" {
+			continue
+		}
+		caddyfile := block[2]
+		if strings.Contains(strings.Fields(caddyfile)[0], ".") {
+			smallest = cmp.Or(smallest, caddyfile)
+		} else {
+			caddyfile = strings.Replace(smallest, "policy policy.yaml\n", "policy policy.yaml\n"+caddyfile, 1)
+		}
+		dir := t.TempDir()
+		write(t, dir, "policy.yaml", rules[1])
+		write(t, dir, "step-root.pem", armour("CERTIFICATE", newFactory(t).root.Raw))
+		write(t, dir, "est-ra.jwk", string(jwk))
+		write(t, dir, "Caddyfile", strings.ReplaceAll(caddyfile, "/etc/caddy/est/", dir+"/"))
+		if _, errs, code := runCaddy(t, dir, "validate", "--config", "Caddyfile", "--adapter", "caddyfile"); code != 0 {
+			t.Errorf("caddy validate: exit %d\n%s\n--- Caddyfile\n%s", code, errs, caddyfile)
+		}
+		loaded++
+	}
+	if loaded < 2 {
+		t.Errorf("the README has %d Caddyfiles, want the smallest and that of a step-ca", loaded)
+	}
+	numbers := []string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"}
+	heading := regexp.MustCompile("(?s)\n## A step-ca in (\\w+) lines\n.*?```caddyfile\n(.*?)```").FindStringSubmatch(text)
+	if heading == nil {
+		t.Fatal("the README has no step-ca in at most ten lines")
+	}
+	if n := strings.Count(heading[2], "\n"); slices.Index(numbers, heading[1]) != n {
+		t.Errorf("the heading says %s lines, the block has %d", heading[1], n)
+	}
 }
 
 const aroundFragment = `version: 1

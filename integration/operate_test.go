@@ -125,12 +125,14 @@ func TestACAOfTheOperatorMustLiveLongEnough(t *testing.T) {
 
 func TestReadinessMetricsAndPlaceholders(t *testing.T) {
 	t.Parallel()
-	site := strings.Replace(smallest, "tls internal", "tls internal\n\tlog\n\tlog_append est_op {http.est.op}\n\tlog_append est_profile {http.est.profile}\n\tlog_append est_who {http.est.identity}\n\tlog_append est_verdict {http.est.verdict}", 1)
+	site := strings.Replace(smallest, "tls internal", "tls internal\n\tlog\n\tlog_append est_op {http.est.op}\n\tlog_append est_profile {http.est.profile}\n\tlog_append est_who {http.est.identity}\n\tlog_append est_verdict {http.est.verdict}\n\tlog_append est_label {http.est.label}\n\tlog_append est_request {http.est.request_id}", 1)
 	s := serve(t, config{site: site, policy: devices, extra: "metrics"})
 	d := newDevice(t, s)
 	d.csr("one", "/CN=a.example.net", "")
 	d.enrol("simpleenroll", "one", basicOption)
 	d.post("nolabel/simpleenroll", "one", basicOption)
+	sh(t, d.dir, "openssl req -inform DER -in one.der -out armoured.b64")
+	armoured := d.issued("devices/simpleenroll", "armoured", basicOption)
 
 	res, err := http.Get("http://" + s.admin + "/est/ready")
 	if err != nil {
@@ -153,20 +155,20 @@ func TestReadinessMetricsAndPlaceholders(t *testing.T) {
 	for _, want := range []string{
 		`caddy_est_requests_total{kind="ok",label="",op="simpleenroll",status="200"} 1`,
 		`caddy_est_requests_total{kind="no_profile",label="other",op="simpleenroll",status="404"} 1`,
+		`caddy_est_requests_total{kind="ok",label="devices",op="simpleenroll",status="200"} 1`,
+		"\ncaddy_est_pem_armoured_requests_total 1\n",
 		`caddy_est_expiry_seconds{what="internal/root"}`,
 		`caddy_est_expiry_seconds{what="internal/issuer"}`,
 		`caddy_est_policy_info{sha256="` + ready.Policies[0] + `"} 1`,
-		`caddy_est_upstream_seconds_count{result="issued",upstream="internal"} 1`,
+		`caddy_est_upstream_seconds_count{result="issued",upstream="internal"} 2`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %s in the metrics", want)
 		}
 	}
-	for _, want := range []string{`"est_op":"simpleenroll"`, `"est_profile":"devices"`, `"est_who":"http_basic:estuser"`, `"est_verdict":"allow"`} {
-		if !strings.Contains(s.log.String(), want) {
-			t.Errorf("the access log has no %s", want)
-		}
-	}
+	s.logged("http.log.access", `"est_op":"simpleenroll"`, `"est_label":"devices"`, `"est_profile":"devices"`,
+		`"est_who":"http_basic:estuser"`, `"est_verdict":"allow"`, `"est_request":"`+string(armoured.ID)+`"`)
+	s.logged("http.log.access", `"est_label":"other"`)
 }
 
 // A failed guess is counted by Caddy's client address, not the balancer's.
@@ -197,15 +199,35 @@ func TestGuessesAreThrottledByTheClientsOwnAddress(t *testing.T) {
 	}
 }
 
-// No secret reaches a log, an answer or a metric, debug level included.
+// No password, linking value or key reaches the log (debug level included), an
+// answer, a metric, or the configuration that Caddy shows. That configuration,
+// which Caddy also logs at level debug, has the hash that the Caddyfile has; a
+// hash that a placeholder stands for is nowhere.
 func TestThreat_EnrolmentSecretsStayOutOfEveryOutput(t *testing.T) {
 	t.Parallel()
-	s := serve(t, config{site: smallest, policy: devices, extra: "debug\n\tmetrics\n\tlog default {\n\t\tlevel DEBUG\n\t}"})
+	const filed = "$2a$04$abcdefghijklmnopqrstuuAbJCxBGrdz1gYyJRyP4ZVgPaXYBnWYm"
+	s := serve(t, config{
+		site:   strings.Replace(smallest, "estuser HASH", "estuser HASH\n\t\t\tfiled {file.DIR/filed.hash}", 1),
+		policy: devices, files: map[string]string{"filed.hash": filed},
+		extra: "debug\n\tmetrics\n\tlog default {\n\t\tlevel DEBUG\n\t}",
+	})
 	d := newDevice(t, s)
-	d.csr("one", "/CN=a.example.net", "")
-	d.enrol("simpleenroll", "one", basicOption)
-	d.post("simpleenroll", "one", "--user "+user+":mistyped-"+password)
-	d.post("simpleenroll", "one", "--user mistyped-name-"+password+":x")
+	d.csr("one", "/CN=a.example.net/O=Example Net", "")
+	d.csr("two", "/CN=a.example.net/O=Example Net", "")
+	var answers strings.Builder
+	ask := func(status int, op, name, options string) {
+		t.Helper()
+		a := d.ask(op, name, options)
+		if a.status != status {
+			t.Errorf("%s %s: %d %q, want %d", op, name, a.status, a.body, status)
+		}
+		fmt.Fprintf(&answers, "%v\n%s\n", a.header, a.body)
+	}
+	d.issued("simpleenroll", "one", basicOption)
+	ask(200, "simpleenroll", "one", basicOption)
+	ask(200, "simplereenroll", "two", "--cert one.pem --key one.key")
+	ask(401, "simpleenroll", "one", "--user "+user+":mistyped-"+password)
+	ask(401, "simpleenroll", "one", "--user mistyped-name-"+password+":x")
 	sh(t, d.dir, `cat > c.cnf <<'X'
 [req]
 prompt = no
@@ -217,20 +239,66 @@ CN = a.example.net
 challengePassword = Zm9yZ290dGVuLXNlY3JldA==
 X
 openssl req -new -key one.key -config c.cnf -outform DER | openssl base64 -out linked.b64`)
-	if status, _ := d.post("simpleenroll", "linked", basicOption); status != "403" {
-		t.Errorf("a linking value of no connection: %s, want 403", status)
+	ask(403, "simpleenroll", "linked", basicOption) // of no connection
+
+	outputs := map[string]string{"an answer": answers.String(), "the metrics": s.admins("/metrics"), "/est/ready": s.admins("/est/ready")}
+	configurations := map[string]string{"/config/": s.admins("/config/")}
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, `"level":"debug"`) && strings.Contains(line, `"msg":"adjusted config"`) {
+			configurations["Caddy's debug line"] += line
+		} else {
+			outputs["the log"] += line
+		}
 	}
-	res, err := http.Get("http://" + s.admin + "/metrics")
+	shown, errs, code := runCaddy(t, s.dir, "adapt", "--config", "Caddyfile", "--adapter", "caddyfile")
+	if code != 0 {
+		t.Fatalf("adapt: exit %d\n%s", code, errs)
+	}
+	configurations["caddy adapt"] = shown + errs
+
+	src, err := os.ReadFile(filepath.Join(s.dir, "Caddyfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := s.log.String() + body(t, res)
-	for _, secret := range []string{
-		password, "Zm9yZ290dGVuLXNlY3JldA", "forgotten-secret",
-		base64.StdEncoding.EncodeToString([]byte(user + ":" + password)),
-	} {
-		if i := strings.Index(all, secret); i >= 0 {
-			t.Errorf("%q is in the output: …%s…", secret, all[max(0, i-200):min(len(all), i+100)])
+	hash := hashIn(string(src))
+	for what, output := range outputs {
+		if output == "" || strings.Contains(output, hash) {
+			t.Errorf("%s has the password's hash, or nothing at all", what)
 		}
 	}
+	for what, output := range configurations {
+		if !strings.Contains(output, hash) {
+			t.Errorf("%s isn't the configuration: no hash in it", what)
+		}
+		outputs[what] = output
+	}
+	for what, output := range outputs {
+		for name, secret := range map[string]string{
+			"password": password, "Basic header": base64.StdEncoding.EncodeToString([]byte(user + ":" + password)),
+			"linking value": "Zm9yZ290dGVuLXNlY3JldA", "linking value, decoded": "forgotten-secret",
+			"CA's key": s.issuingKey(), "hash behind a placeholder": filed,
+		} {
+			leaks(t, what, output, name, secret)
+		}
+	}
+}
+
+// admins is an answer of the admin API.
+func (s *site) admins(path string) string {
+	s.t.Helper()
+	res, err := http.Get("http://" + s.admin + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return body(s.t, res)
+}
+
+// issuingKey is a line of the embedded CA's private key.
+func (s *site) issuingKey() string {
+	s.t.Helper()
+	src, err := os.ReadFile(filepath.Join(s.dir, "data", "caddy", "pki", "authorities", "est", "intermediate.key"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.Split(string(src), "\n")[1]
 }

@@ -99,8 +99,11 @@ func TestTheSitesOwnTLS(t *testing.T) {
 		sh(t, dir, `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout site.key -out site.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost -days 2 2>&1`)
 		s := serve(t, config{dir: dir, site: "localhost:PORT {\n\ttls site.pem site.key\n\t" + block + "\n}\n", policy: devices})
 		d := &device{t: t, site: s, dir: t.TempDir(), curl: "curl -sS --fail-with-body --cacert " + dir + "/site.pem"}
-		d.csr("one", "/CN=a.example.net", "")
+		for _, name := range []string{"one", "two"} {
+			d.csr(name, "/CN=a.example.net/O=Example Net", "")
+		}
 		d.enrol("simpleenroll", "one", basicOption)
+		d.enrol("simplereenroll", "two", "--cert one.pem --key one.key")
 	})
 }
 

@@ -127,7 +127,7 @@ func (h *Handler) announce(rep est.Report) {
 	}
 	if rep.Err == nil {
 		if c := rep.Outcome.Certificate; c != nil {
-			data["serial"] = c.SerialNumber.Text(16)
+			data["serial"] = audit.Serial(c.SerialNumber)
 			h.app.emit("est_issued", data)
 		}
 		return

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/audit"
 )
 
 // colons writes a fingerprint as openssl does.
@@ -44,7 +45,7 @@ func details(cert *x509.Certificate) []string {
 	return append(lines,
 		"validity  "+second(cert.NotBefore)+" to "+second(cert.NotAfter),
 		"issuer    "+issuerOf(cert),
-		"serial    "+cert.SerialNumber.Text(16),
+		"serial    "+audit.Serial(cert.SerialNumber),
 	)
 }
 

@@ -17,7 +17,8 @@ func init() {
 }
 
 // tokenProvider is an HTTP authentication module such as others write: it
-// knows one bearer token, and challenges in its own way.
+// knows one token, as a bearer or in a header of its own, and challenges in its
+// own way.
 type tokenProvider struct {
 	Token string `json:"token"`
 }
@@ -35,7 +36,7 @@ func (p *tokenProvider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (p *tokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
-	if r.Header.Get("Authorization") == "Bearer "+p.Token {
+	if r.Header.Get("Authorization") == "Bearer "+p.Token || r.Header.Get("X-Api-Key") == p.Token {
 		return caddyauth.User{ID: "robot"}, true, nil
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="test"`)
@@ -55,4 +56,27 @@ func TestAProviderOfOthersAuthenticates(t *testing.T) {
 		t.Errorf("a wrong token: %s %q", status, answer)
 	}
 	d.enrol("simpleenroll", "one", "-H 'Authorization: Bearer letmein'")
+	d.enrol("simpleenroll", "one", "-H 'X-Api-Key: letmein'")
+	// The provider's challenge alone: nobody here knows a password.
+	for _, options := range []string{"", "-H 'X-Api-Key: wrong'", basicOption} {
+		a := d.ask("simpleenroll", "one", options)
+		if got := a.header["Www-Authenticate"]; a.status != 401 || len(got) != 1 || got[0] != `Bearer realm="test"` {
+			t.Errorf("%q: %d with the challenges %q", options, a.status, got)
+		}
+	}
+}
+
+func TestBasicAndAProviderAreBothOffered(t *testing.T) {
+	t.Parallel()
+	s := serve(t, config{
+		site:   strings.Replace(smallest, "basic {", "provider staff test_token letmein\n\t\tbasic {", 1),
+		policy: devices,
+	})
+	d := newDevice(t, s)
+	d.csr("one", "/CN=a.example.net", "")
+	a := d.ask("simpleenroll", "one", "")
+	if got := a.header["Www-Authenticate"]; a.status != 401 || strings.Join(got, "; ") != `Basic realm="estra"; Bearer realm="test"` {
+		t.Errorf("%d with the challenges %q", a.status, got)
+	}
+	d.enrol("simpleenroll", "one", basicOption)
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/est"
 )
 
 // basicMethod is how an account of `basic` is called in audit records.
@@ -143,33 +144,31 @@ func (b *basicAccounts) decoy(user string) hashed {
 	return b.decoys[binary.BigEndian.Uint64(mac.Sum(nil))%uint64(len(b.decoys))]
 }
 
-// challenge is what a 401 offers.
+// challenge is what a 401 offers for `basic`. Providers bring their own.
 func (h *Handler) challenge() []string {
-	if h.basic != nil || len(h.providers) > 0 {
-		return []string{`Basic realm="estra"`}
+	if h.basic == nil {
+		return nil
 	}
-	return nil
+	return []string{`Basic realm="estra"`}
 }
 
-// credentials verifies what the Authorization header holds. No header, no
-// identity; what is wrong or empty counts as a failed attempt.
-func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, string, bool, error) {
-	user, password, isBasic := r.BasicAuth()
-	if r.Header.Get("Authorization") == "" {
-		return nil, "", false, nil
-	}
-	var accounts []policy.Account
-	if isBasic && h.basic != nil {
-		ok, err := h.basic.verify(user, password)
+// incoming is a request with what we know of it. Providers are asked about
+// those without an Authorization header too: they may read another, and have
+// their own challenge.
+func (h *Handler) incoming(r *http.Request) est.Incoming {
+	return est.Incoming{Remote: clientAddress(r), Credentials: h.credentials, AnyHeader: len(h.providers) > 0}
+}
+
+// credentials asks `basic`, then the providers, who a request is from.
+func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
+	if user, password, ok := r.BasicAuth(); ok && h.basic != nil {
+		same, err := h.basic.verify(user, password)
 		if err != nil {
-			return nil, user, true, fmt.Errorf("verifying a Basic password: %w", err)
+			return nil, fmt.Errorf("verifying a Basic password: %w", err)
 		}
-		if ok {
-			accounts = append(accounts, policy.Account{Method: basicMethod, User: user})
+		if same {
+			return []policy.Account{{Method: basicMethod, User: user}}, nil
 		}
-	}
-	if len(accounts) > 0 {
-		return accounts, user, true, nil
 	}
 	for _, p := range h.providers {
 		found, ok, err := p.auth.Authenticate(w, r)
@@ -178,9 +177,8 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) ([]policy.
 			continue
 		}
 		if ok {
-			accounts = append(accounts, policy.Account{Method: p.name, User: found.ID})
-			break
+			return []policy.Account{{Method: p.name, User: found.ID}}, nil
 		}
 	}
-	return accounts, user, true, nil
+	return nil, nil
 }

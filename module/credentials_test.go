@@ -3,12 +3,15 @@
 package module
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -91,9 +94,87 @@ func TestBasicPasswords(t *testing.T) {
 	} {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.SetBasicAuth(c.user, c.password)
-		accounts, user, presented, err := h.credentials(httptest.NewRecorder(), r)
-		if (len(accounts) == 1) != c.want || user != c.user || !presented || err != nil {
-			t.Errorf("%q with %q: %v %q %v %v", c.user, c.password, accounts, user, presented, err)
+		accounts, err := h.credentials(httptest.NewRecorder(), r)
+		if (len(accounts) == 1) != c.want || err != nil {
+			t.Errorf("%q with %q: %v %v", c.user, c.password, accounts, err)
+		}
+	}
+}
+
+// keyed is a provider that reads a header of its own.
+type keyed struct {
+	key   string
+	asked int
+}
+
+func (k *keyed) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
+	k.asked++
+	if r.Header.Get("X-Api-Key") == "broken" {
+		return caddyauth.User{ID: "robot"}, true, errors.New("the directory is down")
+	}
+	if r.Header.Get("X-Api-Key") != k.key {
+		w.Header().Set("WWW-Authenticate", "ApiKey realm="+k.key)
+		return caddyauth.User{ID: "robot"}, false, nil
+	}
+	return caddyauth.User{ID: "robot"}, true, nil
+}
+
+// What providers alone authenticate has no password that we could ask for.
+func TestBasicIsOfferedWhereItIsConfigured(t *testing.T) {
+	provider := namedProvider{"staff", &keyed{key: "one"}}
+	for _, c := range []struct {
+		name       string
+		h          *Handler
+		challenges int
+		anyHeader  bool
+	}{
+		{"nothing", &Handler{}, 0, false},
+		{"basic", &Handler{basic: &basicAccounts{}}, 1, false},
+		{"a provider", &Handler{providers: []namedProvider{provider}}, 0, true},
+		{"both", &Handler{basic: &basicAccounts{}, providers: []namedProvider{provider}}, 1, true},
+	} {
+		in := c.h.incoming(httptest.NewRequest("POST", "/", nil))
+		if got := c.h.challenge(); len(got) != c.challenges || in.AnyHeader != c.anyHeader || in.Credentials == nil {
+			t.Errorf("%s: %q, any header %v", c.name, got, in.AnyHeader)
+		}
+	}
+}
+
+func TestProvidersAreAskedAboutEveryRequest(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		key      string
+		password string
+		want     string // METHOD:USER
+		asked    [2]int
+	}{
+		{"nothing", "", "", "", [2]int{1, 1}},
+		{"a key", "one", "", "first:robot", [2]int{1, 0}},
+		{"the second's key", "two", "", "second:robot", [2]int{1, 1}},
+		{"a wrong key", "x", "", "", [2]int{1, 1}},
+		{"a provider that is broken", "broken", "", "", [2]int{1, 1}},
+		{"a password", "", "secret", "http_basic:known0", [2]int{}},
+		{"a wrong password", "", "guess", "", [2]int{1, 1}},
+		{"a wrong password beside a key", "one", "guess", "first:robot", [2]int{1, 0}},
+	} {
+		one, two := &keyed{key: "one"}, &keyed{key: "two"}
+		h := accountsOf(t, cheap(t, "secret", 4))
+		h.log, h.providers = zap.NewNop(), []namedProvider{{"first", one}, {"second", two}}
+		r := httptest.NewRequest("POST", "/", nil)
+		if c.password != "" {
+			r.SetBasicAuth("known0", c.password)
+		}
+		if c.key != "" {
+			r.Header.Set("X-Api-Key", c.key)
+		}
+		w := httptest.NewRecorder()
+		accounts, err := h.credentials(w, r)
+		var got string
+		for _, a := range accounts {
+			got += a.Method + ":" + a.User
+		}
+		if got != c.want || err != nil || c.asked != [2]int{one.asked, two.asked} {
+			t.Errorf("%s: %q %v, asked %d and %d", c.name, got, err, one.asked, two.asked)
 		}
 	}
 }

@@ -269,7 +269,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !est.Owns(r.URL.EscapedPath()) {
 		return next.ServeHTTP(w, r)
 	}
-	h.server.Serve(w, r, est.Incoming{Remote: clientAddress(r), Credentials: h.credentials})
+	h.server.Serve(w, r, h.incoming(r))
 	return nil
 }
 

@@ -52,7 +52,7 @@ func TestThreat_ACertificateAgainstTheDecisionIsWithheldAndRevoked(t *testing.T)
 	}
 }
 
-func TestSomebodyElsesCertificateIsWithheldAndNotRevoked(t *testing.T) {
+func TestThreat_SomebodyElsesCertificateIsWithheldAndNotRevoked(t *testing.T) {
 	s := newScene(t)
 	other := ratest.NewKey(t)
 	s.upstream.Set(ratest.Knobs{Mutate: func(c *x509.Certificate) {

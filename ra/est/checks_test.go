@@ -26,10 +26,7 @@ type hashing struct {
 	end               chan struct{} // one is taken for each that ends; nil: a millisecond
 }
 
-func (h *hashing) verify(_ http.ResponseWriter, r *http.Request) ([]policy.Account, string, bool, error) {
-	if r.Header.Get("Authorization") == "" {
-		return nil, "", false, nil
-	}
+func (h *hashing) verify(_ http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
 	h.all.Add(1)
 	for n := h.inside.Add(1); ; {
 		if most := h.most.Load(); n <= most || h.most.CompareAndSwap(most, n) {
@@ -45,11 +42,10 @@ func (h *hashing) verify(_ http.ResponseWriter, r *http.Request) ([]policy.Accou
 	} else {
 		<-h.end
 	}
-	user, password, _ := r.BasicAuth()
-	if password != "estpwd" {
-		return nil, user, true, nil
+	if _, password, _ := r.BasicAuth(); password != "estpwd" {
+		return nil, nil
 	}
-	return []policy.Account{{Method: "http_basic", User: "estuser"}}, user, true, nil
+	return []policy.Account{{Method: "http_basic", User: "estuser"}}, nil
 }
 
 // from is an enrolment from another address.
@@ -226,7 +222,7 @@ func TestThreat_GuessesAtOnceAreNoMoreGuesses(t *testing.T) {
 func TestAPanicGivesThePlaceBackAndCountsAsFailed(t *testing.T) {
 	x := newSite(t, func(x *site) {
 		x.checks, x.Attempts = newChecks(2), NewAttempts(1, time.Minute)
-		x.provider = func(http.ResponseWriter, *http.Request) ([]policy.Account, string, bool, error) { panic("provider") }
+		x.provider = func(http.ResponseWriter, *http.Request) ([]policy.Account, error) { panic("provider") }
 	})
 	for _, want := range []int{500, 429} {
 		if w := x.from(t.Context(), "192.0.2.1", "estuser", "estpwd", csrBody(t)); w.Code != want {

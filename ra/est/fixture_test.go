@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -55,7 +56,15 @@ BODY
 BODY
   linked:
     labels: [linked]
-    enroll: {who: [{http_basic: {users: [estuser]}}], linking: required}
+    enroll: {who: [{http_basic: {users: [estuser]}}, {client_cert: {anchor: idevid}}], linking: required}
+BODY
+  staff:
+    labels: [staff]
+    enroll: {who: [{provider: {name: staff, users: [robot]}}], linking: if_present}
+BODY
+  grace:
+    labels: [grace]
+    reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present, same_key: allow, expired: 7d}
 BODY
 `
 
@@ -67,8 +76,12 @@ const body = `
 `
 
 func testPolicy(t testing.TB) *policy.Policy {
+	return policyOf(t, strings.ReplaceAll(rules, "BODY", strings.Trim(body, "\n")))
+}
+
+func policyOf(t testing.TB, text string) *policy.Policy {
 	t.Helper()
-	file, err := policy.Parse("policy.yaml", []byte(strings.ReplaceAll(rules, "BODY", strings.Trim(body, "\n"))))
+	file, err := policy.Parse("policy.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +90,7 @@ func testPolicy(t testing.TB) *policy.Policy {
 		t.Fatal(err)
 	}
 	if err := p.Bind(policy.Environment{
-		Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"},
+		Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Providers: []string{"staff"},
 		Upstreams: map[string]policy.Capabilities{"test": new(ratest.CA).Carries()},
 	}); err != nil {
 		t.Fatal(err)
@@ -88,13 +101,14 @@ func testPolicy(t testing.TB) *policy.Policy {
 // A site is a server with all that is around it.
 type site struct {
 	*Server
-	t      testing.TB
-	ca     *ratest.CA
-	vendor ratest.Signer // the anchor idevid
-	idevid *source
-	http   *httptest.Server
+	t         testing.TB
+	ca        *ratest.CA
+	vendor    ratest.Signer // the anchor idevid
+	idevid    *source
+	http      *httptest.Server
+	anyHeader bool // of Incoming
 	// provider, when set, runs in place of the password check.
-	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, string, bool, error)
+	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, error)
 
 	mu      sync.Mutex
 	checked int // passwords
@@ -115,6 +129,14 @@ func (s *source) Certificates(ctx context.Context) (anchors, intermediates []*x5
 	return s.Source.Certificates(ctx)
 }
 
+// revoked is the CRL of each anchor, which goes by common names.
+func revoked(_ context.Context, leaf *x509.Certificate, _ time.Time) (bool, error) {
+	if leaf.Subject.CommonName == "unknown.example" {
+		return false, errors.New("the list is stale")
+	}
+	return leaf.Subject.CommonName == "revoked.example", nil
+}
+
 // newSite starts a TLS server for HTTP/1.1 and HTTP/2. Changes are made
 // before it serves.
 func newSite(t testing.TB, changes ...func(*site)) *site {
@@ -125,7 +147,9 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 	x.Server = &Server{
 		Policy:    p,
 		Authority: &ra.Authority{Policy: p, CAs: map[string]*ra.CA{"test": known}},
-		Anchors:   &anchor.Set{Anchors: []anchor.Anchor{{Name: "idevid", Source: x.idevid}, {Name: "ours", Source: known.Source()}}},
+		Anchors: &anchor.Set{Anchors: []anchor.Anchor{
+			{Name: "idevid", Source: x.idevid, Revoked: revoked}, {Name: "ours", Source: known.Source(), Revoked: revoked},
+		}},
 		Challenge: []string{`Basic realm="estra", charset="UTF-8"`},
 		Sink:      x,
 		Node:      "node-1",
@@ -142,11 +166,19 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 	return x
 }
 
-func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x.Serve(w, r, Incoming{Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), Credentials: x.credentials})
+// under makes the site serve another policy.
+func under(text string) func(*site) {
+	return func(x *site) {
+		x.Policy = policyOf(x.t, text)
+		x.Authority = &ra.Authority{Policy: x.Policy, CAs: x.Authority.CAs}
+	}
 }
 
-func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, string, bool, error) {
+func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x.Serve(w, r, Incoming{Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), Credentials: x.credentials, AnyHeader: x.anyHeader})
+}
+
+func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
 	x.mu.Lock()
 	x.checked++
 	x.mu.Unlock()
@@ -155,9 +187,12 @@ func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Acc
 	}
 	user, password, _ := r.BasicAuth()
 	if user == "estuser" && password == "estpwd" {
-		return []policy.Account{{Method: "http_basic", User: user}}, user, true, nil
+		return []policy.Account{{Method: "http_basic", User: user}}, nil
 	}
-	return nil, user, r.Header.Get("Authorization") != "", nil
+	if r.Header.Get("X-Api-Key") == "estkey" {
+		return []policy.Account{{Method: "staff", User: "robot"}}, nil
+	}
+	return nil, nil
 }
 
 // Write implements audit.Sink.

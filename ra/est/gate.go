@@ -77,14 +77,14 @@ func (x *exchange) clientCert() (unavailable, reasons []string) {
 // credentials verifies the HTTP credentials. A client that has failed too often
 // is refused first, so that a throttled guess costs and tells nothing; the
 // others wait their turn (see checks). Which user counts is read off Basic's
-// header; all other schemes of one address are counted together.
+// header; all other schemes of one address are counted together. Nothing counts
+// without an Authorization header: most such requests present nothing, and what
+// a provider reads of them only it knows.
 func (x *exchange) credentials() *ra.Error {
-	if x.in.Credentials == nil {
-		return nil
-	}
-	if x.r.Header.Get("Authorization") == "" { // nobody guesses, and nothing is hashed
-		_, fail := x.ask()
-		return fail
+	// An empty header, too, is one: a provider may read the next.
+	presented := len(x.r.Header.Values("Authorization")) > 0
+	if x.in.Credentials == nil || !presented && !x.in.AnyHeader {
+		return nil // nobody guesses, and nothing is hashed
 	}
 	checks := x.s.checks
 	if checks == nil {
@@ -98,10 +98,12 @@ func (x *exchange) credentials() *ra.Error {
 	defer visit.leave()
 	ctx, cancel := context.WithTimeout(x.r.Context(), checks.wait)
 	defer cancel()
-	user, _, _ := x.r.BasicAuth()
-	attempt, fail := x.s.Attempts.begin(ctx, network, user, x.now)
-	if fail != nil {
-		return fail
+	var attempt *attempt
+	if presented {
+		user, _, _ := x.r.BasicAuth()
+		if attempt, fail = x.s.Attempts.begin(ctx, network, user, x.now); fail != nil {
+			return fail
+		}
 	}
 	became := failed // by a panic too
 	defer func() { attempt.end(became) }()
@@ -116,7 +118,7 @@ func (x *exchange) credentials() *ra.Error {
 // ask has the credentials verified.
 func (x *exchange) ask() (outcome, *ra.Error) {
 	side := sideWriter{}
-	accounts, _, presented, err := x.in.Credentials(side, x.r)
+	accounts, err := x.in.Credentials(side, x.r)
 	x.challenges = challengesOf(http.Header(side))
 	switch {
 	case err != nil:
@@ -124,8 +126,6 @@ func (x *exchange) ask() (outcome, *ra.Error) {
 	case len(accounts) > 0:
 		x.who.Accounts = accounts
 		return succeeded, nil
-	case !presented:
-		return returned, nil
 	}
 	return failed, nil
 }

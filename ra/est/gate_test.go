@@ -18,12 +18,18 @@ import (
 // Authorization skipped on one path, and defaults that let pass, are what
 // went wrong most often elsewhere: so each operation meets each state.
 func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
-	x := newSite(t)
+	x := newSite(t, func(x *site) { x.anyHeader = true })
 	device := x.device("device.example")
+	down := newSite(t, func(x *site) { x.anyHeader, x.idevid.down = true, errors.New("no route") })
+	throttled := newSite(t, func(x *site) { x.anyHeader, x.Attempts = true, NewAttempts(1, time.Hour) })
+	throttled.do(call{user: "estuser:first"})
 	ours := x.ca.Intermediate.Device(t, "device.example")
 	expired := x.device("old.example", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
 	})
+	ended := func(days int) tls.Certificate {
+		return x.ca.Intermediate.Device(t, "device.example", func(c *x509.Certificate) { c.NotAfter = time.Now().AddDate(0, 0, -days) })
+	}
 	early := x.device("early.example", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
 	server := x.device("server.example", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 	stranger := ratest.NewRoot(t, "Vendor").Device(t, "device.example")
@@ -31,38 +37,63 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 	states := []struct {
 		name string
 		call call
-		// want is the status at simpleenroll, both/simpleenroll,
-		// cert/simpleenroll, simplereenroll.
-		want   [4]int
-		proven bool // as anybody
+		// want is the status at each of paths.
+		want   [6]int
+		proven bool  // as anybody
+		at     *site // nil: x
 	}{
-		{"nobody", call{}, [4]int{401, 403, 403, 403}, false},
-		{"the right password", call{user: right}, [4]int{200, 403, 403, 403}, true},
-		{"a wrong password", call{user: "estuser:wrong"}, [4]int{401, 403, 403, 403}, false},
-		{"another user", call{user: "other:estpwd"}, [4]int{401, 403, 403, 403}, false},
-		{"an empty user", call{user: ":estpwd"}, [4]int{401, 403, 403, 403}, false},
-		{"an empty Basic header", call{user: ":"}, [4]int{401, 403, 403, 403}, false},
-		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [4]int{401, 403, 403, 403}, false},
-		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [4]int{401, 403, 403, 403}, false},
-		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [4]int{401, 403, 403, 403}, false},
-		{"the right certificate", call{certs: []tls.Certificate{device}}, [4]int{200, 401, 200, 403}, true},
-		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [4]int{200, 200, 200, 403}, true},
-		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [4]int{200, 401, 200, 403}, true},
-		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [4]int{200, 401, 200, 403}, true},
-		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [4]int{401, 403, 403, 200}, true},
-		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [4]int{200, 403, 403, 200}, true},
-		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [4]int{401, 403, 403, 403}, true},
-		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [4]int{200, 403, 403, 403}, true},
-		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [4]int{401, 403, 403, 403}, false},
-		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [4]int{401, 403, 403, 403}, false},
-		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [4]int{401, 403, 403, 403}, false},
-		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [4]int{401, 403, 403, 403}, false},
-		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [4]int{200, 403, 403, 403}, true},
+		{"nobody", call{}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"the right password", call{user: right}, [6]int{200, 403, 403, 403, 401, 403}, true, nil},
+		{"a wrong password", call{user: "estuser:wrong"}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"another user", call{user: "other:estpwd"}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"an empty user", call{user: ":estpwd"}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"an empty Basic header", call{user: ":"}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"the right certificate", call{certs: []tls.Certificate{device}}, [6]int{200, 401, 200, 403, 401, 403}, true, nil},
+		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [6]int{200, 200, 200, 403, 401, 403}, true, nil},
+		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [6]int{200, 401, 200, 403, 401, 403}, true, nil},
+		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [6]int{200, 401, 200, 403, 401, 403}, true, nil},
+		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [6]int{401, 403, 403, 200, 401, 200}, true, nil},
+		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [6]int{200, 403, 403, 200, 401, 200}, true, nil},
+		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [6]int{401, 403, 403, 403, 401, 403}, true, nil},
+		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [6]int{200, 403, 403, 403, 401, 403}, true, nil},
+		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [6]int{200, 403, 403, 403, 401, 403}, true, nil},
+		{"a revoked certificate", call{certs: certOf(x.device("revoked.example"))}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a revoked certificate of this CA", call{certs: certOf(x.ca.Intermediate.Device(t, "revoked.example"))}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a revoked certificate and the right password", call{certs: certOf(x.device("revoked.example")), user: right}, [6]int{200, 403, 403, 403, 401, 403}, true, nil},
+		{"a certificate whose revocation nobody can tell", call{certs: certOf(x.device("unknown.example"))}, [6]int{503, 503, 503, 403, 401, 403}, false, nil},
+		{"a certificate of this CA whose revocation nobody can tell", call{certs: certOf(x.ca.Intermediate.Device(t, "unknown.example"))}, [6]int{401, 403, 403, 503, 401, 503}, false, nil},
+		{"a certificate of this CA within the grace", call{certs: certOf(ended(6))}, [6]int{401, 403, 403, 403, 401, 200}, true, nil},
+		{"a certificate of this CA after the grace", call{certs: certOf(ended(8))}, [6]int{401, 403, 403, 403, 401, 403}, true, nil},
+		{"the right certificate, its anchor out of reach", call{certs: certOf(down.device("device.example"))}, [6]int{503, 503, 503, 403, 401, 403}, false, down},
+		{"the same with the right password", call{certs: certOf(down.device("device.example")), user: right}, [6]int{200, 503, 503, 403, 401, 403}, true, down},
+		{"the same with a wrong password", call{certs: certOf(down.device("device.example")), user: "estuser:wrong"}, [6]int{503, 503, 503, 403, 401, 403}, false, down},
+		{"nobody, an anchor out of reach", call{}, [6]int{401, 403, 403, 403, 401, 403}, false, down},
+		{"a provider's right key", call{header: apiKey("estkey")}, [6]int{401, 403, 403, 403, 200, 403}, true, nil},
+		{"a provider's right key and the right certificate", call{header: apiKey("estkey"), certs: certOf(device)}, [6]int{200, 401, 200, 403, 200, 403}, true, nil},
+		{"a provider's wrong key", call{header: apiKey("wrong")}, [6]int{401, 403, 403, 403, 401, 403}, false, nil},
+		{"a provider's wrong key and the right certificate", call{header: apiKey("wrong"), certs: certOf(device)}, [6]int{200, 401, 200, 403, 401, 403}, true, nil},
+		{"a guess too many", call{user: "estuser:second"}, [6]int{429, 429, 429, 429, 429, 429}, false, throttled},
+		{"the right password too late", call{user: right}, [6]int{429, 429, 429, 429, 429, 429}, false, throttled},
+		{"a guess too many beside the right certificate", call{user: "estuser:second", certs: certOf(throttled.device("device.example"))}, [6]int{429, 429, 429, 429, 429, 429}, true, throttled},
+		{"the right certificate where somebody guessed", call{certs: certOf(throttled.device("device.example"))}, [6]int{200, 401, 200, 403, 401, 403}, true, throttled},
+		{"a provider's right key where somebody guessed", call{header: apiKey("estkey")}, [6]int{401, 403, 403, 403, 200, 403}, true, throttled},
+		{"nobody where somebody guessed", call{}, [6]int{401, 403, 403, 403, 401, 403}, false, throttled},
 	}
-	paths := [4]string{"simpleenroll", "both/simpleenroll", "cert/simpleenroll", "simplereenroll"}
+	paths := [6]string{"simpleenroll", "both/simpleenroll", "cert/simpleenroll", "simplereenroll", "staff/simpleenroll", "grace/simplereenroll"}
 	names := csrBody(t, csrtest.Subject(csrtest.CN("device.example")), csrtest.SAN(csrtest.DNS("device.example")))
 	for _, state := range states {
 		t.Run(state.name, func(t *testing.T) {
+			x := x
+			if state.at != nil {
+				x = state.at
+			}
 			state.call.body = names
 			client := x.client(false, state.call.certs...)
 			for i, path := range paths {
@@ -103,6 +134,10 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 		})
 	}
 }
+
+func certOf(c tls.Certificate) []tls.Certificate { return []tls.Certificate{c} }
+
+func apiKey(key string) http.Header { return http.Header{"X-Api-Key": {key}} }
 
 func TestAnAnchorOutOfReachIsNotAStranger(t *testing.T) {
 	x := newSite(t)
@@ -187,21 +222,32 @@ func TestThreat_NothingLeaksToTheNextRequestOfAConnection(t *testing.T) {
 }
 
 func TestCredentialsAreAskedOnceAndOnlyByEnrolments(t *testing.T) {
-	x := newSite(t)
-	for _, c := range []struct {
-		call call
-		want int
-	}{
-		{call{user: right}, 1},
-		{call{}, 1},
-		{call{method: "GET", path: "cacerts", user: right}, 0},
-		{call{method: "GET", path: "csrattrs", user: right}, 0},
-		{call{method: "GET", user: right}, 0},
-		{call{path: "nowhere/simpleenroll", user: right}, 0},
-	} {
-		x.checked = 0
-		if x.do(c.call); x.checked != c.want {
-			t.Errorf("%+v: %d checks", c.call, x.checked)
+	for _, anyHeader := range []bool{false, true} {
+		x := newSite(t, func(x *site) { x.anyHeader = anyHeader })
+		bare := 0
+		if anyHeader {
+			bare = 1
+		}
+		for _, c := range []struct {
+			call call
+			want int
+		}{
+			{call{user: right}, 1},
+			{call{header: http.Header{"Authorization": {""}}}, 1},
+			{call{}, bare},
+			{call{path: "simplereenroll"}, bare},
+			{call{header: apiKey("estkey")}, bare},
+			{call{method: "GET", path: "cacerts", user: right}, 0},
+			{call{method: "GET", path: "csrattrs", user: right}, 0},
+			{call{method: "GET", path: "cacerts", header: apiKey("estkey")}, 0},
+			{call{method: "GET", path: "csrattrs", header: apiKey("estkey")}, 0},
+			{call{method: "GET", user: right}, 0},
+			{call{path: "nowhere/simpleenroll", user: right}, 0},
+		} {
+			x.checked = 0
+			if x.do(c.call); x.checked != c.want {
+				t.Errorf("%+v (any header %v): %d checks", c.call, anyHeader, x.checked)
+			}
 		}
 	}
 }

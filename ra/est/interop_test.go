@@ -86,6 +86,64 @@ func TestRecordedClients(t *testing.T) {
 	}
 }
 
+// libest copies the attributes of /csrattrs into its request, here another
+// server's. A policy that lists them takes it.
+func TestLibestsCopiesOfCSRAttrsCanBeAllowed(t *testing.T) {
+	const next = "  both:\n"
+	x := newSite(t, under(strings.Replace(strings.ReplaceAll(rules, "BODY", strings.Trim(body, "\n")), next,
+		`    attributes: {allow: [emailAddress, "2.16.840.1.101.3.4.2.2"]}`+"\n"+next, 1)))
+	request, err := os.ReadFile(filepath.Join("testdata", "clients", "libest-3.2.0-enroll-with-csrattrs.http"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		l := x.dial(t, version)
+		l.send(string(request))
+		s := l.read()
+		if s.status != 200 {
+			id, _ := s.get("X-Request-Id")
+			record, _ := x.last(id)
+			t.Fatalf("%d %+v", s.status, record.Decision)
+		}
+		checkEnrolled(t, s, true)
+		if leaf := (got{body: s.body}).certs(t)[0]; len(leaf.EmailAddresses) != 0 || leaf.Subject.String() != "CN=EST-client" {
+			t.Errorf("the certificate has %v %v", leaf.Subject, leaf.EmailAddresses)
+		}
+	}
+}
+
+// libest sends `Connection: close` with every request, and waits for the end.
+func TestAConnectionThatTheClientClosesIsClosedAfterTheAnswer(t *testing.T) {
+	x := newSite(t)
+	csr := csrBody(t)
+	for name, c := range map[string]struct {
+		request string
+		status  int
+	}{
+		"enrolled": {posting("simpleenroll", csr, basic, "Connection: close"), 200},
+		"401":      {posting("simpleenroll", csr, "Connection: close"), 401},
+		"403":      {posting("linked/simpleenroll", csr, basic, "Connection: close"), 403},
+		"cacerts":  {"GET " + root + "/cacerts HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200},
+	} {
+		l := x.dial(t, tls.VersionTLS12)
+		l.send(c.request)
+		s := l.read()
+		if v, _ := s.get("Connection"); s.status != c.status || v != "close" || !l.closed() {
+			t.Errorf("%s: %d with Connection %q", name, s.status, v)
+		}
+		if c.status == 200 && len((got{body: s.body}).certs(t)) == 0 {
+			t.Errorf("%s: %q", name, s.body)
+		}
+	}
+	l := x.dial(t, tls.VersionTLS12)
+	for range 2 {
+		l.send(posting("simpleenroll", csr, basic))
+		if s := l.read(); s.status != 200 || slices.Contains(s.head, "Connection: close") {
+			t.Errorf("a connection that nobody closes: %q", s.head)
+		}
+	}
+}
+
 // checkEnrolled holds a success against interop.md's rows.
 func checkEnrolled(t *testing.T, s said, wrapped bool) {
 	t.Helper()

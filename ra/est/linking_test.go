@@ -4,6 +4,8 @@ package est
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/asn1"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -51,6 +53,40 @@ func TestLinkingEndToEnd(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Elsewhere a certificate for id-kp-cmcRA (RFC 6402 section 2.10), of any
+// issuer that is trusted, has switched the comparison off (RFC 7030 section 3.7
+// lets an RA's requests pass unlinked). Here its holder is a client as any.
+func TestThreat_ARegistrationAuthoritysCertificateIsNoLicenceToSkipLinking(t *testing.T) {
+	x := newSite(t)
+	ra := x.device("device.example", func(c *x509.Certificate) {
+		c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 28}}
+	})
+	wrong := csrBody(t, csrtest.Attribute(csrtest.ChallengePassword, csrtest.Printable("AAAAAAAAAAAAAAAA")))
+	foreign := linkedTo(t, x.dial(t, tls.VersionTLS13, ra).Conn, csrtest.ChallengePassword)
+	for _, path := range []string{"linked/simpleenroll", "cert/simpleenroll"} {
+		for _, user := range []string{"", right} {
+			for _, body := range []string{wrong, foreign} {
+				g := x.do(call{path: path, certs: certOf(ra), user: user, body: body})
+				x.refused(t, g, 403, "link_failed", "linking of identity and proof of possession failed (RFC 7030 section 3.5)")
+				if record, _ := x.last(g.Header.Get("X-Request-Id")); record.Who == nil || record.TLS.Linked != "mismatched" {
+					t.Errorf("%s: who %+v, linked %q", path, record.Who, record.TLS.Linked)
+				}
+			}
+		}
+	}
+	x.refused(t, x.do(call{path: "linked/simpleenroll", certs: certOf(ra)}), 403, "link_required",
+		"linking of identity and proof of possession is required (RFC 7030 section 3.5)")
+	if n := len(x.ca.Orders()); n != 0 {
+		t.Errorf("%d orders", n)
+	}
+	// It is the linking alone that was refused.
+	l := x.dial(t, tls.VersionTLS13, ra)
+	l.send(posting("linked/simpleenroll", linkedTo(t, l.Conn, csrtest.ChallengePassword)))
+	if s := l.read(); s.status != 200 {
+		t.Errorf("%d %q with the right value", s.status, s.body)
 	}
 }
 

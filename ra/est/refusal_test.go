@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra"
@@ -217,6 +218,17 @@ func TestCACertsOfACAThatIsDown(t *testing.T) {
 	if g.Header.Get("Retry-After") == "0" {
 		t.Error("come again at once")
 	}
+}
+
+func TestCACertsWhenAllHasEndedIsForLater(t *testing.T) {
+	x := newSite(t)
+	now := time.Now()
+	x.Authority.CAs["test"].Now = func() time.Time { return now }
+	if g := x.do(call{method: "GET", path: "cacerts"}); g.StatusCode != 200 {
+		t.Fatal(g.StatusCode, g.body)
+	}
+	now = x.ca.Root.Certificate.NotAfter.Add(time.Hour)
+	x.refused(t, x.do(call{method: "GET", path: "cacerts"}), 503, "upstream_down", "try again later")
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {

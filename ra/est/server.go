@@ -35,9 +35,9 @@ type Server struct {
 	// for more than 10 s, or has 128 before him from his own address, gets 503.
 	Attempts *Attempts
 	// Challenge are the WWW-Authenticate values of a 401 (RFC 9110 section
-	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`. Empty: no HTTP
-	// credential is configured, and the answer is 403 instead (RFC 7030
-	// section 3.2.3), unless a provider brought a challenge of its own.
+	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`. Empty: the
+	// answer is 403 instead (RFC 7030 section 3.2.3), unless Credentials
+	// brought a challenge of its own.
 	Challenge []string
 	// Sink takes one record for every request, before the answer is sent. An
 	// error of the Sink doesn't hold the answer back; it is in the Report.
@@ -75,12 +75,20 @@ type Incoming struct {
 	// Remote is the client's address: the caller says which proxies it trusts.
 	Remote netip.Addr
 	// Credentials verifies the HTTP credentials. It is called at most once
-	// per request, and only by an operation that authenticates. User is what
-	// was presented, also when it is wrong; presented is false without an
-	// Authorization header. The challenge that it sets on w is used for a
-	// 401; whatever else it does to w is thrown away. An err is a broken
-	// provider, not a wrong password. nil: no HTTP credentials.
-	Credentials func(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, user string, presented bool, err error)
+	// per request, only by an operation that authenticates (not by /cacerts
+	// and /csrattrs), and only for one of the process's places (see
+	// Server.Attempts). No account for a request with an Authorization header
+	// is a failed attempt. The challenge that it sets on w is used for a 401;
+	// whatever else it does to w is thrown away. An err is a broken provider,
+	// not a wrong password. nil: no HTTP credentials.
+	Credentials func(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, err error)
+	// AnyHeader says that Credentials may know a request by something else
+	// than its Authorization header, or has a challenge of its own for it. It
+	// is then called without that header too; no account is no failed attempt
+	// there, since nobody but Credentials can tell a guess from a request that
+	// presents nothing. false: such a request isn't asked, and waits for no
+	// place.
+	AnyHeader bool
 }
 
 // A Report is what became of a request, for metrics, logs and events.

@@ -31,7 +31,7 @@ func TestThreat_MediaTypeByPrefix(t *testing.T) {
 
 func TestThreat_APanicIsA500AndARecord(t *testing.T) {
 	x := newSite(t)
-	x.provider = func(http.ResponseWriter, *http.Request) ([]policy.Account, string, bool, error) { panic("provider") }
+	x.provider = func(http.ResponseWriter, *http.Request) ([]policy.Account, error) { panic("provider") }
 	client := x.client(false)
 	g := x.doWith(client, call{user: right})
 	x.refused(t, g, 500, "fault", "the authority could not issue")
@@ -48,7 +48,7 @@ func TestThreat_APanicIsA500AndARecord(t *testing.T) {
 
 func TestAnAbortedRequestIsNotAnswered(t *testing.T) {
 	x := newSite(t)
-	x.provider = func(http.ResponseWriter, *http.Request) ([]policy.Account, string, bool, error) {
+	x.provider = func(http.ResponseWriter, *http.Request) ([]policy.Account, error) {
 		panic(http.ErrAbortHandler)
 	}
 	defer func() {
@@ -56,7 +56,9 @@ func TestAnAbortedRequestIsNotAnswered(t *testing.T) {
 			t.Errorf("recovered %v", v)
 		}
 	}()
-	x.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", root+"/simpleenroll", nil))
+	r := httptest.NewRequest("POST", root+"/simpleenroll", nil)
+	r.SetBasicAuth("estuser", "estpwd")
+	x.ServeHTTP(httptest.NewRecorder(), r)
 }
 
 func TestThreat_IssuingNeedsTheGatesPass(t *testing.T) {
@@ -70,17 +72,17 @@ func TestThreat_IssuingNeedsTheGatesPass(t *testing.T) {
 }
 
 func TestThreat_AProviderCannotAnswer(t *testing.T) {
-	x := newSite(t)
-	x.provider = func(w http.ResponseWriter, r *http.Request) ([]policy.Account, string, bool, error) {
+	x := newSite(t, func(x *site) { x.anyHeader = true })
+	x.provider = func(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="provider"`)
 		w.Header().Set("Content-Type", "text/html")
 		w.Header().Set("Set-Cookie", "a=b")
 		w.WriteHeader(200)
 		_, _ = w.Write([]byte("welcome"))
 		if _, password, _ := r.BasicAuth(); password == "estpwd" {
-			return []policy.Account{{Method: "http_basic", User: "estuser"}}, "estuser", true, nil
+			return []policy.Account{{Method: "http_basic", User: "estuser"}}, nil
 		}
-		return nil, "", false, nil
+		return nil, nil
 	}
 	l := x.dial(t, tls.VersionTLS12)
 	l.send(posting("simpleenroll", csrBody(t)))

@@ -77,6 +77,28 @@ func TestClientCertsOffServesBehindPlainHTTP(t *testing.T) {
 	if !strings.Contains(out, "Estra Root") {
 		t.Errorf("/cacerts: %s", out)
 	}
+	// Passwords are for TLS alone: here, or at a proxy that is trusted.
+	write(t, s.dir, "one.b64", request(t, "a.example.net"))
+	post := func(headers string) string {
+		return sh(t, s.dir, fmt.Sprintf("curl -sS -o answer -w '%%{http_code}' --user %s:%s -H 'Content-Type: application/pkcs10' --data-binary @one.b64 %s http://localhost:%d/.well-known/est/simpleenroll",
+			user, password, headers, s.http))
+	}
+	forwarded := "-H 'X-Forwarded-For: 192.0.2.7' -H 'X-Forwarded-Proto: https'"
+	if code := post(forwarded); code != "403" {
+		t.Errorf("without TLS, and a proxy that nobody trusts: %s", code)
+	}
+	s.stop()
+	s = prepare(t, config{
+		site:   "http://localhost {\n\t" + strings.Replace(block, "policy ", "client_certs off\n\t\tpolicy ", 1) + "\n}\n",
+		policy: devices, dir: s.dir, extra: "servers {\n\t\ttrusted_proxies static 127.0.0.1/32 ::1/128\n\t}",
+	})
+	s.plain = true
+	s.run()
+	for options, want := range map[string]string{forwarded: "200", "-H 'X-Forwarded-For: 192.0.2.7' -H 'X-Forwarded-Proto: http'": "403"} {
+		if code := post(options); code != want {
+			t.Errorf("behind a trusted proxy, %s: %s, want %s\n%s", options, code, want, s.log)
+		}
+	}
 }
 
 // TestTheSitesOwnTLS has what may stand beside est, and serves.

@@ -156,7 +156,10 @@ func (h *Handler) challenge() []string {
 // those without an Authorization header too: they may read another, and have
 // their own challenge.
 func (h *Handler) incoming(r *http.Request) est.Incoming {
-	return est.Incoming{Remote: clientAddress(r), Credentials: h.credentials, AnyHeader: len(h.providers) > 0}
+	return est.Incoming{
+		Remote: clientAddress(r), TLSAhead: tlsAhead(r),
+		Credentials: h.credentials, AnyHeader: len(h.providers) > 0,
+	}
 }
 
 // credentials asks `basic`, then the providers, who a request is from.

@@ -283,6 +283,13 @@ func clientAddress(r *http.Request) netip.Addr {
 	return addr.Unmap()
 }
 
+// tlsAhead believes X-Forwarded-Proto when a trusted proxy sends it (Caddy's
+// `trusted_proxies`).
+func tlsAhead(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted && r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
 // loadAnchors makes the anchors' sources.
 func (h *Handler) loadAnchors() (*anchor.Set, error) {
 	set := &anchor.Set{}

@@ -139,7 +139,7 @@ func (x *exchange) link() *ra.Error {
 		return nil
 	}
 	x.closing = true
-	if !x.s.spent.spend(x.channel) {
+	if !spentChannels.spend(x.channel) {
 		return ra.Fail(ra.LinkFailed, "the binding of this connection was used by an earlier request", nil)
 	}
 	return nil

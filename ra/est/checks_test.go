@@ -54,7 +54,7 @@ func (x *site) from(ctx context.Context, remote, user, password, body string) *h
 	r.Header.Set("Content-Type", "application/pkcs10")
 	r.SetBasicAuth(user, password)
 	w := httptest.NewRecorder()
-	x.Serve(w, r, Incoming{Remote: netip.MustParseAddr(remote), Credentials: x.credentials})
+	x.Serve(w, r, Incoming{Remote: netip.MustParseAddr(remote), TLSAhead: true, Credentials: x.credentials})
 	return w
 }
 

@@ -107,6 +107,7 @@ type site struct {
 	idevid    *source
 	http      *httptest.Server
 	anyHeader bool // of Incoming
+	exposed   bool // no proxy stands before it
 	// provider, when set, runs in place of the password check.
 	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, error)
 
@@ -175,7 +176,7 @@ func under(text string) func(*site) {
 }
 
 func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x.Serve(w, r, Incoming{Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), Credentials: x.credentials, AnyHeader: x.anyHeader})
+	x.Serve(w, r, Incoming{Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
 }
 
 func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {

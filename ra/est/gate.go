@@ -25,6 +25,9 @@ type pass struct {
 // authentication before enrolment). What anybody can ask for here is bounded by
 // itself: signatures of certificates by anchor.Set.Verify, passwords by checks.
 func (x *exchange) gate() (pass, *ra.Error) {
+	if x.r.TLS == nil && !x.in.TLSAhead {
+		return pass{}, ra.Fail(ra.Forbidden, "the request came without TLS, and no trusted proxy says that it ended one", nil)
+	}
 	unavailable, reasons := x.clientCert()
 	if fail := x.credentials(); fail != nil {
 		return pass{}, fail

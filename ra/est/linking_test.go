@@ -182,6 +182,48 @@ func TestALinkingValueWithoutTLSFails(t *testing.T) {
 	}
 }
 
+// RFC 7030 section 3.2.3: HTTP credentials go over TLS alone.
+func TestThreat_NoCredentialsWithoutTLS(t *testing.T) {
+	x := newSite(t)
+	for _, exposed := range []bool{true, false} {
+		x.exposed = exposed
+		r := httptest.NewRequest("POST", root+"/simpleenroll", strings.NewReader(csrBody(t)))
+		r.Header.Set("Content-Type", "application/pkcs10")
+		r.SetBasicAuth("estuser", "estpwd")
+		w := httptest.NewRecorder()
+		x.ServeHTTP(w, r)
+		if want := map[bool]int{true: 403, false: 200}[exposed]; w.Code != want || len(challengesOf(w.Header())) > 0 {
+			t.Errorf("no proxy: %v: %d %v", exposed, w.Code, w.Header())
+		}
+		record, _ := x.last(w.Header().Get("X-Request-Id"))
+		if exposed && (record.Who != nil || !strings.Contains(string(record.Reason), "without TLS")) {
+			t.Errorf("the record says %+v, %q", record.Who, record.Reason)
+		}
+		w = httptest.NewRecorder()
+		if x.ServeHTTP(w, httptest.NewRequest("GET", root+"/cacerts", nil)); w.Code != 200 {
+			t.Errorf("/cacerts: %d", w.Code)
+		}
+	}
+}
+
+// A connection may reach two servers of a process, and its binding serves once.
+func TestAChannelIsSpentForAllServersOfTheProcess(t *testing.T) {
+	x, y := newSite(t), newSite(t)
+	l := x.dial(t, tls.VersionTLS13)
+	cs := l.Conn.ConnectionState()
+	body := linkedTo(t, l.Conn, csrtest.ChallengePassword)
+	for i, s := range []*site{x, y} {
+		r := httptest.NewRequest("POST", root+"/simpleenroll", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/pkcs10")
+		r.SetBasicAuth("estuser", "estpwd")
+		r.TLS = &cs
+		w := httptest.NewRecorder()
+		if s.ServeHTTP(w, r); w.Code != []int{200, 403}[i] {
+			t.Errorf("server %d: %d %s", i+1, w.Code, w.Body)
+		}
+	}
+}
+
 func TestEarlyDataIsSentBack(t *testing.T) {
 	x := newSite(t)
 	for method, want := range map[string]int{"POST": 425, "GET": 200} {

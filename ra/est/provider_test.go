@@ -95,7 +95,7 @@ func (x *site) bare(ctx context.Context, remote, body string) *httptest.Response
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, root+"/simpleenroll", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/pkcs10")
 	w := httptest.NewRecorder()
-	x.Serve(w, r, Incoming{Remote: netip.MustParseAddr(remote), Credentials: x.credentials, AnyHeader: x.anyHeader})
+	x.Serve(w, r, Incoming{Remote: netip.MustParseAddr(remote), TLSAhead: true, Credentials: x.credentials, AnyHeader: x.anyHeader})
 	return w
 }
 

@@ -54,7 +54,6 @@ type Server struct {
 
 	checks *checks // nil: processChecks
 	active atomic.Int64
-	spent  spent
 }
 
 // Limits bound what one request, and all of them together, may cost.
@@ -74,6 +73,10 @@ type Limits struct {
 type Incoming struct {
 	// Remote is the client's address: the caller says which proxies it trusts.
 	Remote netip.Addr
+	// TLSAhead says that a proxy which the caller trusts has ended the client's
+	// TLS. Without it, and without TLS here, nobody is authenticated: HTTP
+	// credentials are for TLS alone (RFC 7030 section 3.2.3).
+	TLSAhead bool
 	// Credentials verifies the HTTP credentials. It is called at most once
 	// per request, only by an operation that authenticates (not by /cacerts
 	// and /csrattrs), and only for one of the process's places (see

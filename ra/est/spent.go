@@ -24,6 +24,10 @@ type spent struct {
 	next int
 }
 
+// spentChannels is for all servers of the process: a connection may reach more
+// than one.
+var spentChannels spent
+
 // spend takes the channel. It says no when that was done before.
 func (s *spent) spend(c binding.Channel) bool {
 	head := []byte{byte(c.Version >> 8), byte(c.Version), byte(len(c.Unique))} //nolint:gosec // tls-unique is 12 bytes

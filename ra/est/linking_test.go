@@ -210,7 +210,7 @@ func TestThreat_NoCredentialsWithoutTLS(t *testing.T) {
 func TestAChannelIsSpentForAllServersOfTheProcess(t *testing.T) {
 	x, y := newSite(t), newSite(t)
 	l := x.dial(t, tls.VersionTLS13)
-	cs := l.Conn.ConnectionState()
+	cs := l.ConnectionState()
 	body := linkedTo(t, l.Conn, csrtest.ChallengePassword)
 	for i, s := range []*site{x, y} {
 		r := httptest.NewRequest("POST", root+"/simpleenroll", strings.NewReader(body))

@@ -3,8 +3,11 @@
 package integration
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
@@ -134,6 +137,16 @@ func TestReadinessMetricsAndPlaceholders(t *testing.T) {
 	sh(t, d.dir, "openssl req -inform DER -in one.der -out armoured.b64")
 	armoured := d.issued("devices/simpleenroll", "armoured", basicOption)
 
+	// RFC 7030 section 4.1.1: what a person compares with.
+	src, err := os.ReadFile(s.root("est"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(src)
+	sum := sha256.Sum256(block.Bytes)
+	if !strings.Contains(s.log.String(), `"root_sha256":["`+hex.EncodeToString(sum[:])+`"]`) {
+		t.Error("the root's fingerprint isn't in the log")
+	}
 	res, err := http.Get("http://" + s.admin + "/est/ready")
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,15 @@ func TestWhereTheDirectiveStands(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if c.refused == "" {
-				enrolsAndReenrols(t, config{site: c.site, policy: devices, extra: c.global})
+				s := enrolsAndReenrols(t, config{site: c.site, policy: devices, extra: c.global})
+				// All other paths are for the next handler: here nobody, an empty 200.
+				res, err := s.client(nil).Get(strings.Replace(s.url("cacerts"), "/.well-known/est/cacerts", "/other", 1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if text := body(t, res); res.StatusCode != 200 || text != "" || res.Header.Get("X-Request-Id") != "" {
+					t.Errorf("another path: %s %q", res.Status, text)
+				}
 				return
 			}
 			s := prepare(t, config{site: c.site, policy: devices, extra: c.global})

@@ -260,7 +260,7 @@ func TestQuirks(t *testing.T) {
 func TestCACertsHasTheRootAndHEADHasItsHeader(t *testing.T) {
 	x := newSite(t)
 	g := x.do(call{method: "GET", path: "cacerts"})
-	if g.StatusCode != 200 || g.Header.Get("Content-Type") != "application/pkcs7-mime" {
+	if g.StatusCode != 200 || g.Header.Get("Content-Type") != "application/pkcs7-mime" || g.Header.Get("Content-Transfer-Encoding") != "base64" {
 		t.Fatal(g.StatusCode, g.Header)
 	}
 	certs := g.certs(t)
@@ -277,7 +277,7 @@ func TestCSRAttrsIsNeverEmptyByDefault(t *testing.T) {
 	x := newSite(t)
 	for path, linked := range map[string]bool{"csrattrs": false, "linked/csrattrs": true} {
 		g := x.do(call{method: "GET", path: path})
-		if g.StatusCode != 200 || g.Header.Get("Content-Type") != "application/csrattrs" {
+		if g.StatusCode != 200 || g.Header.Get("Content-Type") != "application/csrattrs" || g.Header.Get("Content-Transfer-Encoding") != "base64" {
 			t.Fatal(g.StatusCode, g.Header)
 		}
 		der, _, err := wire.DecodeBody([]byte(g.body))

@@ -143,13 +143,30 @@ name: around a fragment
 default: some
 profiles:
   some:
-    enroll:
-      WHO
-      linking: if_present
-    subject: {CN: {allow: ["*"]}}
-    usage: {key: [digitalSignature], ext: [clientAuth]}
-    validity: {default: 1d}
 `
+
+// profileAround are the keys of a profile that a fragment may leave out.
+var profileAround = []string{
+	"enroll:\n      WHO\n      linking: if_present",
+	`subject: {CN: {allow: ["*"]}}`,
+	"usage: {key: [digitalSignature], ext: [clientAuth]}",
+	"validity: {default: 1d}",
+}
+
+// around puts a fragment of a profile into a policy that is whole.
+func around(fragment, who string) string {
+	text := aroundFragment
+	for _, line := range profileAround {
+		key, _, _ := strings.Cut(line, ":")
+		if !strings.HasPrefix(fragment, key+":") && !strings.Contains(fragment, "\n"+key+":") {
+			text += "    " + strings.Replace(line, "WHO", who, 1) + "\n"
+		}
+	}
+	if fragment != "" {
+		text += "    " + strings.ReplaceAll(fragment, "\n", "\n    ") + "\n"
+	}
+	return text
+}
 
 // A block is a whole policy if it begins with `version:`. One that begins
 // with `who:` is put into an operation, any other into a profile.
@@ -157,15 +174,12 @@ func TestEveryPolicyInTheDocsCompiles(t *testing.T) {
 	t.Parallel()
 	const anybody = `who: [{http_basic: {users: [somebody]}}]`
 	blocks(t, "yaml", func(where, text string) {
-		indent := func(by string) string {
-			return strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+by)
-		}
 		switch {
 		case strings.HasPrefix(text, "version:"):
 		case strings.HasPrefix(text, "who:"):
-			text = strings.Replace(aroundFragment, "WHO", indent("      "), 1)
+			text = around("", strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n      "))
 		default:
-			text = strings.Replace(aroundFragment, "WHO", anybody, 1) + "    " + indent("    ") + "\n"
+			text = around(strings.TrimSpace(text), anybody)
 		}
 		file, err := policy.Parse(where, []byte(text))
 		if err == nil {

@@ -84,11 +84,13 @@ func (b *binder) carries(p *Profile, name string, can Capabilities) {
 			b.add(at.at, "the upstream %s can't be told %s, which `%s` decides", quote(name), what, at.path)
 		}
 	}
-	for _, rule := range p.subject.rules {
-		lacks(can.Subject || !rule.sets(), rule.setAt, "the subject")
-	}
-	for _, rule := range p.san.rules {
-		lacks(can.SAN || !rule.sets(), rule.setAt, "the SAN")
+	for _, names := range p.everyNames() {
+		for _, rule := range names.subject.rules {
+			lacks(can.Subject || !rule.sets(), rule.setAt, "the subject")
+		}
+		for _, rule := range names.san.rules {
+			lacks(can.SAN || !rule.sets(), rule.setAt, "the SAN")
+		}
 	}
 	lacks(can.KeyUsage || p.usage.key == 0, p.usage.keyAt, "the key usage")
 	lacks(can.ExtKeyUsage || len(p.usage.ext) == 0, p.usage.extAt, "the extended key usage")

@@ -97,9 +97,8 @@ func (c *compiler) profile(n node) *Profile {
 		c.add(n.at, "%s can't be the name of a profile: %v", quote(n.name), err)
 	}
 	c.labels(p, n.get("labels"))
-	p.subject = c.subject(n.get("subject"))
-	p.san = c.san(n.get("san"))
-	if n.yaml != nil && len(p.subject.rules) == 0 && len(p.san.rules) == 0 {
+	p.names = nameRules{c.subject(n.get("subject")), c.san(n.get("san"))}
+	if n.yaml != nil && len(p.names.subject.rules) == 0 && len(p.names.san.rules) == 0 {
 		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)
 	}
 	c.operation(p, SimpleEnroll, n.get("enroll"))

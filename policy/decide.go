@@ -14,6 +14,7 @@ import (
 type judge struct {
 	profile  *Profile
 	op       *op
+	names    nameRules // the operation's, or those of the line that decides
 	req      Request
 	findings []Finding
 	plan     Plan
@@ -33,12 +34,12 @@ func (p *Profile) Decide(req Request) Decision {
 		decision.Findings = []Finding{finding(operation.spot, Refused, "", "", "there is no certification request")}
 		return decision
 	}
-	j := &judge{profile: p, op: operation, req: req, plan: Plan{Validity: p.validity, Upstream: p.upstream}}
+	j := &judge{profile: p, op: operation, names: operation.names, req: req, plan: Plan{Validity: p.validity, Upstream: p.upstream}}
 	j.who()
 	j.linking()
 	j.size()
 	j.key()
-	j.names()
+	j.planNames()
 	j.attributes()
 	j.extensions()
 	j.usage()
@@ -89,9 +90,10 @@ func (j *judge) refuse(s spot, class Class, got, want, format string, args ...an
 }
 
 func (j *judge) who() {
-	gate := j.op.gate(asking{j.profile, j.op, j.req.Who, j.req.Now})
+	line, gate := j.op.gate(asking{profile: j.profile, op: j.op, who: j.req.Who, now: j.req.Now})
 	switch {
-	case gate.Open:
+	case line != nil:
+		j.names = line.names
 	case len(gate.Findings) == 0:
 		j.refuse(j.op.whoAt, BadIdentity, "", "", "the operation has no line that says who may ask")
 	default:
@@ -126,8 +128,8 @@ func (j *judge) size() {
 	}
 }
 
-// names plans subject and SAN together.
-func (j *judge) names() {
+// planNames plans subject and SAN together.
+func (j *judge) planNames() {
 	j.subject()
 	j.san()
 	names := j.plan.Names

@@ -2,6 +2,8 @@
 
 package policy
 
+import "slices"
+
 // The policy language: every key, what it takes, what holds without it.
 // Nothing else in the package knows which keys exist.
 
@@ -104,7 +106,7 @@ var operation = []key{
 	{name: "approval", is: &shape{kind: aWord, words: []word{{text: "auto"}, {text: "manual", later: true}}},
 		initial: "auto", doc: "whether an operator has to approve"},
 	{name: "approvals", is: number, later: true, initial: "1", doc: "how many operators have to approve"},
-	{name: "set", is: unread, later: true, doc: "values of this operation alone"},
+	{name: "set", is: setShape, doc: "values of this operation alone, in the place of those of the profile"},
 	{name: "checks", is: unread, later: true, doc: "rules in CEL of this operation alone"},
 }
 
@@ -119,9 +121,16 @@ var reenrollShape = &shape{kind: aMap, keys: append(operation[:len(operation):le
 	key{name: "expired", is: period, initial: "0s", doc: "how long after notAfter renewal is still allowed"},
 )}
 
-var whoShape = &shape{kind: aMap, keys: append([]key{
+var whoShape = &shape{kind: aMap, keys: slices.Concat([]key{
 	{name: "all", is: &shape{kind: aList, each: &shape{kind: aMap, keys: proofs}}, doc: "several proofs at once"},
-}, proofs...)}
+}, proofs, lineKeys)}
+
+// lineKeys are the keys of a who line beside its proof.
+var lineKeys = []key{
+	{name: "set", is: setShape, doc: "values where this line decides, in the place of those of operation and profile"},
+	{name: "checks", is: unread, later: true, doc: "rules in CEL where this line decides"},
+	{name: "names", is: texts, later: true, doc: "bound of the names on on_behalf"},
+}
 
 // proofs are the ways to show who asks.
 var proofs = []key{
@@ -146,14 +155,25 @@ var proofs = []key{
 	{name: "one_time_password", is: unread, later: true, doc: "a password that is good once"},
 	{name: "digest", is: unread, later: true, doc: "HTTP Digest authentication"},
 	{name: "bearer", is: unread, later: true, doc: "a bearer token"},
-	{name: "checks", is: unread, later: true, doc: "rules in CEL of this line alone"},
-	{name: "set", is: unread, later: true, doc: "values of this line alone"},
-	{name: "names", is: texts, later: true, doc: "bound of the names on on_behalf"},
 }
 
-var attributeShape = ruleShape(&shape{kind: oneKind, alts: []*shape{text, expression}})
+var (
+	attributeValue = &shape{kind: oneKind, alts: []*shape{text, expression}}
+	nameValue      = &shape{kind: oneKind, alts: []*shape{text, texts, expression}}
+	attributeShape = ruleShape(attributeValue)
+	namesShape     = ruleShape(nameValue)
+)
 
-var namesShape = ruleShape(&shape{kind: oneKind, alts: []*shape{text, texts, expression}})
+// setShape is what an operation or a who line sets.
+var setShape = &shape{kind: aMap, keys: []key{
+	{name: "subject", is: &shape{kind: anyMap, each: attributeValue}, doc: "subject attributes by name or OID"},
+	{name: "san", is: &shape{kind: aMap, keys: []key{
+		{name: "dns", is: nameValue, doc: "dNSName"},
+		{name: "ip", is: nameValue, doc: "iPAddress"},
+		{name: "email", is: nameValue, doc: "rfc822Name"},
+		{name: "uri", is: nameValue, doc: "uniformResourceIdentifier"},
+	}}, doc: "SAN entries by form"},
+}}
 
 var expression = &shape{kind: aMap, keys: []key{
 	{name: "cel", is: text, required: true, later: true, doc: "an expression in CEL"},

@@ -11,6 +11,7 @@ import (
 type op struct {
 	spot    spot
 	name    Op
+	names   nameRules // the profile's, with the operation's set
 	who     []whoLine
 	whoAt   spot
 	linkAt  spot
@@ -24,10 +25,10 @@ func (c *compiler) operation(p *Profile, name Op, n node) {
 		return
 	}
 	o := &op{
-		spot: n.spot(), name: name,
-		who: c.who(n.get("who")), whoAt: n.get("who").spot(),
+		spot: n.spot(), name: name, names: c.layer(p.names, n.get("set")), whoAt: n.get("who").spot(),
 		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(),
 	}
+	o.who = c.who(n.get("who"), o.names)
 	if name == SimpleReenroll {
 		c.renewal(o, n)
 	}

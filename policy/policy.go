@@ -44,8 +44,7 @@ type Profile struct {
 	spot       spot
 	operations map[Op]*op
 	guard      *guardrails
-	subject    subjectRules
-	san        sanRules
+	names      nameRules
 	attributes listRule
 	extensions listRule
 	keys       keyRule

@@ -35,7 +35,7 @@ func (r *nameRule) sets() bool { return len(r.set) > 0 }
 func (c *compiler) nameRule(n node, label string, f form) nameRule {
 	r := nameRule{spot: n.spot(), label: label, form: f}
 	allow, require, most := n.get("allow"), n.get("require"), n.get("max")
-	r.allowAt, r.requireAt, r.maxAt, r.setAt = allow.spot(), require.spot(), most.spot(), n.get("set").spot()
+	r.allowAt, r.requireAt, r.maxAt = allow.spot(), require.spot(), most.spot()
 	r.allow = c.patterns(allow, f)
 	r.bounded = allow.present() || require.isList()
 	r.require = require.on()
@@ -58,18 +58,20 @@ func (c *compiler) nameRule(n node, label string, f form) nameRule {
 	return r
 }
 
-// literals holds the values of set against the rest of the rule and against
-// the guardrails.
-func (c *compiler) literals(r *nameRule, set node) {
-	if !set.present() {
-		if !r.bounded && !r.require && r.spot.path != "" {
-			c.add(r.spot.at, "`%s` takes no value: it has none of allow, require and set", r.spot.path)
-		}
-		if r.require && !r.bounded {
-			c.warn(r.requireAt, "`%s` without allow takes any value", r.requireAt.path)
-		}
-		return
+// unset looks at a rule without set.
+func (c *compiler) unset(r *nameRule) {
+	if !r.bounded && !r.require {
+		c.add(r.spot.at, "`%s` takes no value: it has none of allow, require and set", r.spot.path)
 	}
+	if r.require && !r.bounded {
+		c.warn(r.requireAt, "`%s` without allow takes any value", r.requireAt.path)
+	}
+}
+
+// literals gives the rule the values of set, held against the rest of the
+// rule.
+func (c *compiler) literals(r *nameRule, set node) {
+	r.set, r.setAt = nil, set.spot()
 	items := []node{set}
 	if set.isList() {
 		items = set.texts()

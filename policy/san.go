@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -29,20 +30,49 @@ func (c *compiler) san(n node) sanRules {
 			continue // a checker's
 		}
 		rule := &sanRule{nameRule: c.nameRule(member, known.form.name+" in the SAN", known.form), tag: known.tag}
-		set := member.get("set")
-		c.literals(&rule.nameRule, set)
-		for _, value := range rule.set {
-			name, err := csr.NewName(known.tag, value)
-			if err != nil {
-				c.add(set.at, "%s can't be a %s: %s", quote(value), known.form.name, show(err.Error()))
-				continue
-			}
-			if p, at, denied := c.guard.denies(known.tag, value); denied {
-				c.add(set.at, "%s is denied by the guardrail %s on line %d", quote(value), quote(p.text), at.at.Line)
-			}
-			rule.literals = append(rule.literals, name)
+		if set := member.get("set"); set.present() {
+			c.setNames(rule, set)
+		} else {
+			c.unset(&rule.nameRule)
 		}
 		rules.rules = append(rules.rules, rule)
+		rules.byForm[known.tag] = rule
+	}
+	return rules
+}
+
+// setNames gives the rule the values of set.
+func (c *compiler) setNames(rule *sanRule, set node) {
+	c.literals(&rule.nameRule, set)
+	rule.literals = nil
+	for _, value := range rule.set {
+		name, err := csr.NewName(rule.tag, value)
+		if err != nil {
+			c.add(set.at, "%s can't be a %s: %s", quote(value), rule.form.name, show(err.Error()))
+			continue
+		}
+		if p, at, denied := c.guard.denies(rule.tag, value); denied {
+			c.add(set.at, "%s is denied by the guardrail %s on line %d", quote(value), quote(p.text), at.at.Line)
+		}
+		rule.literals = append(rule.literals, name)
+	}
+}
+
+// layerSAN gives the rules with the values that a further set has.
+func (c *compiler) layerSAN(base sanRules, set node) sanRules {
+	rules := sanRules{spot: base.spot, rules: slices.Clone(base.rules), byForm: maps.Clone(base.byForm)}
+	for _, member := range set.members() {
+		known, ok := sanForms[member.name]
+		if !ok {
+			continue // a checker's
+		}
+		rule := &sanRule{nameRule: setOnly(member, known.form.name+" in the SAN", known.form), tag: known.tag}
+		below := base.byForm[known.tag]
+		if below != nil {
+			*rule = *below
+		}
+		c.setNames(rule, member)
+		rules.rules = replaced(rules.rules, below, rule)
 		rules.byForm[known.tag] = rule
 	}
 	return rules
@@ -53,7 +83,7 @@ func (j *judge) san() {
 	asked := map[csr.NameForm][]string{}
 	var planned []csr.GeneralName
 	for _, name := range j.req.CSR.Names.SAN {
-		rule := j.profile.san.byForm[name.Form]
+		rule := j.names.san.byForm[name.Form]
 		if rule == nil {
 			j.unknownForm(name)
 			continue
@@ -72,7 +102,7 @@ func (j *judge) san() {
 			planned = append(planned, rule.literals...)
 		}
 	}
-	for _, rule := range j.profile.san.rules {
+	for _, rule := range j.names.san.rules {
 		values := asked[rule.tag]
 		j.counts(&rule.nameRule, values)
 		if !rule.sets() || rule.asWanted(j.req.CSR.Names.SAN) {
@@ -95,10 +125,10 @@ func (j *judge) unknownForm(name csr.GeneralName) {
 	got := show(name.String())
 	word := formName(name.Form)
 	if word == "" {
-		j.refuse(j.profile.san.spot, ByPolicy, got, "", "the request has a SAN entry of a form that no policy of this version can accept: %s", got)
+		j.refuse(j.names.san.spot, ByPolicy, got, "", "the request has a SAN entry of a form that no policy of this version can accept: %s", got)
 		return
 	}
-	j.refuse(j.profile.san.spot, ByPolicy, got, "", "the profile takes no %s in the SAN, and the request has %s", word, got)
+	j.refuse(j.names.san.spot, ByPolicy, got, "", "the profile takes no %s in the SAN, and the request has %s", word, got)
 }
 
 func formName(tag csr.NameForm) string {

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"encoding/asn1"
+	"maps"
 	"slices"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -49,7 +50,7 @@ func (c *compiler) subject(n node) subjectRules {
 	for _, member := range n.members() {
 		oid, ok := attributeOID(member.name)
 		if !ok {
-			c.add(member.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID", quote(member.name))
+			c.unknownAttribute(member)
 			continue
 		}
 		if other, twice := rules.byOID[oid.String()]; twice {
@@ -68,22 +69,60 @@ func (c *compiler) attribute(n node, oid asn1.ObjectIdentifier) *attributeRule {
 		nameRule: c.nameRule(n, subjectAttribute+n.name, subjectForm(oid.String())),
 		oid:      oid, name: n.name,
 	}
-	set := n.get("set")
-	c.literals(&r.nameRule, set)
 	if r.max == 0 && oid.String() == commonName {
 		r.max = 1
 	}
-	if !r.sets() {
-		return r
+	if set := n.get("set"); set.present() {
+		c.setAttribute(r, set)
+	} else {
+		c.unset(&r.nameRule)
 	}
-	r.literal = csr.NewAttributeValue(oid, r.set[0])
+	return r
+}
+
+// setAttribute gives the rule the value of set.
+func (c *compiler) setAttribute(r *attributeRule, set node) {
+	c.literals(&r.nameRule, set)
+	if !r.sets() {
+		return
+	}
+	r.literal = csr.NewAttributeValue(r.oid, r.set[0])
 	if _, err := (csr.Name{{r.literal}}).MarshalDER(); err != nil {
 		c.add(set.at, "%s can't be the %s: %s", quote(r.set[0]), r.label, show(err.Error()))
 	}
-	if p, at, denied := c.guard.deniesAttribute(oid.String(), r.set[0]); denied {
+	if p, at, denied := c.guard.deniesAttribute(r.oid.String(), r.set[0]); denied {
 		c.add(set.at, "%s is denied by the guardrail %s on line %d", quote(r.set[0]), quote(p.text), at.at.Line)
 	}
-	return r
+}
+
+// layerSubject gives the rules with the values that a further set has.
+func (c *compiler) layerSubject(base subjectRules, set node) subjectRules {
+	rules := subjectRules{spot: base.spot, rules: slices.Clone(base.rules), byOID: maps.Clone(base.byOID)}
+	seen := map[string]int{}
+	for _, member := range set.members() {
+		oid, ok := attributeOID(member.name)
+		if !ok {
+			c.unknownAttribute(member)
+			continue
+		}
+		if line, twice := seen[oid.String()]; twice {
+			c.add(member.at, "`%s` is the attribute that already stands on line %d", member.path, line)
+			continue
+		}
+		seen[oid.String()] = member.at.Line
+		rule := &attributeRule{nameRule: setOnly(member, subjectAttribute+member.name, subjectForm(oid.String())), oid: oid, name: member.name}
+		if below := base.byOID[oid.String()]; below != nil {
+			*rule = *below
+		}
+		c.setAttribute(rule, member)
+		rules.rules = replaced(rules.rules, base.byOID[oid.String()], rule)
+		rules.byOID[oid.String()] = rule
+	}
+	return rules
+}
+
+func (c *compiler) unknownAttribute(n node) {
+	c.add(n.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID", quote(n.name))
 }
 
 // subject plans the subject from the request's, attribute by attribute.
@@ -103,7 +142,7 @@ func (j *judge) subject() {
 			planned = append(planned, kept)
 		}
 	}
-	for _, rule := range j.profile.subject.rules {
+	for _, rule := range j.names.subject.rules {
 		values := asked[rule.oid.String()]
 		j.counts(&rule.nameRule, values)
 		if rule.sets() && len(values) == 0 {
@@ -119,11 +158,11 @@ func (j *judge) subject() {
 // values of the same attribute.
 func (j *judge) attribute(value csr.AttributeValue, before []string) (csr.AttributeValue, bool) {
 	oid := value.Type.String()
-	rule := j.profile.subject.byOID[oid]
+	rule := j.names.subject.byOID[oid]
 	name := csr.TypeName(value.Type)
 	switch {
 	case rule == nil:
-		j.refuse(j.profile.subject.spot, ByPolicy, show(name)+"="+show(value.Value), "", "the profile takes no subject attribute %s, and the request has %s",
+		j.refuse(j.names.subject.spot, ByPolicy, show(name)+"="+show(value.Value), "", "the profile takes no subject attribute %s, and the request has %s",
 			show(name), describeValue(value))
 		return value, false
 	case !value.Text:

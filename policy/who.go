@@ -15,10 +15,12 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 )
 
-// A whoLine is one line of `who`: proofs that are all needed.
+// A whoLine is one line of `who`: proofs that are all needed. The first line
+// that holds decides: what it sets and checks is what counts.
 type whoLine struct {
 	spot   spot
 	proofs []proof
+	names  nameRules // the operation's, with the line's set
 }
 
 // A proof is one way to show who asks.
@@ -49,10 +51,10 @@ type subjectValue struct {
 
 const httpBasic = "http_basic"
 
-func (c *compiler) who(list node) []whoLine {
+func (c *compiler) who(list node, names nameRules) []whoLine {
 	var lines []whoLine
 	for _, item := range list.items() {
-		line := whoLine{spot: item.spot()}
+		line := whoLine{spot: item.spot(), names: c.layer(names, item.get("set"))}
 		for _, n := range c.proofNodes(item) {
 			line.proofs = append(line.proofs, c.proof(n))
 		}
@@ -92,7 +94,9 @@ func (c *compiler) proofNodes(line node) []node {
 
 // only gives the one proof of a map, which has exactly one.
 func (c *compiler) only(n node, kinds []string) node {
-	members := n.members()
+	members := slices.DeleteFunc(n.members(), func(m node) bool {
+		return slices.ContainsFunc(lineKeys, func(k key) bool { return k.name == m.name })
+	})
 	if len(members) == 1 && slices.Contains(kinds, members[0].name) {
 		return members[0]
 	}
@@ -144,7 +148,7 @@ func (c *compiler) clientCert(n node) proof {
 	for _, member := range n.get("subject").members() {
 		oid, ok := attributeOID(member.name)
 		if !ok {
-			c.add(member.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID", quote(member.name))
+			c.unknownAttribute(member)
 			continue
 		}
 		value, isText := member.text()
@@ -167,6 +171,7 @@ func (c *compiler) clientCert(n node) proof {
 type asking struct {
 	profile *Profile
 	op      *op
+	names   nameRules // of the line
 	who     Identity
 	now     time.Time
 }
@@ -220,7 +225,7 @@ func (p proof) checkNames(a asking) string {
 	if len(names.Subject) == 0 && len(names.SAN) == 0 {
 		return "the client certificate has no name"
 	}
-	if !a.profile.subject.takes(names.Subject) || !a.profile.san.takes(names.SAN) {
+	if !a.names.subject.takes(names.Subject) || !a.names.san.takes(names.SAN) {
 		return fmt.Sprintf("the client certificate has names that the profile `%s` would not issue", a.profile.name)
 	}
 	return ""
@@ -265,7 +270,8 @@ func (p proof) checkAccount(a asking) string {
 
 // check tells whether the line matches; if not, whether an HTTP credential
 // could still make it match, and a finding that says why.
-func (l whoLine) check(a asking) (matched, challenge bool, _ Finding) {
+func (l *whoLine) check(a asking) (matched, challenge bool, _ Finding) {
+	a.names = l.names
 	var reasons []string
 	challenge = true
 	for _, p := range l.proofs {
@@ -289,20 +295,24 @@ func (p *Profile) Gate(name Op, who Identity, now time.Time) Gate {
 	if operation == nil {
 		return Gate{Findings: []Finding{p.notOffered(name)}}
 	}
-	return operation.gate(asking{p, operation, who, now})
+	_, gate := operation.gate(asking{profile: p, op: operation, who: who, now: now})
+	return gate
 }
 
-func (o *op) gate(a asking) Gate {
+// gate gives the line that decides: the first one that holds, in file order.
+// Without one the gate is shut.
+func (o *op) gate(a asking) (*whoLine, Gate) {
 	var gate Gate
-	for _, line := range o.who {
+	for i := range o.who {
+		line := &o.who[i]
 		matched, challenge, why := line.check(a)
 		if matched {
-			return Gate{Open: true}
+			return line, Gate{Open: true}
 		}
 		gate.Challenge = gate.Challenge || challenge
 		gate.Findings = append(gate.Findings, why)
 	}
-	return gate
+	return nil, gate
 }
 
 // UsesAnchors gives the anchors that the who lines of an operation name, each

@@ -15,6 +15,9 @@ var (
 	texts   = &shape{kind: aList, each: text}
 	numbers = &shape{kind: aList, each: number}
 	unread  = &shape{kind: anyMap, each: text} // of keys that come later
+
+	keyUsageTexts = &shape{kind: aList, each: &shape{kind: aText, suggest: knownKeyUsages}}
+	extUsageTexts = &shape{kind: aList, each: &shape{kind: aText, suggest: extKeyUsageNames}}
 )
 
 var policyFile = &shape{kind: aMap, keys: []key{
@@ -63,7 +66,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 		{name: "enabled", is: boolean, required: true, doc: "whether the operation is offered; this version takes only false"},
 		{name: "who", is: texts, later: true, doc: "who may ask"},
 	}}, initial: "not offered", doc: "/serverkeygen"},
-	{name: "subject", is: &shape{kind: anyMap, each: attributeShape}, doc: "subject attributes by name or OID; any other is refused"},
+	{name: "subject", is: &shape{kind: anyMap, each: attributeShape, suggest: subjectNames}, doc: "subject attributes by name or OID; any other is refused"},
 	{name: "san", is: &shape{kind: aMap, keys: []key{
 		{name: "dns", is: namesShape, doc: "dNSName"},
 		{name: "ip", is: namesShape, doc: "iPAddress, as addresses and CIDR ranges"},
@@ -79,8 +82,8 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "attributes", is: listShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
 	{name: "key", is: keysShape, initial: "the guardrail's", doc: "accepted keys, the preferred one first"},
 	{name: "usage", is: &shape{kind: aMap, keys: []key{
-		{name: "key", is: texts, required: true, doc: "key usage bits of every certificate (RFC 5280 section 4.2.1.3)"},
-		{name: "ext", is: texts, required: true, doc: "extended key usages of every certificate, by name or OID"},
+		{name: "key", is: keyUsageTexts, required: true, doc: "key usage bits of every certificate (RFC 5280 section 4.2.1.3)"},
+		{name: "ext", is: extUsageTexts, required: true, doc: "extended key usages of every certificate, by name or OID"},
 	}}, required: true, doc: "key usage and extended key usage, which are never copied from a request"},
 	{name: "extensions", is: listShape, doc: "requested extensions; any other is refused"},
 	{name: "validity", is: &shape{kind: aMap, keys: []key{

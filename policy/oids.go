@@ -5,6 +5,7 @@ package policy
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"slices"
 	"strings"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -90,6 +91,16 @@ func attributeOID(name string) (asn1.ObjectIdentifier, bool) {
 		return oid, true
 	}
 	return oidOf(moreAttributes, name)
+}
+
+// subjectNames are the names of the attributes that stand in subjects.
+func subjectNames() []string {
+	return slices.DeleteFunc(csr.TypeNames(), func(name string) bool {
+		return slices.Contains([]string{
+			"challengePassword", "extensionRequest", "smimeCapabilities", "friendlyName", "macAddress",
+			"decryptKeyID", "asymmDecryptKeyID", "otpChallenge", "revocationChallenge", "estIdentityLinking",
+		}, name)
+	})
 }
 
 func attributeName(oid asn1.ObjectIdentifier) string {

@@ -34,6 +34,9 @@ type shape struct {
 	keys  []key    // aMap, in the order of the documentation
 	each  *shape   // aList, anyMap
 	alts  []*shape // oneKind
+	// suggest gives what people mostly write, for editors: texts of aText,
+	// keys of anyMap. What else may stand there, the compiler says.
+	suggest func() []string
 }
 
 // A word is one allowed value of an enumeration.

@@ -14,7 +14,8 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	return group("policy <command>", "Checks and explains policy files", checkCommand(), explainCommand())
+	return group("policy <command>", "Checks, explains and formats policy files",
+		checkCommand(), explainCommand(), schemaCommand())
 }
 
 func checkCommand() *cobra.Command {

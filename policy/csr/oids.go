@@ -94,6 +94,15 @@ func TypeName(oid asn1.ObjectIdentifier) string {
 	return oid.String()
 }
 
+// TypeNames gives all short names that TypeOID takes.
+func TypeNames() []string {
+	names := make([]string, len(attributeTypes))
+	for i, t := range attributeTypes {
+		names[i] = t.name
+	}
+	return names
+}
+
 // TypeOID is the other way round: it takes a short name in the letter case
 // that TypeName gives, or a dotted OID.
 func TypeOID(name string) (asn1.ObjectIdentifier, bool) {

@@ -71,23 +71,32 @@ func readRDN(s *cryptobyte.String) (RDN, error) {
 
 func readAttributeValue(s *cryptobyte.String) (AttributeValue, error) {
 	var v AttributeValue
-	var pair, element, content cryptobyte.String
-	var tag der.Tag
+	var pair cryptobyte.String
 	if !s.ReadASN1(&pair, der.SEQUENCE) || !pair.ReadASN1ObjectIdentifier(&v.Type) {
 		return v, bad("not an AttributeTypeAndValue")
 	}
-	if !pair.ReadAnyASN1Element(&element, &tag) {
-		return v, bad("%s: value is not DER", TypeName(v.Type))
+	if err := v.read(&pair); err != nil {
+		return v, err
 	}
 	if !pair.Empty() {
 		return v, bad("%s: %d trailing bytes after the value", TypeName(v.Type), len(pair))
 	}
+	return v, nil
+}
+
+// read takes the value itself from s.
+func (v *AttributeValue) read(s *cryptobyte.String) error {
+	var element, content cryptobyte.String
+	var tag der.Tag
+	if !s.ReadAnyASN1Element(&element, &tag) {
+		return bad("%s: value is not DER", TypeName(v.Type))
+	}
 	v.Tag, v.Raw = int(tag), element
 	if !element.ReadAnyASN1(&content, nil) {
-		return v, bad("%s: value is not DER", TypeName(v.Type))
+		return bad("%s: value is not DER", TypeName(v.Type))
 	}
 	v.Value, v.Text = decodeText(v.Tag, content)
-	return v, nil
+	return nil
 }
 
 // MarshalDER encodes the name. A value that was parsed keeps its bytes, so

@@ -13,11 +13,14 @@ import (
 const (
 	OIDChallengePassword = "1.2.840.113549.1.9.7"  // RFC 2985 section 5.4.1
 	OIDExtensionRequest  = "1.2.840.113549.1.9.14" // RFC 2985 section 5.4.2
+	OIDChangeSubjectName = "1.3.6.1.5.5.7.7.36"    // RFC 6402 section 2.8
 
+	OIDDirectoryAttributes  = "2.5.29.9"  // subjectDirectoryAttributes, RFC 5280 section 4.2.1.8
 	OIDSubjectKeyIdentifier = "2.5.29.14" // RFC 5280 section 4.2.1.2
 	OIDKeyUsage             = "2.5.29.15" // RFC 5280 section 4.2.1.3
 	OIDSubjectAltName       = "2.5.29.17" // RFC 5280 section 4.2.1.6
 	OIDBasicConstraints     = "2.5.29.19" // RFC 5280 section 4.2.1.9
+	OIDCertificatePolicies  = "2.5.29.32" // RFC 5280 section 4.2.1.4
 	OIDExtKeyUsage          = "2.5.29.37" // RFC 5280 section 4.2.1.12
 
 	OIDPermanentIdentifier = "1.3.6.1.5.5.7.8.3" // RFC 4043 section 2

@@ -106,7 +106,7 @@ func enrollCommand() *cobra.Command {
 	e.flags(cmd)
 	cmd.Flags().StringVar(&key, "key", "", "private key, PEM; made where there is no such file")
 	cmd.Flags().StringVar(&subject, "subject", "", `subject, such as "O=Example, CN=device"`)
-	cmd.Flags().StringArrayVar(&san, "san", nil, "name: dns:NAME, ip:ADDRESS, email:ADDRESS, uri:URI (repeatable)")
+	cmd.Flags().StringArrayVar(&san, "san", nil, "name: dns:NAME, ip:ADDRESS, email:ADDRESS, uri:URI, upn:NAME and so on (repeatable)")
 	cmd.Flags().StringVar(&clientCert, "cert", "", "certificate to authenticate with, such as an IDevID, PEM")
 	cmd.Flags().StringVar(&clientKey, "cert-key", "", "private key of --cert, PEM")
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {

@@ -14,11 +14,11 @@ import (
 
 func TestThreat_EveryGeneralNameFormIsVisible(t *testing.T) {
 	r := parse(t, New(t, SAN(
-		OtherName("1.3.6.1.4.1.311.20.2.3", UTF8("admin@corp.example")),
+		OtherName("1.2.3", UTF8("admin@corp.example")),
 		Email("a@b.example"), DNS("a.example"), X400(), DirectoryName(CN("admin")),
 		EDIParty("x"), URI("spiffe://a/b"), IP("10.0.0.1"), RegisteredID("1.2.3"))))
 	want := []string{
-		"otherName:1.3.6.1.4.1.311.20.2.3:0c1261646d696e40636f72702e6578616d706c65",
+		"otherName:1.2.3:utf8:admin@corp.example",
 		"email:a@b.example", "dns:a.example", "x400Address:3000", "directoryName:CN=admin",
 		"ediPartyName:a1030c0178", "uri:spiffe://a/b", "ip:10.0.0.1", "registeredID:1.2.3",
 	}

@@ -85,9 +85,17 @@ type GeneralName struct {
 	Form NameForm
 	// Raw is the whole GeneralName with its context tag.
 	Raw []byte
-	// Value is the text for Email, DNS, URI (as sent), IP (netip form, so an
-	// IPv4-mapped IPv6 address stays one), RegisteredID (dotted), empty for
-	// the others.
+	// Value is the name as text, which [NewName] and [NewOtherName] read:
+	//
+	//	Email, DNS, URI      as sent
+	//	IP                   netip form, so an IPv4-mapped IPv6 address stays one
+	//	RegisteredID         dotted
+	//	DirectoryName        as [Name.String] has it
+	//	OtherName            by its type: see [NewOtherName]
+	//
+	// It is empty where there is no such text: for X400Address, EDIParty, a
+	// directoryName without RDNs, and an otherName whose content isn't that
+	// of its type.
 	Value string
 	// TypeID is the type-id of an otherName.
 	TypeID asn1.ObjectIdentifier

@@ -47,6 +47,16 @@ func (n Names) Equal(o Names) bool {
 	return ok && okToo && slices.Equal(mine, theirs)
 }
 
+// Equal compares as [Names.Equal] does for one entry of a SAN.
+func (g GeneralName) Equal(o GeneralName) bool {
+	if g.Form != o.Form {
+		return false
+	}
+	mine, ok := g.canonical()
+	theirs, okToo := o.canonical()
+	return ok && okToo && mine == theirs
+}
+
 // EqualDER reports that both would be encoded alike, the order of the SAN
 // included. Names that can't be encoded are equal to none.
 func (n Names) EqualDER(o Names) bool {

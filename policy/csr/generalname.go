@@ -102,7 +102,8 @@ func readGeneralName(s *cryptobyte.String) (GeneralName, error) {
 	return g, nil
 }
 
-// parseContent checks the content of a form and sets Value and TypeID.
+// parseContent checks the content of a form and sets Value and TypeID. An
+// otherName whose content isn't that of its type is kept, without a Value.
 func (g *GeneralName) parseContent(content []byte) error {
 	switch g.Form {
 	case Email, DNS, URI:
@@ -122,11 +123,17 @@ func (g *GeneralName) parseContent(content []byte) error {
 		g.Value = oid
 	case OtherName:
 		other, err := parseOtherName(content)
+		if err != nil {
+			return err
+		}
 		g.TypeID = other.typeID
-		return err
+		g.Value = other.text()
 	case DirectoryName:
-		_, err := parseName(content)
-		return err
+		name, err := parseName(content)
+		if err != nil {
+			return err
+		}
+		g.Value = name.String()
 	case X400Address, EDIParty:
 		// Kept as they are: no policy can allow them.
 	}
@@ -173,8 +180,11 @@ func (g GeneralName) DirectoryName() (Name, error) {
 	return parseName(content)
 }
 
-func (g GeneralName) content() ([]byte, bool) {
-	input := cryptobyte.String(g.Raw)
+func (g GeneralName) content() ([]byte, bool) { return elementContent(g.Raw) }
+
+// elementContent gives what stands behind tag and length of one element.
+func elementContent(element []byte) ([]byte, bool) {
+	input := cryptobyte.String(element)
 	var content cryptobyte.String
 	if !input.ReadAnyASN1(&content, nil) || !input.Empty() {
 		return nil, false
@@ -204,50 +214,23 @@ func MarshalSAN(names []GeneralName) ([]byte, error) {
 	return value, nil
 }
 
-// NewName makes a GeneralName from text. form is DNS, Email, URI or IP (an
-// address as netip reads it, without a zone); any other is an error.
-func NewName(form NameForm, value string) (GeneralName, error) {
-	content := []byte(value)
-	switch form {
-	case DNS, Email, URI:
-	case IP:
-		addr, err := netip.ParseAddr(value)
-		if err != nil || addr.Zone() != "" {
-			return GeneralName{}, within("ip", bad("%q is not an address", value))
-		}
-		content = addr.AsSlice()
-	default:
-		return GeneralName{}, bad("a name of form %s can't be made from text", form)
-	}
-	raw, err := wrap(der.Tag(form).ContextSpecific(), content)
-	if err != nil {
-		return GeneralName{}, within(form.String(), err)
-	}
-	g := GeneralName{Form: form, Raw: raw}
-	if err := g.parseContent(content); err != nil {
-		return GeneralName{}, within(form.String(), err)
-	}
-	return g, nil
-}
-
-// String gives the name for messages: "dns:a.example", "ip:10.0.0.1",
-// "directoryName:CN=device", "otherName:1.2.3:" with the DER of its value in
-// hex, "x400Address:" with its content in hex.
+// String gives the name for messages: Word, a colon, and Value with what isn't
+// printable escaped: "dns:a.example", "directoryName:CN=device",
+// "upn:anna@corp.example". After "otherName:" comes the type first:
+// "otherName:1.2.3:utf8:device". Any other name without a Value is its content
+// in hex.
 func (g GeneralName) String() string {
-	prefix := g.Form.String() + ":"
+	prefix := g.Word() + ":"
 	content, _ := g.content()
-	switch g.Form {
-	case Email, DNS, URI, IP, RegisteredID:
+	switch {
+	case prefix == "otherName:":
+		other, err := parseOtherName(content)
+		if err != nil {
+			return prefix + hex.EncodeToString(content)
+		}
+		return prefix + other.typeID.String() + ":" + escapeControl(anyText(other.value))
+	case g.Value != "":
 		return prefix + escapeControl(g.Value)
-	case DirectoryName:
-		if name, err := parseName(content); err == nil {
-			return prefix + name.String()
-		}
-	case OtherName:
-		if other, err := parseOtherName(content); err == nil {
-			return prefix + other.typeID.String() + ":" + hex.EncodeToString(other.value)
-		}
-	case X400Address, EDIParty:
 	}
 	return prefix + hex.EncodeToString(content)
 }

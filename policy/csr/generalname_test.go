@@ -4,6 +4,12 @@ package csr_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"net"
+	"net/url"
 	"testing"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -33,6 +39,33 @@ func TestNewNameEncodesWhatParseReads(t *testing.T) {
 				t.Errorf("SAN is %x, %v", san, err)
 			}
 		})
+	}
+}
+
+// What crypto/x509 writes, and what we make from the same text, are the same
+// bytes.
+func TestNamesAreEncodedAsCryptoX509Does(t *testing.T) {
+	directory, err := asn1.Marshal(pkix.Name{CommonName: "a, b", Organization: []string{"J\u00f6rg"}, Country: []string{"DE"}}.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.CertificateRequest{
+		DNSNames: []string{"a.example"}, EmailAddresses: []string{"a@b.example"}, IPAddresses: []net.IP{{10, 0, 0, 1}, net.ParseIP("2001:db8::1")},
+		URIs: []*url.URL{{Scheme: "https", Host: "a.example", Path: "/b"}},
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, Key(t, "P-256"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := parse(t, der).Names.SAN
+	theirs = append(theirs, asked(t, ConstructedName(4, directory)))
+	for i, text := range []string{
+		"dns:a.example", "email:a@b.example", "ip:10.0.0.1", "ip:2001:db8::1", "uri:https://a.example/b", "directoryName:C=DE, O=J\u00f6rg, CN=a\\, b",
+	} {
+		made, err := csr.ParseGeneralName(text)
+		if err != nil || !bytes.Equal(made.Raw, theirs[i].Raw) || theirs[i].String() != text {
+			t.Errorf("%s is %x (%v), and crypto/x509 writes %s, %x", text, made.Raw, err, theirs[i], theirs[i].Raw)
+		}
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 
 	OIDPermanentIdentifier = "1.3.6.1.5.5.7.8.3" // RFC 4043 section 2
 	OIDHardwareModuleName  = "1.3.6.1.5.5.7.8.4" // RFC 4108 section 5
+	// OIDUserPrincipalName is szOID_NT_PRINCIPAL_NAME of Microsoft: a
+	// UTF8String such as anna@corp.example.
+	OIDUserPrincipalName = "1.3.6.1.4.1.311.20.2.3"
 
 	// szOID_CERT_EXTENSIONS of Microsoft: extensionRequest under another OID.
 	oidMicrosoftExtensions = "1.3.6.1.4.1.311.2.1.14"

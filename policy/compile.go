@@ -5,6 +5,8 @@ package policy
 import (
 	"strings"
 	"time"
+
+	"cel.dev/cel-go/cel"
 )
 
 // A compiler turns a tree into a Policy. It reads leniently: what has not
@@ -13,12 +15,16 @@ type compiler struct {
 	problems
 	policy *Policy
 	guard  *guardrails
+	source []byte
+	envs   map[scope]*cel.Env
+	scope  scope          // of what is being read
+	ids    map[string]Pos // of the checks of the profile that is being read
 }
 
 func compile(f *File) (*Policy, problems) {
 	var check checker
 	check.check(f.root, policyFile)
-	c := &compiler{problems: check.later, policy: &Policy{sha256: f.sha256, labels: map[string]*Profile{}}}
+	c := &compiler{problems: check.later, policy: &Policy{sha256: f.sha256, labels: map[string]*Profile{}}, source: f.source}
 	c.file(f.root)
 	return c.policy, c.problems
 }
@@ -97,6 +103,7 @@ func (c *compiler) profile(n node) *Profile {
 		c.add(n.at, "%s can't be the name of a profile: %v", quote(n.name), err)
 	}
 	c.labels(p, n.get("labels"))
+	c.ids, c.scope = map[string]Pos{}, profileScope(n)
 	p.names = nameRules{c.subject(n.get("subject")), c.san(n.get("san"))}
 	if n.yaml != nil && len(p.names.subject.rules) == 0 && len(p.names.san.rules) == 0 {
 		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)
@@ -109,6 +116,8 @@ func (c *compiler) profile(n node) *Profile {
 	if enabled := n.get("serverkeygen").get("enabled"); enabled.on() {
 		c.add(enabled.at, "`%s: true` is not enforced by this version", enabled.path)
 	}
+	c.scope = profileScope(n)
+	p.checks = c.checks(n.get("checks"))
 	p.attributes = c.attributes(n.get("attributes"))
 	p.extensions = c.extensions(n.get("extensions"))
 	p.keys = c.profileKeys(n.get("key"))

@@ -15,26 +15,42 @@ type judge struct {
 	profile  *Profile
 	op       *op
 	names    nameRules // the operation's, or those of the line that decides
+	line     *whoLine  // nil: no line holds
+	input    *celInput
 	req      Request
 	findings []Finding
 	plan     Plan
+	// steps are kept for Explain alone.
+	steps   []Step
+	explain bool
 }
 
 // Decide holds a request against the profile. It is pure and total. It goes
 // through everything, so that the findings are all that there is to say;
 // they are in file order.
 func (p *Profile) Decide(req Request) Decision {
+	decision, _ := p.decide(req, false)
+	return decision
+}
+
+// Explain decides, and gives each rule that was asked, in that order.
+func (p *Profile) Explain(req Request) (Decision, []Step) { return p.decide(req, true) }
+
+func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 	decision := Decision{Profile: p.name, Policy: p.policy}
 	operation := p.operations[req.Op]
 	if operation == nil {
 		decision.Findings = []Finding{p.notOffered(req.Op)}
-		return decision
+		return decision, nil
 	}
 	if req.CSR == nil {
 		decision.Findings = []Finding{finding(operation.spot, Refused, "", "", "there is no certification request")}
-		return decision
+		return decision, nil
 	}
-	j := &judge{profile: p, op: operation, names: operation.names, req: req, plan: Plan{Validity: p.validity, Upstream: p.upstream}}
+	j := &judge{
+		profile: p, op: operation, names: operation.names, req: req, explain: explain,
+		plan: Plan{Validity: p.validity, Upstream: p.upstream},
+	}
 	j.who()
 	j.linking()
 	j.size()
@@ -46,12 +62,16 @@ func (p *Profile) Decide(req Request) Decision {
 	if req.Op == SimpleReenroll {
 		j.renewal()
 	}
+	j.checks()
 	sortFindings(j.findings)
 	decision.Findings, decision.Plan = j.findings, j.plan
-	if !slices.ContainsFunc(j.findings, Finding.refuses) {
+	switch {
+	case slices.ContainsFunc(j.findings, func(f Finding) bool { return f.Class == Broken }):
+		decision.Verdict = Fault
+	case !slices.ContainsFunc(j.findings, Finding.refuses):
 		decision.Verdict = Allow
 	}
-	return decision
+	return decision, j.steps
 }
 
 func (f Finding) refuses() bool { return f.Effect == Refused || f.Effect == Required }
@@ -60,7 +80,7 @@ func (f Finding) refuses() bool { return f.Effect == Refused || f.Effect == Requ
 // comes before what is asked, and a key before a name. It is false when
 // nothing refuses.
 func (d Decision) Refusal() (Finding, bool) {
-	order := []Class{BadIdentity, LinkFailed, LinkMissing, BadRenewal, KeyReuse, BadKey, BadExtension, ByPolicy}
+	order := []Class{Broken, BadIdentity, LinkFailed, LinkMissing, BadRenewal, KeyReuse, BadKey, BadExtension, ByPolicy}
 	for _, class := range order {
 		for _, f := range d.Findings {
 			if f.refuses() && f.Class == class {
@@ -82,7 +102,19 @@ func sortFindings(findings []Finding) {
 func (j *judge) add(s spot, effect Effect, class Class, got, want, format string, args ...any) {
 	f := finding(s, effect, got, want, format, args...)
 	f.Class = class
+	j.found(f)
+}
+
+func (j *judge) found(f Finding) {
 	j.findings = append(j.findings, f)
+	j.asked(spot{f.Pos, f.Path}, f.Got, f.Want, string(f.Effect))
+}
+
+// asked keeps for Explain that a rule was asked, and what came of it.
+func (j *judge) asked(s spot, got, want, outcome string) {
+	if j.explain {
+		j.steps = append(j.steps, Step{Pos: s.at, Path: s.path, Got: got, Want: want, Outcome: outcome})
+	}
 }
 
 func (j *judge) refuse(s spot, class Class, got, want, format string, args ...any) {
@@ -93,12 +125,32 @@ func (j *judge) who() {
 	line, gate := j.op.gate(asking{profile: j.profile, op: j.op, who: j.req.Who, now: j.req.Now})
 	switch {
 	case line != nil:
-		j.names = line.names
+		j.line, j.names = line, line.names
+		j.asked(line.spot, line.text(j.req.Who), "", "decides")
+		j.variables()
 	case len(gate.Findings) == 0:
 		j.refuse(j.op.whoAt, BadIdentity, "", "", "the operation has no line that says who may ask")
 	default:
-		j.findings = append(j.findings, gate.Findings...)
+		for _, f := range gate.Findings {
+			j.found(f)
+		}
 	}
+}
+
+// variables makes what expressions may ask.
+func (j *judge) variables() {
+	in := &celInput{csr: &celCSR{j.req.CSR}, req: &celReq{j.req, j.profile.name}}
+	who, err := j.line.identity(j.req.Who)
+	if err != nil {
+		j.fault(j.line.spot, "", err)
+	}
+	in.who = who
+	if j.req.Op == SimpleReenroll && j.req.Renews != nil {
+		if in.prior, err = newCELCert(j.req.Renews); err != nil {
+			j.fault(j.op.spot, "", err)
+		}
+	}
+	j.input = in
 }
 
 // linking: RFC 7030 section 3.5. A value that is there is always verified;
@@ -130,6 +182,9 @@ func (j *judge) size() {
 
 // planNames plans subject and SAN together.
 func (j *judge) planNames() {
+	if !j.evaluated() {
+		return
+	}
 	j.subject()
 	j.san()
 	names := j.plan.Names

@@ -90,7 +90,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 		{name: "default", is: period, required: true, doc: "how long a certificate is valid, such as 90d"},
 		{name: "max", is: period, initial: "the default", doc: "the longest validity of the profile"},
 	}}, required: true, doc: "how long a certificate is valid"},
-	{name: "checks", is: unread, later: true, doc: "rules in CEL"},
+	{name: "checks", is: checksShape, doc: "rules in CEL; they can only refuse"},
 	{name: "csrattrs", is: &shape{kind: aMap, keys: []key{
 		{name: "format", is: &shape{kind: aWord, words: []word{
 			{text: "template", later: true, note: ": it has legacy and off"}, {text: "legacy"},
@@ -110,7 +110,7 @@ var operation = []key{
 		initial: "auto", doc: "whether an operator has to approve"},
 	{name: "approvals", is: number, later: true, initial: "1", doc: "how many operators have to approve"},
 	{name: "set", is: setShape, doc: "values of this operation alone, in the place of those of the profile"},
-	{name: "checks", is: unread, later: true, doc: "rules in CEL of this operation alone"},
+	{name: "checks", is: checksShape, doc: "rules in CEL of this operation alone"},
 }
 
 var enrollShape = &shape{kind: aMap, keys: operation}
@@ -131,7 +131,7 @@ var whoShape = &shape{kind: aMap, keys: slices.Concat([]key{
 // lineKeys are the keys of a who line beside its proof.
 var lineKeys = []key{
 	{name: "set", is: setShape, doc: "values where this line decides, in the place of those of operation and profile"},
-	{name: "checks", is: unread, later: true, doc: "rules in CEL where this line decides"},
+	{name: "checks", is: checksShape, doc: "rules in CEL where this line decides"},
 	{name: "names", is: texts, later: true, doc: "bound of the names on on_behalf"},
 }
 
@@ -161,8 +161,8 @@ var proofs = []key{
 }
 
 var (
-	attributeValue = &shape{kind: oneKind, alts: []*shape{text, expression}}
-	nameValue      = &shape{kind: oneKind, alts: []*shape{text, texts, expression}}
+	attributeValue = &shape{kind: oneKind, alts: []*shape{text, celShape}}
+	nameValue      = &shape{kind: oneKind, alts: []*shape{text, texts, celShape}}
 	attributeShape = ruleShape(attributeValue)
 	namesShape     = ruleShape(nameValue)
 )
@@ -178,9 +178,18 @@ var setShape = &shape{kind: aMap, keys: []key{
 	}}, doc: "SAN entries by form"},
 }}
 
-var expression = &shape{kind: aMap, keys: []key{
-	{name: "cel", is: text, required: true, later: true, doc: "an expression in CEL"},
+var celShape = &shape{kind: aMap, keys: []key{
+	{name: "cel", is: text, required: true, doc: "an expression in CEL"},
 }}
+
+var checksShape = &shape{kind: aList, each: &shape{kind: aMap, keys: []key{
+	{name: "id", is: text, required: true, doc: "names the check in records, once in a profile"},
+	{name: "when", is: text, initial: "always", doc: "an expression in CEL: the rule is asked where it is true"},
+	{name: "rule", is: text, required: true, doc: "an expression in CEL that must be true"},
+	{name: "message", is: text, required: true, doc: "what is said where the rule is not true"},
+	{name: "enforce", is: &shape{kind: aWord, words: []word{{text: "refuse"}, {text: "warn"}}}, initial: "refuse", doc: "warn: recorded, not enforced"},
+	{name: "disclose", is: boolean, initial: "false", doc: "whether the client may be told the message"},
+}}}
 
 func ruleShape(set *shape) *shape {
 	return &shape{kind: aMap, keys: []key{

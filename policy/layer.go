@@ -2,7 +2,15 @@
 
 package policy
 
-import "slices"
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
 
 // nameRules are the accepted names of a certificate.
 type nameRules struct {
@@ -38,10 +46,139 @@ func (p *Profile) everyNames() []nameRules {
 	return every
 }
 
+// profileScope: what a profile says holds for each line of its operations.
+func profileScope(n node) scope {
+	s := scope{cert: true, prior: true}
+	for _, op := range []Op{SimpleEnroll, SimpleReenroll} {
+		if o := n.get(operationKeys[op]); o.present() {
+			of := operationScope(op, o)
+			s.cert, s.prior = s.cert && of.cert, s.prior && of.prior
+		}
+	}
+	return s
+}
+
+var operationKeys = map[Op]string{SimpleEnroll: "enroll", SimpleReenroll: "reenroll"}
+
+func operationScope(op Op, n node) scope {
+	s := scope{cert: true, prior: op == SimpleReenroll}
+	for _, line := range n.get("who").items() {
+		s.cert = s.cert && lineDemandsCert(line)
+	}
+	return s
+}
+
+func lineDemandsCert(line node) bool {
+	return line.get("client_cert").present() ||
+		slices.ContainsFunc(line.get("all").items(), func(n node) bool { return n.get("client_cert").present() })
+}
+
+// evaluated gives the rules with the values that the expressions of `set`
+// have for this request. It is false when one gives none: then nothing is to
+// be said of the names.
+func (j *judge) evaluated() bool {
+	ok := true
+	for _, rule := range j.names.subject.rules {
+		if rule.setBy != nil {
+			ok = j.evaluateAttribute(rule) && ok
+		}
+	}
+	for _, rule := range j.names.san.rules {
+		if rule.setBy != nil {
+			ok = j.evaluateNames(rule) && ok
+		}
+	}
+	return ok
+}
+
+func (j *judge) evaluateAttribute(below *attributeRule) bool {
+	rule := *below
+	if !j.evaluate(&rule.nameRule) {
+		return false
+	}
+	rule.literal = csr.NewAttributeValue(rule.oid, rule.set[0])
+	if _, err := (csr.Name{{rule.literal}}).MarshalDER(); err != nil {
+		j.refuse(rule.setAt, ByPolicy, show(rule.set[0]), "", "the expression gives %s, which can't be the %s: %s", quote(rule.set[0]), rule.label, show(err.Error()))
+		return false
+	}
+	if p, at, denied := j.profile.guard.deniesAttribute(rule.oid.String(), rule.set[0]); denied {
+		j.refuse(at, ByPolicy, show(rule.set[0]), "not "+show(p.text), "the expression gives the %s %s, which the guardrail %s denies", rule.label, quote(rule.set[0]), quote(p.text))
+		return false
+	}
+	rules := j.names.subject
+	j.names.subject = subjectRules{spot: rules.spot, rules: replaced(slices.Clone(rules.rules), below, &rule), byOID: maps.Clone(rules.byOID)}
+	j.names.subject.byOID[rule.oid.String()] = &rule
+	return true
+}
+
+func (j *judge) evaluateNames(below *sanRule) bool {
+	rule := *below
+	if !j.evaluate(&rule.nameRule) {
+		return false
+	}
+	rule.literals = nil
+	for _, value := range rule.set {
+		name, err := csr.NewName(rule.tag, value)
+		if err != nil {
+			j.refuse(rule.setAt, ByPolicy, show(value), "", "the expression gives %s, which can't be a %s: %s", quote(value), rule.form.name, show(err.Error()))
+			return false
+		}
+		if p, at, denied := j.profile.guard.denies(rule.tag, value); denied {
+			j.refuse(at, ByPolicy, show(value), "not "+show(p.text), "the expression gives the %s %s, which the guardrail %s denies", rule.label, quote(value), quote(p.text))
+			return false
+		}
+		rule.literals = append(rule.literals, name)
+	}
+	rules := j.names.san
+	j.names.san = sanRules{spot: rules.spot, rules: replaced(slices.Clone(rules.rules), below, &rule), byForm: maps.Clone(rules.byForm)}
+	j.names.san.byForm[rule.tag] = &rule
+	return true
+}
+
+// evaluate gives the rule the values of its expression, held against what a
+// literal is held against when the file is loaded.
+func (j *judge) evaluate(rule *nameRule) bool {
+	if j.input == nil {
+		return false // nobody asks: there is no `who`
+	}
+	values, err := rule.setBy.texts(j.input)
+	if err != nil {
+		j.fault(rule.setBy.at, "", err)
+		return false
+	}
+	if len(values) == 0 || slices.Contains(values, "") {
+		j.refuse(rule.setAt, ByPolicy, "(nothing)", "a value", "the expression gives no value for the %s", rule.label)
+		return false
+	}
+	for _, value := range values {
+		err := rule.problem(value)
+		if err != nil {
+			j.refuse(rule.setAt, ByPolicy, show(value), "", "the expression gives %s, which can't be the %s: %v", quote(value), rule.label, err)
+			return false
+		}
+	}
+	if rule.max > 0 && len(values) > rule.max {
+		j.refuse(rule.setAt, ByPolicy, fmt.Sprint(len(values)), fmt.Sprintf("at most %d", rule.max), "the expression gives %d values for the %s, and `max` is %d", len(values), rule.label, rule.max)
+		return false
+	}
+	rule.set, rule.setBy = values, nil
+	j.asked(rule.setAt, "", showList(values), "sets")
+	return true
+}
+
+// problem tells why a value can't be set.
+func (r *nameRule) problem(value string) error {
+	if _, err := r.form.spell(value); err != nil {
+		return err
+	}
+	_, err := r.accepts(value)
+	return err
+}
+
 // setOnly is the rule of a name that stands under set alone.
-func setOnly(n node, label string, f form) nameRule {
+func setOnly(n node, label string, f form, gives ...*cel.Type) nameRule {
 	at := n.spot()
-	return nameRule{spot: at, label: label, form: f, allowAt: at, requireAt: at, maxAt: at, wildcardAt: at}
+	return nameRule{spot: at, label: label, form: f, celTypes: gives, allowAt: at, requireAt: at, maxAt: at, wildcardAt: at}
 }
 
 // replaced puts a rule in the place of another; of none, at the end.

@@ -4,6 +4,8 @@ package policy
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,7 @@ type op struct {
 	name    Op
 	names   nameRules // the profile's, with the operation's set
 	who     []whoLine
+	checks  []check
 	whoAt   spot
 	linkAt  spot
 	linked  bool // linking: required
@@ -24,10 +27,12 @@ func (c *compiler) operation(p *Profile, name Op, n node) {
 	if !n.present() {
 		return
 	}
+	c.scope = operationScope(name, n)
 	o := &op{
 		spot: n.spot(), name: name, names: c.layer(p.names, n.get("set")), whoAt: n.get("who").spot(),
 		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(),
 	}
+	o.checks = c.checks(n.get("checks"))
 	o.who = c.who(n.get("who"), o.names)
 	if name == SimpleReenroll {
 		c.renewal(o, n)
@@ -45,11 +50,28 @@ func (c *compiler) loose(o *op, line whoLine) {
 		case proof.shared:
 			c.warn(proof.spot, "the shared account %s is enough for a certificate with any name of the profile, "+
 				"and nobody approves it (approval: auto)", showList(userNames(proof.users)))
-		case !proof.isHTTP() && o.name == SimpleEnroll:
+		case !proof.isHTTP() && o.name == SimpleEnroll && !c.binds(o, line):
 			c.warn(proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
 		}
 	}
+}
+
+// binds tells whether something ties names to who asks: a check or a value of
+// the line or of the operation that reads `who`.
+func (c *compiler) binds(o *op, line whoLine) bool {
+	reads := func(e *expression) bool { return e != nil && strings.Contains(e.source, "who.") }
+	for _, k := range slices.Concat(o.checks, line.checks) {
+		if !k.warns && reads(k.rule) {
+			return true
+		}
+	}
+	for _, rule := range line.names.subject.rules {
+		if reads(rule.setBy) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(line.names.san.rules, func(r *sanRule) bool { return reads(r.setBy) })
 }
 
 func userNames(users []listedUser) []string {

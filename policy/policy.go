@@ -10,6 +10,7 @@
 package policy
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 type File struct {
 	name   string
 	sha256 string
+	source []byte
 	root   node
 }
 
@@ -45,6 +47,7 @@ type Profile struct {
 	operations map[Op]*op
 	guard      *guardrails
 	names      nameRules
+	checks     []check
 	attributes listRule
 	extensions listRule
 	keys       keyRule
@@ -79,6 +82,7 @@ func Parse(name string, src []byte) (*File, error) {
 	file := &File{
 		name:   name,
 		sha256: hex.EncodeToString(sum[:]),
+		source: bytes.Clone(src),
 		root:   node{yaml: tree, at: nodePos(name, tree)},
 	}
 	check := checker{wrong: strict}

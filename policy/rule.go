@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"cel.dev/cel-go/cel"
 )
 
 // A nameRule says which values one subject attribute or one form of SAN may
@@ -13,6 +15,7 @@ import (
 type nameRule struct {
 	spot       spot
 	label      string // how messages call it: "subject attribute CN", "DNS name"
+	celTypes   []*cel.Type // what an expression for it may give
 	form       form
 	bounded    bool // allow or a list under require stands in the file
 	allow      []pattern
@@ -23,17 +26,18 @@ type nameRule struct {
 	max        int // 0 is no bound of its own
 	maxAt      spot
 	set        []string
+	setBy      *expression // set: {cel: …}; set is empty then, until a request is there
 	setAt      spot
 	wildcard   bool
 	wildcardAt spot
 }
 
-func (r *nameRule) sets() bool { return len(r.set) > 0 }
+func (r *nameRule) sets() bool { return len(r.set) > 0 || r.setBy != nil }
 
 // nameRule reads what subject attributes and SAN forms have in common. The
 // caller reads set.
-func (c *compiler) nameRule(n node, label string, f form) nameRule {
-	r := nameRule{spot: n.spot(), label: label, form: f}
+func (c *compiler) nameRule(n node, label string, f form, gives ...*cel.Type) nameRule {
+	r := nameRule{spot: n.spot(), label: label, form: f, celTypes: gives}
 	allow, require, most := n.get("allow"), n.get("require"), n.get("max")
 	r.allowAt, r.requireAt, r.maxAt = allow.spot(), require.spot(), most.spot()
 	r.allow = c.patterns(allow, f)
@@ -71,7 +75,11 @@ func (c *compiler) unset(r *nameRule) {
 // literals gives the rule the values of set, held against the rest of the
 // rule.
 func (c *compiler) literals(r *nameRule, set node) {
-	r.set, r.setAt = nil, set.spot()
+	r.set, r.setBy, r.setAt = nil, nil, set.spot()
+	if cel := set.get("cel"); cel.present() {
+		r.setBy = c.expression(cel, c.scope, r.celTypes...)
+		return
+	}
 	items := []node{set}
 	if set.isList() {
 		items = set.texts()

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	"cel.dev/cel-go/cel"
+
 	"github.com/caddy-est/estra/policy/csr"
 )
 
@@ -29,7 +31,7 @@ func (c *compiler) san(n node) sanRules {
 		if !ok || rules.byForm[known.tag] != nil {
 			continue // a checker's
 		}
-		rule := &sanRule{nameRule: c.nameRule(member, known.form.name+" in the SAN", known.form), tag: known.tag}
+		rule := &sanRule{nameRule: c.nameRule(member, known.form.name+" in the SAN", known.form, cel.StringType, celTexts), tag: known.tag}
 		if set := member.get("set"); set.present() {
 			c.setNames(rule, set)
 		} else {
@@ -66,7 +68,7 @@ func (c *compiler) layerSAN(base sanRules, set node) sanRules {
 		if !ok {
 			continue // a checker's
 		}
-		rule := &sanRule{nameRule: setOnly(member, known.form.name+" in the SAN", known.form), tag: known.tag}
+		rule := &sanRule{nameRule: setOnly(member, known.form.name+" in the SAN", known.form, cel.StringType, celTexts), tag: known.tag}
 		below := base.byForm[known.tag]
 		if below != nil {
 			*rule = *below

@@ -146,11 +146,11 @@ func (m *schemaMaker) count(s *shape, path string) {
 			m.count(k.is, join(path, k.name))
 		}
 	}
-	for _, alt := range s.alts {
-		m.count(alt, path)
+	for i, alt := range s.alts {
+		m.count(alt, join(path, strconv.Itoa(i+1)))
 	}
 	if s.each != nil {
-		m.count(s.each, path)
+		m.count(s.each, join(path, "each"))
 	}
 }
 

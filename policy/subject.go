@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"cel.dev/cel-go/cel"
+
 	"github.com/caddy-est/estra/policy/csr"
 )
 
@@ -66,7 +68,7 @@ func (c *compiler) subject(n node) subjectRules {
 
 func (c *compiler) attribute(n node, oid asn1.ObjectIdentifier) *attributeRule {
 	r := &attributeRule{
-		nameRule: c.nameRule(n, subjectAttribute+n.name, subjectForm(oid.String())),
+		nameRule: c.nameRule(n, subjectAttribute+n.name, subjectForm(oid.String()), cel.StringType),
 		oid:      oid, name: n.name,
 	}
 	if r.max == 0 && oid.String() == commonName {
@@ -83,7 +85,7 @@ func (c *compiler) attribute(n node, oid asn1.ObjectIdentifier) *attributeRule {
 // setAttribute gives the rule the value of set.
 func (c *compiler) setAttribute(r *attributeRule, set node) {
 	c.literals(&r.nameRule, set)
-	if !r.sets() {
+	if len(r.set) == 0 {
 		return
 	}
 	r.literal = csr.NewAttributeValue(r.oid, r.set[0])
@@ -110,7 +112,7 @@ func (c *compiler) layerSubject(base subjectRules, set node) subjectRules {
 			continue
 		}
 		seen[oid.String()] = member.at.Line
-		rule := &attributeRule{nameRule: setOnly(member, subjectAttribute+member.name, subjectForm(oid.String())), oid: oid, name: member.name}
+		rule := &attributeRule{nameRule: setOnly(member, subjectAttribute+member.name, subjectForm(oid.String()), cel.StringType), oid: oid, name: member.name}
 		if below := base.byOID[oid.String()]; below != nil {
 			*rule = *below
 		}
@@ -228,7 +230,7 @@ func (r subjectRules) takes(subject csr.Name) bool {
 
 // takes tells whether a certificate of the profile could have the value.
 func (r *nameRule) takes(value string) bool {
-	if r.sets() {
+	if len(r.set) > 0 {
 		return slices.Contains(r.set, value)
 	}
 	_, err := r.accepts(value)

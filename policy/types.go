@@ -152,6 +152,7 @@ const (
 	LinkMissing        // linking required and absent
 	LinkFailed         // linking present and wrong
 	BadIdentity        // no `who` line matches
+	Broken             // the policy itself can't be evaluated
 )
 
 // A Finding is one thing that a profile has to say about a request.
@@ -172,6 +173,17 @@ type Finding struct {
 // String gives "file:line:col: message (path)".
 func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s: %s (%s)", f.Pos, f.Effect, f.Message, f.Path)
+}
+
+// A Step is one rule that a decision asked, in the order asked.
+type Step struct {
+	Pos  Pos
+	Path string
+	Got  string // what the request has, where that is one value
+	Want string // what the rule wants
+	// Outcome is the effect of a finding, or: holds, sets, decides, does not
+	// apply.
+	Outcome string
 }
 
 // A Plan is the whole certificate wanted, not a patch to the CSR. Subject,

@@ -220,11 +220,16 @@ func (j *judge) requestedCA() {
 // something in common with every other one.
 var anyUse = asn1.ObjectIdentifier{2, 5, 29, 37, 0}
 
-func extKeyUsageText(oids []asn1.ObjectIdentifier) string {
+func extKeyUsageNamesOf(oids []asn1.ObjectIdentifier) []string {
 	names := make([]string, 0, len(oids))
 	for _, oid := range oids {
 		names = append(names, extKeyUsageName(oid))
 	}
+	return names
+}
+
+func extKeyUsageText(oids []asn1.ObjectIdentifier) string {
+	names := extKeyUsageNamesOf(oids)
 	if len(names) == 0 {
 		return "nothing"
 	}

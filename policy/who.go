@@ -5,6 +5,7 @@ package policy
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
@@ -21,6 +22,7 @@ type whoLine struct {
 	spot   spot
 	proofs []proof
 	names  nameRules // the operation's, with the line's set
+	checks []check
 }
 
 // A proof is one way to show who asks.
@@ -54,11 +56,15 @@ const httpBasic = "http_basic"
 func (c *compiler) who(list node, names nameRules) []whoLine {
 	var lines []whoLine
 	for _, item := range list.items() {
-		line := whoLine{spot: item.spot(), names: c.layer(names, item.get("set"))}
+		outer := c.scope
+		c.scope.cert = lineDemandsCert(item)
+		line := whoLine{spot: item.spot(), names: c.layer(names, item.get("set")), checks: c.checks(item.get("checks"))}
+		c.scope = outer
 		for _, n := range c.proofNodes(item) {
 			line.proofs = append(line.proofs, c.proof(n))
 		}
 		if len(line.proofs) > 0 {
+			c.foreseen(line)
 			lines = append(lines, line)
 		}
 	}
@@ -66,6 +72,25 @@ func (c *compiler) who(list node, names nameRules) []whoLine {
 		c.add(list.at, "`%s` is empty: nobody could ask", list.path)
 	}
 	return lines
+}
+
+// foreseen: `matches: names` asks before there is a request, so it can't ask
+// what an expression would give.
+func (c *compiler) foreseen(line whoLine) {
+	if !slices.ContainsFunc(line.proofs, func(p proof) bool { return p.matches }) {
+		return
+	}
+	refuse := func(r *nameRule) {
+		if r.setBy != nil && !r.bounded {
+			c.add(line.spot.at, "`matches: names` can't foresee what the expression on line %d gives: write `allow` beside it", r.setAt.at.Line)
+		}
+	}
+	for _, rule := range line.names.subject.rules {
+		refuse(&rule.nameRule)
+	}
+	for _, rule := range line.names.san.rules {
+		refuse(&rule.nameRule)
+	}
 }
 
 // proofNodes gives the client_cert, http_basic and provider nodes of a line.
@@ -250,13 +275,12 @@ func hasValue(subject csr.Name, want subjectValue) ([]string, bool) {
 func (p proof) checkAccount(a asking) string {
 	var seen []string
 	for _, account := range a.who.Accounts {
-		if account.Method != p.method || account.User == "" {
-			continue
-		}
-		if p.anyUser || slices.ContainsFunc(p.users, func(u listedUser) bool { return u.name == account.User }) {
+		if p.takesAccount(account) {
 			return ""
 		}
-		seen = append(seen, account.User)
+		if account.Method == p.method && account.User != "" {
+			seen = append(seen, account.User)
+		}
 	}
 	what := "HTTP Basic account"
 	if p.method != httpBasic {
@@ -286,6 +310,72 @@ func (l *whoLine) check(a asking) (matched, challenge bool, _ Finding) {
 	f := finding(l.spot, Refused, "", "", "%s", strings.Join(reasons, "; "))
 	f.Class = BadIdentity
 	return matched, challenge && !matched && len(l.proofs) > 0, f
+}
+
+// demandsCert tells whether the line holds for a client certificate only.
+func (l *whoLine) demandsCert() bool {
+	return slices.ContainsFunc(l.proofs, func(p proof) bool { return !p.isHTTP() })
+}
+
+// identity is the variable `who` where the line decides: what its proofs
+// have shown, and nothing beside.
+func (l *whoLine) identity(who Identity) (*celWho, error) {
+	w := &celWho{method: l.proofs[0].name()}
+	for _, p := range l.proofs {
+		if !p.isHTTP() {
+			w.anchor = p.anchor
+			cert, err := newCELCert(who.Cert)
+			if err != nil {
+				return nil, err
+			}
+			w.certificate = cert
+			continue
+		}
+		for _, account := range who.Accounts {
+			if w.user == "" && p.takesAccount(account) {
+				w.user = account.User
+			}
+		}
+	}
+	return w, nil
+}
+
+// text says who was shown, for Explain.
+func (l *whoLine) text(who Identity) string {
+	var parts []string
+	for _, p := range l.proofs {
+		if !p.isHTTP() {
+			parts = append(parts, "client_cert under "+p.anchor+": "+subjectOf(who.Cert))
+			continue
+		}
+		for _, account := range who.Accounts {
+			if p.takesAccount(account) {
+				parts = append(parts, p.method+" "+account.User)
+				break
+			}
+		}
+	}
+	return show(strings.Join(parts, " + "))
+}
+
+func subjectOf(cert *x509.Certificate) string {
+	names, err := csr.NamesOf(cert)
+	if err != nil {
+		return "(unreadable)"
+	}
+	return describeNames(names)
+}
+
+func (p proof) name() string {
+	if p.isHTTP() {
+		return p.method
+	}
+	return "client_cert"
+}
+
+func (p proof) takesAccount(account Account) bool {
+	return account.Method == p.method && account.User != "" &&
+		(p.anyUser || slices.ContainsFunc(p.users, func(u listedUser) bool { return u.name == account.User }))
 }
 
 // Gate answers before the body is read, by the who lines alone. Findings are

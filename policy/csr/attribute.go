@@ -138,3 +138,20 @@ func readExtension(s *cryptobyte.String) (Extension, error) {
 	}
 	return e, nil
 }
+
+// Texts gives the values that are text of a string type, in the order sent.
+func (a Attribute) Texts() []string {
+	var texts []string
+	for _, value := range a.Values {
+		input := cryptobyte.String(value)
+		var content cryptobyte.String
+		var tag der.Tag
+		if !input.ReadAnyASN1(&content, &tag) {
+			continue
+		}
+		if text, ok := decodeText(int(tag), content); ok {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}

@@ -22,6 +22,10 @@ func NewAttributeValue(oid asn1.ObjectIdentifier, value string) AttributeValue {
 	return AttributeValue{Type: oid, Value: value, Text: isText(value)}
 }
 
+// NameFromDER reads a whole Name in DER, such as the issuer of a certificate,
+// as Parse reads a subject. The error is a *ParseError.
+func NameFromDER(element []byte) (Name, error) { return parseName(element) }
+
 // parseName reads a whole Name (RFC 5280 section 4.1.2.4). The order within
 // a multi-valued RDN is kept as sent.
 func parseName(element []byte) (Name, error) {

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// What the variables of an expression hold.
+type (
+	celCSR     struct{ *csr.Request }
+	celSubject struct{ name csr.Name }
+	celSAN     struct{ names []csr.GeneralName }
+	celKey     struct {
+		csr.Key
+		hash string
+	}
+	celWho struct {
+		method, user, anchor string
+		certificate          *celCert
+	}
+	celCert struct {
+		*x509.Certificate
+		names csr.Names
+	}
+	celReq struct {
+		Request
+		profile string
+	}
+	celPlan struct{ *Plan }
+)
+
+func (*celCSR) celType() string    { return celCSRType }
+func (celSubject) celType() string { return celSubjectType }
+func (celSAN) celType() string     { return celSANType }
+func (celKey) celType() string     { return celKeyType }
+func (*celCert) celType() string   { return celCertType }
+func (*celReq) celType() string    { return celReqType }
+func (*celPlan) celType() string   { return celPlanType }
+func (w *celWho) celType() string {
+	if w.certificate != nil {
+		return celWhoCertType
+	}
+	return celWhoType
+}
+
+var celTexts = cel.ListType(cel.StringType)
+
+// celTypes are our types with their fields: the reference of docs/policy.md.
+var celTypes = map[string][]celField{
+	celCSRType: {
+		celOf("subject", celObject(celSubjectType), "the subject that is asked for", func(r *celCSR) any { return celSubject{r.Names.Subject} }),
+		celOf("san", celObject(celSANType), "the SAN that is asked for", func(r *celCSR) any { return celSAN{r.Names.SAN} }),
+		celOf("key", celObject(celKeyType), "the public key", func(r *celCSR) any { return celKey{r.Key, r.SPKISHA256()} }),
+		celOf("signature", cel.StringType, "the signature algorithm, such as ECDSA-SHA256", func(r *celCSR) any { return r.SignatureName() }),
+		celOf("attributes", celTexts, "names or OIDs of the PKCS #10 attributes", func(r *celCSR) any { return attributeNames(r.Attributes) }),
+		celOf("extensions", celTexts, "names or OIDs of the requested extensions", func(r *celCSR) any { return extensionNamesOf(r.Extensions) }),
+		celOf("key_usage", celTexts, "the key usages that are asked for", func(r *celCSR) any {
+			usage, _, _ := r.RequestedKeyUsage() // one that can't be read is refused by `usage`
+			return KeyUsageNames(usage)
+		}),
+		celOf("ext_key_usage", celTexts, "the extended key usages that are asked for, by name or OID", func(r *celCSR) any {
+			usages, _, _ := r.RequestedExtKeyUsage()
+			return extKeyUsageNamesOf(usages)
+		}),
+	},
+	celSubjectType: subjectFields(),
+	celSANType: {
+		sanField("dns", "dNSName", csr.DNS),
+		sanField("ip", "iPAddress, as text", csr.IP),
+		sanField("email", "rfc822Name", csr.Email),
+		sanField("uri", "uniformResourceIdentifier", csr.URI),
+		sanField("registered_id", "registeredID, dotted", csr.RegisteredID),
+	},
+	celKeyType: {
+		celOf("algorithm", cel.StringType, "rsa, ecdsa or ed25519", func(k celKey) any { return string(k.Algorithm) }),
+		celOf("bits", cel.IntType, "length of the RSA modulus, or size of the curve", func(k celKey) any { return int64(k.Bits) }),
+		celOf("curve", cel.StringType, "P-256, P-384 or P-521", func(k celKey) any { return k.Curve }),
+		celOf("spki_sha256", cel.StringType, "SHA-256 of the SubjectPublicKeyInfo, in lower-case hexadecimal", func(k celKey) any { return k.hash }),
+	},
+	celWhoType:     whoFields(),
+	celWhoCertType: append(whoFields(), celOf("cert", celObject(celCertType), "the TLS client certificate", func(w *celWho) any { return w.certificate })),
+	celCertType: {
+		celOf("subject", celObject(celSubjectType), "its subject", func(c *celCert) any { return celSubject{c.names.Subject} }),
+		celOf("san", celObject(celSANType), "its SAN", func(c *celCert) any { return celSAN{c.names.SAN} }),
+		celOf("issuer", celObject(celSubjectType), "its issuer", func(c *celCert) any {
+			name, _ := csr.NameFromDER(c.RawIssuer) // of a verified certificate
+			return celSubject{name}
+		}),
+		celOf("serial", cel.StringType, "its serial number, in lower-case hexadecimal", func(c *celCert) any { return c.SerialNumber.Text(16) }),
+		celOf("not_before", cel.TimestampType, "when it begins", func(c *celCert) any { return c.NotBefore }),
+		celOf("not_after", cel.TimestampType, "when it ends", func(c *celCert) any { return c.NotAfter }),
+		celOf("sha256", cel.StringType, "SHA-256 of the whole, in lower-case hexadecimal", func(c *celCert) any { return hexHash(c.Raw) }),
+		celOf("spki_sha256", cel.StringType, "SHA-256 of its SubjectPublicKeyInfo", func(c *celCert) any { return hexHash(c.RawSubjectPublicKeyInfo) }),
+	},
+	celReqType: {
+		celOf("op", cel.StringType, "simpleenroll or simplereenroll", func(r *celReq) any { return string(r.Op) }),
+		celOf("label", cel.StringType, "the label of the path, or empty", func(r *celReq) any { return r.Label }),
+		celOf("profile", cel.StringType, "the profile's name", func(r *celReq) any { return r.profile }),
+		celOf("linking", cel.StringType, "absent, matched, mismatched or uncomputable", func(r *celReq) any { return r.Linking.String() }),
+		celOf("now", cel.TimestampType, "when the request came", func(r *celReq) any { return r.Now }),
+	},
+	celPlanType: {
+		celOf("subject", celObject(celSubjectType), "the subject of the certificate", func(p *celPlan) any { return celSubject{p.Names.Subject} }),
+		celOf("san", celObject(celSANType), "the SAN of the certificate", func(p *celPlan) any { return celSAN{p.Names.SAN} }),
+		celOf("key_usage", celTexts, "its key usages", func(p *celPlan) any { return KeyUsageNames(p.KeyUsage) }),
+		celOf("ext_key_usage", celTexts, "its extended key usages, by name or OID", func(p *celPlan) any { return extKeyUsageNamesOf(p.ExtKeyUsage) }),
+		celOf("extensions", celTexts, "names or OIDs of its further extensions", func(p *celPlan) any { return extensionNamesOf(p.Extensions) }),
+		celOf("validity", cel.DurationType, "how long it is valid", func(p *celPlan) any { return p.Validity }),
+	},
+}
+
+func whoFields() []celField {
+	return []celField{
+		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic or a provider's name", func(w *celWho) any { return w.method }),
+		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
+		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
+	}
+}
+
+// subjectFields has a field for each attribute that a subject may have by
+// name: its first value.
+func subjectFields() []celField {
+	var fields []celField
+	for _, name := range csr.TypeNames() {
+		oid, _ := csr.TypeOID(name)
+		fields = append(fields, celOf(name, cel.StringType, "the first value of "+name, func(s celSubject) any {
+			if all := s.values(oid.String()); len(all) > 0 {
+				return all[0]
+			}
+			return ""
+		}))
+	}
+	return fields
+}
+
+func (s celSubject) values(oid string) []string {
+	var values []string
+	for _, rdn := range s.name {
+		for _, value := range rdn {
+			if value.Type.String() == oid {
+				values = append(values, value.Value)
+			}
+		}
+	}
+	return values
+}
+
+func sanField(name, doc string, form csr.NameForm) celField {
+	return celOf(name, celTexts, doc, func(s celSAN) any {
+		values := []string{}
+		for _, g := range s.names {
+			if g.Form == form {
+				values = append(values, g.Value)
+			}
+		}
+		return values
+	})
+}
+
+func attributeNames(attributes []csr.Attribute) []string {
+	names := make([]string, len(attributes))
+	for i, a := range attributes {
+		names[i] = attributeName(a.Type)
+	}
+	return names
+}
+
+func extensionNamesOf(extensions []csr.Extension) []string {
+	names := make([]string, len(extensions))
+	for i, e := range extensions {
+		names[i] = extensionName(e.ID)
+	}
+	return names
+}
+
+func hexHash(b []byte) string {
+	hash := sha256.Sum256(b)
+	return hex.EncodeToString(hash[:])
+}
+
+// Functions of ours.
+const (
+	celValues    = "values"    // subject.values("OU"): all values
+	celAttribute = "attribute" // csr.attribute("macAddress"): the texts of a PKCS #10 attribute
+)
+
+func celFunctions() []cel.EnvOption {
+	return []cel.EnvOption{
+		cel.Function(celValues, cel.MemberOverload("est_subject_values", []*cel.Type{celObject(celSubjectType), cel.StringType}, celTexts,
+			cel.BinaryBinding(func(subject, name ref.Val) ref.Val {
+				s, ok := subject.Value().(celSubject)
+				oid, known := attributeOID(fmt.Sprint(name.Value()))
+				if !ok || !known {
+					return types.NewErr("no such subject attribute: %v", name.Value())
+				}
+				return types.NewStringList(types.DefaultTypeAdapter, s.values(oid.String()))
+			}))),
+		cel.Function(celAttribute, cel.MemberOverload("est_csr_attribute", []*cel.Type{celObject(celCSRType), cel.StringType}, celTexts,
+			cel.BinaryBinding(func(request, name ref.Val) ref.Val {
+				r, ok := request.Value().(*celCSR)
+				oid, known := attributeOID(fmt.Sprint(name.Value()))
+				if !ok || !known || secretAttribute(oid.String()) {
+					return types.NewErr("no such attribute: %v", name.Value())
+				}
+				return types.NewStringList(types.DefaultTypeAdapter, r.attribute(oid.String()))
+			}))),
+	}
+}
+
+// attribute gives the values of an attribute that are text.
+func (r *celCSR) attribute(oid string) []string {
+	attribute, ok := r.Attribute(oid)
+	if !ok {
+		return nil
+	}
+	return attribute.Texts()
+}
+
+// secretAttribute tells the attributes whose values no rule may read: they
+// are compared in constant time elsewhere, and stand in no record.
+func secretAttribute(oid string) bool {
+	return slices.Contains([]string{csr.OIDChallengePassword, estIdentityLinking, otpChallenge, revocationChallenge}, oid)
+}
+
+// celArguments wants what CEL's own types can't say: the names in calls of
+// our functions are known, and no object of ours is made.
+func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
+	ok := true
+	native := compiled.NativeRep()
+	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		problem, at := celProblem(e)
+		if problem == "" {
+			return
+		}
+		ok = false
+		place := native.SourceInfo().GetStartLocation(at.ID())
+		c.add(c.placeIn(n, place.Line(), place.Column()), "`%s`: %s", n.path, problem)
+	}))
+	return ok
+}
+
+func celProblem(e ast.Expr) (string, ast.Expr) {
+	switch e.Kind() {
+	case ast.StructKind:
+		return "an expression can't make an object of the type " + quote(e.AsStruct().TypeName()), e
+	case ast.CallKind:
+	default:
+		return "", e
+	}
+	call := e.AsCall()
+	if name := call.FunctionName(); !call.IsMemberFunction() || name != celValues && name != celAttribute || len(call.Args()) != 1 {
+		return "", e
+	}
+	arg := call.Args()[0]
+	text, isText := "", arg.Kind() == ast.LiteralKind
+	if isText {
+		text, isText = arg.AsLiteral().Value().(string)
+	}
+	switch oid, known := attributeOID(text); {
+	case !isText:
+		return call.FunctionName() + ` wants a name in quotes, such as "OU"`, arg
+	case !known:
+		return quote(text) + " is neither a known attribute nor an OID" + didYouMean(text, csr.TypeNames()), arg
+	case secretAttribute(oid.String()):
+		return "the attribute " + quote(text) + " holds a secret, which no rule can read: see `linking`", arg
+	}
+	return "", e
+}
+
+// A celInput is what the variables are, for one request. It is an
+// interpreter.Activation.
+type celInput struct {
+	csr   *celCSR
+	who   *celWho
+	req   *celReq
+	plan  *celPlan
+	prior *celCert
+}
+
+// ResolveName implements the activation of CEL.
+func (in *celInput) ResolveName(name string) (any, bool) {
+	switch name {
+	case "csr":
+		return in.csr, in.csr != nil
+	case "who":
+		return in.who, in.who != nil
+	case "req":
+		return in.req, in.req != nil
+	case "plan":
+		return in.plan, in.plan != nil
+	case "prior":
+		return in.prior, in.prior != nil
+	}
+	return nil, false
+}
+
+// Parent implements the activation of CEL.
+func (in *celInput) Parent() cel.Activation { return nil }
+
+func newCELCert(cert *x509.Certificate) (*celCert, error) {
+	names, err := csr.NamesOf(cert)
+	if err != nil {
+		return nil, err
+	}
+	return &celCert{cert, names}, nil
+}

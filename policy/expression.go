@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	celcost "cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/ext"
+)
+
+// Bounds of an expression. A cost unit is about one step of evaluation (CEL's
+// own measure); what costs more than the limit can't be told from an attack.
+const (
+	maxExpression      = 4096 // code points
+	maxExpressionDepth = 32
+	costLimit          = 100_000
+	// textEstimate is how long a text of a request is taken to be when a cost
+	// is estimated. A longer one meets the limit while it is evaluated.
+	textEstimate = 256
+)
+
+// A scope says which variables an expression may use.
+type scope struct {
+	cert  bool // each line that can decide demands a client certificate
+	prior bool // the operation renews a certificate
+	plan  bool // the certificate has been planned
+}
+
+// An expression is a CEL expression of the policy file.
+type expression struct {
+	at      spot
+	source  string
+	program cel.Program
+}
+
+// celEnv gives the environment of a scope, made once for a file.
+func (c *compiler) celEnv(s scope) *cel.Env {
+	if env := c.envs[s]; env != nil {
+		return env
+	}
+	env, err := newCELEnv(s)
+	if err != nil { // our own declarations disagree: no file can cause it
+		panic("policy: the CEL environment: " + err.Error())
+	}
+	if c.envs == nil {
+		c.envs = map[scope]*cel.Env{}
+	}
+	c.envs[s] = env
+	return env
+}
+
+func newCELEnv(s scope) (*cel.Env, error) {
+	provider := celProvider{types.NewEmptyRegistry()}
+	options := []cel.EnvOption{
+		cel.CustomTypeProvider(provider), cel.CustomTypeAdapter(provider),
+		cel.StdLib(), ext.Strings(), ext.Sets(), ext.Bindings(),
+		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(maxExpressionDepth),
+		cel.Variable("csr", types.NewObjectType(celCSRType)),
+		cel.Variable("req", types.NewObjectType(celReqType)),
+	}
+	who := celWhoType
+	if s.cert {
+		who = celWhoCertType
+	}
+	options = append(options, cel.Variable("who", types.NewObjectType(who)))
+	if s.prior {
+		options = append(options, cel.Variable("prior", types.NewObjectType(celCertType)))
+	}
+	if s.plan {
+		options = append(options, cel.Variable("plan", types.NewObjectType(celPlanType)))
+	}
+	return cel.NewCustomEnv(append(options, celFunctions()...)...)
+}
+
+// expression compiles a CEL expression that gives one of the wanted types.
+// It is nil when there is a mistake, which has been reported.
+func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
+	source, ok := n.text()
+	if !ok {
+		return nil
+	}
+	if strings.TrimSpace(source) == "" {
+		c.add(n.at, "`%s` is empty, where an expression in CEL should be", n.path)
+		return nil
+	}
+	env := c.celEnv(s)
+	ast, issues := env.Compile(source)
+	if issues.Err() != nil {
+		c.celIssues(n, s, issues)
+		return nil
+	}
+	if out := ast.OutputType(); !slices.ContainsFunc(want, out.IsExactType) {
+		c.add(nodePos(n.at.File, n.yaml), "`%s` wants an expression of the type %s, and this one is of the type %s",
+			n.path, celTypeWords(want), celTypeWord(out))
+		return nil
+	}
+	if !c.celArguments(n, ast) {
+		return nil
+	}
+	if cost, err := env.EstimateCost(ast, celSizes{c.guard.names}); err != nil || cost.Max > costLimit {
+		c.add(nodePos(n.at.File, n.yaml), "`%s` can cost too much: up to %d steps with %d names in a request, and the limit is %d",
+			n.path, cost.Max, c.guard.names, costLimit)
+		return nil
+	}
+	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))
+	if err != nil {
+		c.add(nodePos(n.at.File, n.yaml), "`%s` can't be used: %s", n.path, show(err.Error()))
+		return nil
+	}
+	return &expression{at: n.spot(), source: source, program: program}
+}
+
+// celIssues reports what CEL says, at the place in the policy file.
+func (c *compiler) celIssues(n node, s scope, issues *cel.Issues) {
+	for _, issue := range issues.Errors() {
+		at := c.placeIn(n, issue.Location.Line(), issue.Location.Column())
+		c.add(at, "`%s`: %s", n.path, celMessage(issue.Message, s))
+	}
+}
+
+// celMessage says a mistake in our words, with the nearest name.
+func celMessage(message string, s scope) string {
+	message, _, _ = strings.Cut(message, "\n")
+	quoted := func(prefix string) (string, bool) {
+		rest, ok := strings.CutPrefix(message, prefix)
+		name, _, closed := strings.Cut(rest, "'")
+		return name, ok && closed
+	}
+	if name, ok := quoted("undefined field '"); ok {
+		if name == "cert" && !s.cert {
+			return "who.cert is there only where each line of `who` that can decide demands a client certificate"
+		}
+		return fmt.Sprintf("there is no field %s here%s", quote(name), didYouMean(name, celFieldNames()))
+	}
+	if name, ok := quoted("undeclared reference to '"); ok {
+		switch {
+		case name == "prior":
+			return "prior is there only under reenroll: it is the certificate being renewed"
+		case name == "plan":
+			return "plan is there only in checks: it is made by what `set` says"
+		}
+		return fmt.Sprintf("there is nothing called %s here%s", quote(name), didYouMean(name, []string{"csr", "who", "req", "plan", "prior"}))
+	}
+	message, _, _ = strings.Cut(strings.TrimPrefix(message, "Syntax error: "), " expecting {")
+	return show(strings.Replace(message, "mismatched input '<EOF>'", "the expression ends too early", 1))
+}
+
+var celWords = []struct {
+	is   *cel.Type
+	word string
+}{
+	{cel.BoolType, "bool"}, {cel.StringType, "string"}, {cel.ListType(cel.StringType), "list(string)"},
+	{cel.DurationType, "duration"}, {cel.BytesType, "bytes"},
+}
+
+func celTypeWord(t *cel.Type) string {
+	for _, w := range celWords {
+		if w.is.IsExactType(t) {
+			return w.word
+		}
+	}
+	return strings.TrimPrefix(cel.FormatCELType(t), "est.")
+}
+
+func celTypeWords(want []*cel.Type) string {
+	words := make([]string, len(want))
+	for i, t := range want {
+		words[i] = celTypeWord(t)
+	}
+	return listWords(words)
+}
+
+// celSizes tells the estimator how large a request can get.
+type celSizes struct{ names int }
+
+// EstimateSize implements celcost.CostEstimator.
+func (s celSizes) EstimateSize(element celcost.AstNode) *celcost.SizeEstimate {
+	switch element.Type().Kind() {
+	case types.ListKind:
+		return &celcost.SizeEstimate{Min: 0, Max: uint64(max(s.names, 1))}
+	case types.StringKind, types.BytesKind:
+		return &celcost.SizeEstimate{Min: 0, Max: textEstimate}
+	}
+	return nil
+}
+
+// EstimateCallCost implements celcost.CostEstimator.
+func (s celSizes) EstimateCallCost(function, _ string, _ *celcost.AstNode, _ []celcost.AstNode) *celcost.CallEstimate {
+	switch function {
+	case celValues, celAttribute:
+		most := uint64(max(s.names, 1))
+		return &celcost.CallEstimate{CostEstimate: celcost.CostEstimate{Min: 1, Max: most}, ResultSize: &celcost.SizeEstimate{Max: most}}
+	}
+	return nil
+}
+
+// eval evaluates the expression. An error is a Fault.
+func (e *expression) eval(in *celInput) (ref.Val, error) {
+	value, _, err := e.program.Eval(in)
+	switch {
+	case err != nil:
+		return nil, err
+	case value == nil || types.IsUnknownOrError(value):
+		return nil, errors.New("no value")
+	}
+	return value, nil
+}
+
+func (e *expression) truth(in *celInput) (bool, error) {
+	value, err := e.eval(in)
+	if err != nil {
+		return false, err
+	}
+	truth, ok := value.(types.Bool)
+	if !ok {
+		return false, errors.New("not a bool")
+	}
+	return bool(truth), nil
+}
+
+// texts gives a string as one text, and a list(string) as its texts.
+func (e *expression) texts(in *celInput) ([]string, error) {
+	value, err := e.eval(in)
+	if err != nil {
+		return nil, err
+	}
+	if text, ok := value.(types.String); ok {
+		return []string{string(text)}, nil
+	}
+	list, ok := value.(traits.Lister)
+	if !ok {
+		return nil, errors.New("neither a string nor a list")
+	}
+	var texts []string
+	for it := list.Iterator(); it.HasNext() == types.True; {
+		text, ok := it.Next().(types.String)
+		if !ok {
+			return nil, errors.New("an item of the list is not a string")
+		}
+		texts = append(texts, string(text))
+	}
+	return texts, nil
+}
+
+func (e *expression) duration(in *celInput) (time.Duration, error) {
+	value, err := e.eval(in)
+	if err != nil {
+		return 0, err
+	}
+	d, ok := value.(types.Duration)
+	if !ok {
+		return 0, errors.New("not a duration")
+	}
+	return d.Duration, nil
+}

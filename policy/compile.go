@@ -24,7 +24,7 @@ type compiler struct {
 func compile(f *File) (*Policy, problems) {
 	var check checker
 	check.check(f.root, policyFile)
-	c := &compiler{problems: check.later, policy: &Policy{sha256: f.sha256, labels: map[string]*Profile{}}, source: f.source}
+	c := &compiler{problems: check.later, policy: &Policy{sha256: f.sha256, root: f.root, labels: map[string]*Profile{}}, source: f.source}
 	c.file(f.root)
 	return c.policy, c.problems
 }
@@ -174,7 +174,8 @@ func labelProblem(label string) string {
 func (c *compiler) validity(p *Profile, n node) {
 	initial, longest := n.get("default"), n.get("max")
 	p.validity, _ = initial.duration()
-	p.longest, p.longestAt = p.validity, initial.spot()
+	p.validityAt = initial.spot()
+	p.longest, p.longestAt = p.validity, p.validityAt
 	if limit, ok := longest.duration(); ok {
 		p.longest, p.longestAt = limit, longest.spot()
 		if p.validity > limit {

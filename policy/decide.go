@@ -62,6 +62,9 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 	if req.Op == SimpleReenroll {
 		j.renewal()
 	}
+	if j.explain {
+		j.asked(p.validityAt, "", shortDuration(p.validity), "sets")
+	}
 	j.checks()
 	sortFindings(j.findings)
 	decision.Findings, decision.Plan = j.findings, j.plan
@@ -126,7 +129,9 @@ func (j *judge) who() {
 	switch {
 	case line != nil:
 		j.line, j.names = line, line.names
-		j.asked(line.spot, line.text(j.req.Who), "", "decides")
+		if j.explain {
+			j.asked(line.spot, line.text(j.req.Who), "", "decides")
+		}
 		j.variables()
 	case len(gate.Findings) == 0:
 		j.refuse(j.op.whoAt, BadIdentity, "", "", "the operation has no line that says who may ask")
@@ -159,8 +164,11 @@ func (j *judge) linking() {
 	at := j.op.linkAt
 	switch j.req.Linking {
 	case Matched:
+		j.asked(at, "matched", "", "holds")
 	case Absent:
-		if j.op.linked {
+		if !j.op.linked {
+			j.asked(at, "absent", "if_present", "holds")
+		} else {
 			j.add(at, Required, LinkMissing, "absent", "matched", "the request has no linking of identity and proof of possession, and it must be there (RFC 7030 section 3.5)")
 		}
 	case Mismatched:

@@ -123,6 +123,15 @@ func (r keyRule) takes(key csr.Key) bool {
 	return slices.ContainsFunc(r.choices, func(k keyChoice) bool { return k.takes(key) })
 }
 
+// spotOf gives the line that takes a key.
+func (r keyRule) spotOf(key csr.Key) spot {
+	i := slices.IndexFunc(r.choices, func(k keyChoice) bool { return k.takes(key) })
+	if i < 0 || r.choices[i].spot.at.Line == 0 {
+		return r.spot
+	}
+	return r.choices[i].spot
+}
+
 // String gives "RSA 2048", "ECDSA P-256" or "Ed25519".
 func (k keyChoice) String() string {
 	switch k.algorithm {
@@ -167,6 +176,8 @@ func (j *judge) key() {
 		if !rule.takes(key) {
 			j.refuse(rule.spot, BadKey, describeKey(key), rule.String(),
 				"the key is %s, and accepted are %s", describeKey(key), rule)
+		} else if j.explain {
+			j.asked(rule.spotOf(key), describeKey(key), "", "holds")
 		}
 	}
 	if key.Algorithm == csr.RSA && (key.Exponent < leastExponent || key.Exponent%2 == 0) {

@@ -35,6 +35,7 @@ type Policy struct {
 	profiles []*Profile
 	labels   map[string]*Profile
 	warnings []Finding
+	root     node
 }
 
 // A Profile is what decides a label. It is safe for concurrent use once Bind
@@ -53,6 +54,7 @@ type Profile struct {
 	keys       keyRule
 	usage      usage
 	validity   time.Duration
+	validityAt spot
 	longest    time.Duration
 	longestAt  spot
 	hintsOff   bool

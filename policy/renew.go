@@ -69,6 +69,7 @@ func (j *judge) sameNames(old *x509.Certificate) {
 			"the names of the request are not those of the certificate being renewed (RFC 7030 section 4.2.2): %s; and there %s",
 			describeNames(asked), describeNames(names))
 	case asked.EqualDER(names):
+		j.asked(rule.namesAt, "", "", "holds")
 	case rule.exact:
 		j.refuse(rule.namesAt, BadRenewal, describeNames(asked), "the same encoding",
 			"the names of the request are those of the certificate being renewed, but not in the same encoding")
@@ -80,6 +81,7 @@ func (j *judge) sameNames(old *x509.Certificate) {
 
 func (j *judge) otherKey(old *x509.Certificate) {
 	if j.op.renewal.keepKey || !sameKey(j.req.CSR, old) {
+		j.asked(j.op.renewal.keyAt, "", "", "holds")
 		return
 	}
 	j.refuse(j.op.renewal.keyAt, KeyReuse, "the same key", "another key", "the request has the key of the certificate being renewed, and must have another")
@@ -106,10 +108,14 @@ func (j *judge) inTime(old *x509.Certificate) {
 	if j.req.Now.Before(opens) {
 		j.refuse(rule.windowAt, BadRenewal, now, "from "+timeText(opens),
 			"it is too early to renew: the last %d%% of the lifetime begin on %s", rule.share, timeText(opens))
+	} else if j.explain {
+		j.asked(rule.windowAt, now, "from "+timeText(opens), "holds")
 	}
 	if j.req.Now.After(closes) {
 		j.refuse(rule.expiredAt, BadRenewal, now, "until "+timeText(closes),
 			"it is too late to renew: the certificate expired on %s", timeText(old.NotAfter))
+	} else if j.explain {
+		j.asked(rule.expiredAt, now, "until "+timeText(closes), "holds")
 	}
 }
 

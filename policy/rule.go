@@ -108,7 +108,7 @@ func (c *compiler) literals(r *nameRule, set node) {
 	}
 }
 
-// accepts tells why a value isn't accepted, and which line says so. It looks
+// accepts tells whether a value is accepted, and which line says so. It looks
 // at allow, require and wildcard; set and max are the caller's.
 func (r *nameRule) accepts(value string) (spot, error) {
 	spelled, err := r.form.spell(value)
@@ -127,16 +127,16 @@ func (r *nameRule) accepts(value string) (spot, error) {
 	}
 	if !r.bounded {
 		if r.require || r.sets() {
-			return spot{}, nil
+			return at, nil
 		}
 		return at, errors.New("the line has no pattern")
 	}
 	matches := func(p pattern) bool { return p.match(spelled) }
-	if _, ok := matchAny(r.allow, matches); ok {
-		return spot{}, nil
+	if p, ok := matchAny(r.allow, matches); ok {
+		return spot{p.at, r.allowAt.path}, nil
 	}
-	if _, ok := matchAny(r.required, matches); ok {
-		return spot{}, nil
+	if p, ok := matchAny(r.required, matches); ok {
+		return spot{p.at, r.requireAt.path}, nil
 	}
 	return at, fmt.Errorf("it is not one of those allowed: %s", r.wants())
 }
@@ -155,14 +155,14 @@ func (r *nameRule) acceptsWildcard(at spot, spelled string) (spot, error) {
 		return at, fmt.Errorf("it is no wildcard DNS name: %w", err)
 	}
 	if !r.bounded && (r.require || r.sets()) {
-		return spot{}, nil
+		return at, nil
 	}
 	matches := func(p pattern) bool { return p.matchWildcard(rest) }
-	if _, ok := matchAny(r.allow, matches); ok {
-		return spot{}, nil
+	if p, ok := matchAny(r.allow, matches); ok {
+		return spot{p.at, r.allowAt.path}, nil
 	}
-	if _, ok := matchAny(r.required, matches); ok {
-		return spot{}, nil
+	if p, ok := matchAny(r.required, matches); ok {
+		return spot{p.at, r.requireAt.path}, nil
 	}
 	return at, fmt.Errorf("it is a wildcard name, and allowed are %s", r.wants())
 }
@@ -173,14 +173,22 @@ func (r *nameRule) wants() string {
 
 // counts holds how many values were asked for against require and max.
 func (j *judge) counts(r *nameRule, values []string) {
+	if r.require && len(values) > 0 {
+		j.asked(r.requireAt, "", "", "holds")
+	}
 	if r.require && len(values) == 0 {
 		j.add(r.requireAt, Required, ByPolicy, "", r.wants(), "the request has no %s, and one must be there", r.label)
 	}
 	for _, p := range r.required {
-		if !p.satisfied(r.form, values) {
+		if p.satisfied(r.form, values) {
+			j.asked(spot{p.at, r.requireAt.path}, "", p.text, "holds")
+		} else {
 			j.add(spot{p.at, r.requireAt.path}, Required, ByPolicy, showList(values), quote(p.text),
 				"the request has no %s that is %s, and one must be there", r.label, quote(p.text))
 		}
+	}
+	if r.max > 0 && len(values) > 0 && (len(values) <= r.max || r.sets()) {
+		j.asked(r.maxAt, "", "", "holds")
 	}
 	if r.max > 0 && len(values) > r.max && !r.sets() {
 		j.refuse(r.maxAt, ByPolicy, fmt.Sprint(len(values)), fmt.Sprintf("at most %d", r.max),

@@ -154,6 +154,9 @@ func (j *judge) generalName(rule *sanRule, name csr.GeneralName) bool {
 		j.refuse(at, ByPolicy, show(name.Value), rule.wants(), "the %s %s is not accepted: %v", rule.label, quote(name.Value), err)
 		return false
 	}
+	if err == nil {
+		j.asked(at, name.Value, "", "holds")
+	}
 	return true
 }
 

@@ -183,6 +183,8 @@ func (j *judge) attribute(value csr.AttributeValue, before []string) (csr.Attrib
 	if at, err := rule.accepts(value.Value); err != nil && (rule.bounded || !rule.sets()) {
 		j.refuse(at, ByPolicy, show(value.Value), rule.wants(), "the %s %s is not accepted: %v", rule.label, quote(value.Value), err)
 		return value, false
+	} else if err == nil {
+		j.asked(at, value.Value, "", "holds")
 	}
 	if rule.sets() {
 		return j.setAttribute(rule, value, len(before) == 0)
@@ -200,6 +202,7 @@ func (j *judge) setAttribute(rule *attributeRule, value csr.AttributeValue, firs
 		return value, false
 	}
 	if value.Value == want {
+		j.asked(rule.setAt, value.Value, want, "holds")
 		return value, true
 	}
 	j.add(rule.setAt, Rewritten, ByPolicy, show(value.Value), show(want),

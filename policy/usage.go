@@ -129,6 +129,10 @@ func (j *judge) usage() {
 	u := j.profile.usage
 	j.plan.KeyUsage = u.key
 	j.plan.ExtKeyUsage = slices.Clone(u.ext)
+	if j.explain {
+		j.asked(u.keyAt, "", keyUsageText(u.key), "sets")
+		j.asked(u.extAt, "", extKeyUsageText(u.ext), "sets")
+	}
 	if left := u.keyOf(j.req.CSR.Key.Algorithm); left != u.key {
 		extra := u.key &^ left
 		j.plan.KeyUsage = left

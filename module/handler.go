@@ -5,6 +5,7 @@ package module
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/netip"
@@ -139,7 +140,7 @@ func (h *Handler) loadPolicy() error {
 	if h.Policy == "" {
 		return errors.New("no policy: write `policy FILE`; without one nothing may be issued")
 	}
-	src, err := os.ReadFile(h.Policy)
+	src, err := ReadPolicy(h.Policy)
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
@@ -152,6 +153,17 @@ func (h *Handler) loadPolicy() error {
 		return fmt.Errorf("policy:\n%w", err)
 	}
 	return nil
+}
+
+// ReadPolicy reads a policy file, or one of its tests. Of a file that is too
+// large to be one it reads just so much that policy.Parse says so.
+func ReadPolicy(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	return io.ReadAll(io.LimitReader(file, policy.MaxFile+1))
 }
 
 // policyFiles are the files that a policy may name: those beside it.

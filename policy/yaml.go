@@ -14,15 +14,26 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile bounds a policy file. Far more than anybody can review.
-const maxFile = 4 << 20
+// MaxFile bounds a policy file, in bytes. Far more than anybody can review.
+const MaxFile = 4 << 20
+
+// StrictYAML says whether a text is YAML as a policy and its test file are
+// written in: one document, and nothing but maps, lists and scalars. The
+// error is one with ErrNotYAML, or Errors. name is for messages.
+func StrictYAML(name string, src []byte) error {
+	var found problems
+	if _, err := readYAML(name, src, &found); err != nil {
+		return err
+	}
+	return found.err()
+}
 
 // readYAML reads one strict YAML document: no anchors, aliases, tags or merge
 // keys, so that what a reviewer sees on a line is all that the line says.
 // It gives nil with an error that is ErrNotYAML when there is no tree to
 // look at; mistakes that leave a tree go to found.
 func readYAML(name string, src []byte, found *problems) (*yaml.Node, error) {
-	if len(src) > maxFile {
+	if len(src) > MaxFile {
 		return nil, notYAML(Pos{File: name}, "the file is larger than 4 MiB")
 	}
 	if at := firstInvalid(src); at >= 0 {

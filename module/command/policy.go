@@ -15,7 +15,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	return group("policy <command>", "Checks, explains and formats policy files",
-		checkCommand(), explainCommand(), schemaCommand())
+		checkCommand(), explainCommand(), formatCommand(), schemaCommand())
 }
 
 func checkCommand() *cobra.Command {

@@ -3,7 +3,6 @@
 package policy
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -94,7 +93,7 @@ func (g *guardrails) deniesAttribute(oid, value string) (pattern, spot, bool) {
 
 func (g *guardrails) deniesCommonName(value string) (pattern, spot, bool) {
 	host := hostIn(value)
-	if addr, err := netip.ParseAddr(host); err == nil {
+	if addr, ok := parseAddress(host); ok {
 		return g.denies(csr.IP, addr.Unmap().WithZone("").String())
 	}
 	// Not a letter of host names, and yet many take it for one.

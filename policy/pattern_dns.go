@@ -104,7 +104,7 @@ func spellDNS(value string) (string, error) {
 	if strings.HasSuffix(value, ".") {
 		return "", errors.New("it ends with a dot")
 	}
-	if _, err := netip.ParseAddr(value); err == nil {
+	if _, ok := parseAddress(value); ok {
 		return "", errors.New("it is an IP address, which has a form of its own")
 	}
 	rest, _ := cutWildcard(value)
@@ -122,6 +122,17 @@ func spellDNS(value string) (string, error) {
 		}
 	}
 	return asciiLower(value), nil
+}
+
+// parseAddress reads an IP address. What can't be one, as a DNS name nearly
+// always, is told apart by its last letter, without the error that a parser
+// would make.
+func parseAddress(value string) (netip.Addr, bool) {
+	if value == "" || !strings.Contains(value, ":") && (value[len(value)-1] < '0' || value[len(value)-1] > '9') {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(value)
+	return addr, err == nil
 }
 
 // cutWildcard gives what follows "*." in a wildcard name.

@@ -123,7 +123,7 @@ func (c *compiler) profile(n node) *Profile {
 	p.keys = c.profileKeys(n.get("key"))
 	p.usage = c.usage(n.get("usage"), p.keys)
 	c.validity(p, n.get("validity"))
-	p.hintsOff = n.get("csrattrs").get("format").value() == "off"
+	p.hints = c.hints(n.get("csrattrs"))
 	p.upstream, p.upstreamAt = n.get("upstream").value(), n.get("upstream").spot()
 	c.filled(n.get("upstream"))
 	return p

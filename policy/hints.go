@@ -4,32 +4,71 @@ package policy
 
 import (
 	"encoding/asn1"
+	"slices"
 
 	"github.com/caddy-est/estra/policy/csr"
 )
 
-// Hints gives what /csrattrs says of the profile (RFC 7030 section 4.5): keys
-// in the order of preference, the signature that goes with the first, the
-// linking attributes where an operation wants them, and the attributes that
-// must be there. It is one general list, whatever the operation, and never
-// empty: old clients stop at an empty one.
-func (p *Profile) Hints(Op) Hints {
-	if p.hintsOff || len(p.keys.choices) == 0 {
+// hintRule is a profile's `csrattrs`.
+type hintRule struct {
+	off     bool
+	format  HintFormat
+	linking []asn1.ObjectIdentifier
+}
+
+// hints reads `csrattrs`.
+func (c *compiler) hints(n node) hintRule {
+	rule := hintRule{format: HintBoth}
+	switch n.get("format").value() {
+	case "off":
+		rule.off = true
+	case "legacy":
+		rule.format = HintList
+	case "template":
+		rule.format = HintTemplate
+	}
+	// RFC 7894 section 4: a server may send both, for the sake of old clients.
+	if word := n.get("linking").value(); word != "estIdentityLinking" {
+		rule.linking = append(rule.linking, mustOID(csr.OIDChallengePassword))
+	}
+	if word := n.get("linking").value(); word != "challengePassword" {
+		rule.linking = append(rule.linking, mustOID(estIdentityLinking))
+	}
+	return rule
+}
+
+// Hints gives what /csrattrs says of the profile: what a request must have,
+// and what the certificate will have, so that a request of that shape is
+// granted as it is. It is one general list for everybody, since /csrattrs asks
+// nobody who they are: what a `who` line sets is in it only where there is no
+// other line.
+func (p *Profile) Hints(name Op) Hints {
+	if p.hints.off || len(p.keys.choices) == 0 {
 		return Hints{Off: true}
 	}
-	hints := Hints{Signature: signatureFor(p.keys.choices[0])}
+	h := Hints{Format: p.hints.format, Signature: signatureFor(p.keys.choices[0])}
+	h.AnyKey = !p.keys.written && !p.guard.keys.written
 	for _, choice := range p.keys.choices {
-		hints.Keys = append(hints.Keys, KeyHint{Algorithm: choice.algorithm, Bits: choice.bits, Curve: choice.curve})
+		h.Keys = append(h.Keys, KeyHint{Algorithm: choice.algorithm, Bits: choice.bits, Curve: choice.curve})
 	}
 	for _, operation := range p.operations {
 		if operation.linked {
-			hints.Attributes = []asn1.ObjectIdentifier{mustOID(csr.OIDChallengePassword), mustOID(estIdentityLinking)}
+			h.Linking = slices.Clone(p.hints.linking)
 		}
 	}
 	for _, entry := range p.attributes.require {
-		hints.Attributes = append(hints.Attributes, entry.oid)
+		h.Attributes = append(h.Attributes, entry.oid)
 	}
-	return hints
+	for _, entry := range p.extensions.require {
+		h.Required = append(h.Required, entry.oid)
+	}
+	h.KeyUsage = p.usage.key
+	for _, choice := range p.keys.choices {
+		h.KeyUsage &= p.usage.keyOf(choice.algorithm)
+	}
+	h.ExtKeyUsage = slices.Clone(p.usage.ext)
+	p.hintNames(&h, name)
+	return h
 }
 
 // Signatures and curves: RFC 5758 section 3.2, RFC 8017 appendix A.2.4, RFC
@@ -61,11 +100,15 @@ func signatureFor(choice keyChoice) asn1.ObjectIdentifier {
 	}
 }
 
-// hinted tells whether /csrattrs says an OID as a key or a signature. Some
-// clients, libest among them, copy these into the request as attributes.
+// hinted tells whether /csrattrs says an OID where it stands for a key, a
+// signature or a subject attribute. Some clients, libest among them, copy
+// every OID that they find into the request, as attributes that say nothing.
 func (p *Profile) hinted(oid string) bool {
-	if p.hintsOff {
+	if p.hints.off {
 		return false
+	}
+	if p.hints.format != HintList && p.hintsSubject(oid) {
+		return true
 	}
 	for _, choice := range p.keys.choices {
 		switch choice.algorithm {

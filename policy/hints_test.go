@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,7 +28,8 @@ func TestHintsHaveBothLinkingAttributesWhereAnOperationRequiresOne(t *testing.T)
 			profile, _ := mustCompile(t, "p.yaml", []byte(text)).Profile("")
 			for _, op := range []Op{CSRAttrs, SimpleEnroll, SimpleReenroll} {
 				var got []string
-				for _, oid := range profile.Hints(op).Attributes {
+				h := profile.Hints(op)
+				for _, oid := range slices.Concat(h.Linking, h.Attributes) {
 					got = append(got, oid.String())
 				}
 				if strings.Join(got, " ") != test.want {

@@ -93,10 +93,12 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "checks", is: checksShape, doc: "rules in CEL; they can only refuse"},
 	{name: "csrattrs", is: &shape{kind: aMap, keys: []key{
 		{name: "format", is: &shape{kind: aWord, words: []word{
-			{text: "template", later: true, note: ": it has legacy and off"}, {text: "legacy"},
-			{text: "both", later: true, note: ": it has legacy and off"}, {text: "off"},
-		}}, required: true, doc: "how /csrattrs answers"},
-	}}, initial: "legacy", doc: "what /csrattrs says"},
+			{text: "template"}, {text: "legacy"}, {text: "both"}, {text: "off"},
+		}}, initial: "both", doc: "how /csrattrs answers: the template of RFC 9908, the list of RFC 7030, both in one answer, or 404"},
+		{name: "linking", is: &shape{kind: aWord, words: []word{
+			{text: "challengePassword"}, {text: "estIdentityLinking"}, {text: "both"},
+		}}, initial: "both", doc: "which attributes for the channel binding are asked for, where an operation requires linking"},
+	}}, doc: "what /csrattrs says"},
 	{name: "upstream", is: text, initial: "the only one", doc: "the upstream of the Caddyfile that issues"},
 }}
 

@@ -57,7 +57,7 @@ type Profile struct {
 	validityAt spot
 	longest    time.Duration
 	longestAt  spot
-	hintsOff   bool
+	hints      hintRule
 	upstream   string
 	upstreamAt spot
 }

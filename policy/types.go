@@ -247,26 +247,3 @@ type Environment struct {
 	Providers []string
 	Upstreams map[string]Capabilities
 }
-
-// Hints is what /csrattrs must say about a profile (RFC 7030 section 4.5).
-// It is made from the same compiled rules as Decide.
-type Hints struct {
-	// Off: the operation answers 404.
-	Off bool
-	// Keys are the key types in order of preference.
-	Keys []KeyHint
-	// Attributes are PKCS #10 attributes that the CSR should carry, as bare
-	// OIDs; challengePassword among them where linking is required.
-	Attributes []asn1.ObjectIdentifier
-	// Extensions are complete extension values (an id-ExtensionReq).
-	Extensions []csr.Extension
-	// Signature is the wanted signature scheme, or nil.
-	Signature asn1.ObjectIdentifier
-}
-
-// A KeyHint is one acceptable key.
-type KeyHint struct {
-	Algorithm csr.KeyAlgorithm
-	Bits      int    // RSA
-	Curve     string // ECDSA
-}

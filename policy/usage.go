@@ -140,9 +140,6 @@ func (j *judge) usage() {
 			// A certificate without the extension may be used for anything.
 			j.refuse(u.keyAt, BadKey, describeKey(j.req.CSR.Key), "an RSA key",
 				"no key usage is left for this key: a key that isn't RSA has no such use as %s", keyUsageText(extra))
-		} else {
-			j.add(u.keyAt, Dropped, ByPolicy, keyUsageText(extra), keyUsageText(left),
-				"the key usage %s is left out: a key that isn't RSA has no such use", keyUsageText(extra))
 		}
 	}
 	j.requestedKeyUsage()
@@ -173,6 +170,10 @@ func (j *judge) requestedKeyUsage() {
 	case wanted&^u.key != 0:
 		j.add(u.keyAt, Rewritten, ByPolicy, keyUsageText(asked), keyUsageText(granted),
 			"the request asks for the key usage %s; the certificate has %s", keyUsageText(asked), keyUsageText(granted))
+	case granted != 0 && wanted&^granted != 0:
+		extra := wanted &^ granted
+		j.add(u.keyAt, Dropped, ByPolicy, keyUsageText(extra), keyUsageText(granted),
+			"the key usage %s is left out: a key that isn't RSA has no such use", keyUsageText(extra))
 	}
 }
 

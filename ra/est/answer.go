@@ -41,12 +41,15 @@ func (x *exchange) caCerts() (answer, *ra.Error) {
 	return x.certsOnly(x.s.Quirks.CACertsType(), chain...)
 }
 
-// csrAttrs is /csrattrs (RFC 7030 section 4.5, RFC 9908): the profile's general
-// list, for everybody.
+// csrAttrs is /csrattrs (RFC 7030 section 4.5, RFC 9908): what the profile says
+// to everybody, as far as the client can read it.
 func (x *exchange) csrAttrs() (answer, *ra.Error) {
 	hints := x.profile.Hints(policy.SimpleEnroll)
 	if hints.Off {
 		return answer{}, ra.Fail(ra.OperationOff, "profile "+x.profile.Name()+" has csrattrs off", nil)
+	}
+	if x.s.Quirks.PlainCSRAttrs(x.r.UserAgent()) {
+		hints = csrattrs.Plain(hints)
 	}
 	der, err := csrattrs.Encode(hints)
 	if err != nil {

@@ -36,6 +36,14 @@ func (q Quirks) Wraps(userAgent string) bool {
 	return contains(agent, wrapping) || contains(agent, q.Wrapped)
 }
 
+// PlainCSRAttrs says whether the client gets /csrattrs without values that are
+// structures: the clients that wrap, and those without a User-Agent, such as
+// that of danharkins/est (see csrattrs.Plain). What an operator lists in
+// Wrapped and Unwrapped is about lines, and doesn't count here.
+func (Quirks) PlainCSRAttrs(userAgent string) bool {
+	return userAgent == "" || contains(strings.ToLower(userAgent), wrapping)
+}
+
 // CACertsType is the Content-Type of /cacerts.
 func (q Quirks) CACertsType() string {
 	if q.CACertsSMIMEType {

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/asn1"
+	"slices"
+	"strings"
+
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// hintNames says which names are expected: RFC 9908 section 3.4 wants each
+// expected RDN in a template, and no other. What may be there and need not is
+// left out.
+func (p *Profile) hintNames(h *Hints, name Op) {
+	names := p.namesFor(name)
+	for _, rule := range names.subject.rules {
+		for _, value := range rule.expected() {
+			h.Subject = append(h.Subject, RDNHint{{Type: rule.oid, Value: value}})
+		}
+	}
+	for _, rule := range names.san.rules {
+		h.SAN = append(h.SAN, rule.expectedNames()...)
+	}
+	if len(h.Subject) == 0 && len(h.SAN) == 0 {
+		// A request without a name is refused, so one has to be asked for.
+		h.firstName(names)
+	}
+	h.SANCritical = len(h.Subject) == 0
+	h.completeSAN()
+}
+
+// namesFor gives the rules that hold for everybody who asks for the operation,
+// or for the one that is offered.
+func (p *Profile) namesFor(name Op) nameRules {
+	for _, name := range []Op{name, SimpleEnroll, SimpleReenroll} {
+		if o := p.operations[name]; o != nil {
+			if len(o.who) == 1 {
+				return o.who[0].names
+			}
+			return o.names
+		}
+	}
+	return p.names
+}
+
+func (h *Hints) firstName(names nameRules) {
+	switch {
+	case len(names.subject.rules) > 0:
+		rule := names.subject.rules[0]
+		h.Subject = []RDNHint{{{Type: rule.oid, Value: rule.only()}}}
+	case len(names.san.rules) > 0:
+		h.SAN = []NameHint{names.san.rules[0].hint("")}
+	}
+}
+
+// completeSAN puts the SAN among the extensions that are told in full, where
+// nothing of it is left to the client.
+func (h *Hints) completeSAN() {
+	var names []csr.GeneralName
+	for _, hint := range h.SAN {
+		if hint.Raw == nil {
+			return
+		}
+		names = append(names, csr.GeneralName{Form: hint.Form, Raw: hint.Raw})
+	}
+	if value, err := csr.MarshalSAN(names); err == nil {
+		h.Extensions = append(h.Extensions, csr.Extension{ID: mustOID(csr.OIDSubjectAltName), Critical: h.SANCritical, Value: value})
+	}
+}
+
+// expected gives the values that a request must have, or will have: "" is one
+// that the client chooses.
+func (r *nameRule) expected() []string {
+	switch {
+	case r.sets():
+		return r.set
+	case len(r.required) > 0:
+		var values []string
+		for _, p := range r.required {
+			values = append(values, p.literal())
+		}
+		return values
+	case r.require:
+		return []string{r.only()}
+	}
+	return nil
+}
+
+// only gives the one value that the rule takes, or "" where there are more.
+func (r *nameRule) only() string {
+	if all := slices.Concat(r.allow, r.required); len(all) == 1 {
+		return all[0].literal()
+	}
+	return ""
+}
+
+// literal gives the one value that the pattern takes, or "".
+func (p pattern) literal() string {
+	switch {
+	case p.prefix.IsValid() && p.prefix.IsSingleIP():
+		return p.prefix.Addr().String()
+	case p.prefix.IsValid(), strings.Contains(p.text, "*"):
+		return ""
+	}
+	return p.text
+}
+
+func (r *sanRule) expectedNames() []NameHint {
+	var hints []NameHint
+	if r.sets() {
+		for _, name := range r.literals {
+			hints = append(hints, NameHint{Form: name.Form, TypeID: name.TypeID, Raw: name.Raw})
+		}
+		return hints
+	}
+	for _, value := range r.expected() {
+		hints = append(hints, r.hint(value))
+	}
+	return hints
+}
+
+// hint gives the hint for a value, or for one of the client's.
+func (r *sanRule) hint(value string) NameHint {
+	hint := NameHint{Form: r.tag}
+	if name, err := csr.NewName(r.tag, value); err == nil && value != "" {
+		hint.Raw = name.Raw
+	}
+	return hint
+}
+
+// hintsSubject tells whether the template has an attribute in its subject.
+func (p *Profile) hintsSubject(oid string) bool {
+	var h Hints
+	p.hintNames(&h, SimpleEnroll)
+	return slices.ContainsFunc(h.Subject, func(rdn RDNHint) bool {
+		return slices.ContainsFunc(rdn, func(a AttributeHint) bool { return is(a.Type, oid) })
+	})
+}
+
+func is(oid asn1.ObjectIdentifier, dotted string) bool { return oid.String() == dotted }

@@ -23,7 +23,7 @@ func (p *Profile) hintNames(h *Hints, name Op) {
 	for _, rule := range names.san.rules {
 		h.SAN = append(h.SAN, rule.expectedNames()...)
 	}
-	if len(h.Subject) == 0 && len(h.SAN) == 0 {
+	if len(h.Subject) == 0 && len(h.SAN) == 0 && !names.sets() {
 		// A request without a name is refused, so one has to be asked for.
 		h.firstName(names)
 	}
@@ -43,6 +43,12 @@ func (p *Profile) namesFor(name Op) nameRules {
 		}
 	}
 	return p.names
+}
+
+// sets tells whether every certificate has a name, whatever was asked for.
+func (n nameRules) sets() bool {
+	return slices.ContainsFunc(n.subject.rules, func(r *attributeRule) bool { return r.sets() }) ||
+		slices.ContainsFunc(n.san.rules, func(r *sanRule) bool { return r.sets() })
 }
 
 func (h *Hints) firstName(names nameRules) {
@@ -70,11 +76,13 @@ func (h *Hints) completeSAN() {
 	}
 }
 
-// expected gives the values that a request must have, or will have: "" is one
-// that the client chooses.
+// expected gives the values that a request must have, or that the certificate
+// will have: "" is one that the client chooses. What an expression sets isn't
+// known before there is a request, so it is asked for only where the request
+// must have a value of its own.
 func (r *nameRule) expected() []string {
 	switch {
-	case r.sets():
+	case len(r.set) > 0:
 		return r.set
 	case len(r.required) > 0:
 		var values []string
@@ -109,7 +117,7 @@ func (p pattern) literal() string {
 
 func (r *sanRule) expectedNames() []NameHint {
 	var hints []NameHint
-	if r.sets() {
+	if len(r.set) > 0 {
 		for _, name := range r.literals {
 			hints = append(hints, NameHint{Form: name.Form, TypeID: name.TypeID, Raw: name.Raw})
 		}

@@ -98,7 +98,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 		{name: "linking", is: &shape{kind: aWord, words: []word{
 			{text: "challengePassword"}, {text: "estIdentityLinking"}, {text: "both"},
 		}}, initial: "both", doc: "which attributes for the channel binding are asked for, where an operation requires linking"},
-	}}, doc: "what /csrattrs says"},
+	}}, initial: "both", doc: "what /csrattrs says"},
 	{name: "upstream", is: text, initial: "the only one", doc: "the upstream of the Caddyfile that issues"},
 }}
 

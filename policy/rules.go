@@ -68,7 +68,7 @@ func ordered(narrow, wide string) meaning {
 // that each key of the language has one.
 var meanings = map[string]meaning{
 	"version": inert, "name": inert, "default": inert, "about": inert, "owner": inert,
-	"labels": {change: MoreIsWider}, "upstream": writes, "csrattrs.format": inert,
+	"labels": {change: MoreIsWider}, "upstream": writes, "csrattrs.format": inert, "csrattrs.linking": inert,
 
 	"guardrails.never": narrows, "deny.dns": narrows, "deny.ip": narrows, "deny.email": narrows, "deny.uri": narrows,
 	"limits.csr_bytes": bound, "limits.names": bound,

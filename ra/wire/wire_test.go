@@ -79,6 +79,18 @@ func TestWrapsByUserAgent(t *testing.T) {
 	}
 }
 
+func TestPlainCSRAttrsByUserAgent(t *testing.T) {
+	for agent, want := range map[string]bool{
+		"": true, "libest 3.2.0p": true, "Cisco EST client 1.0": true,
+		"strongSwan/5.9.8": false, "Java/17.0.15": false, "estra": false,
+	} {
+		listed := Quirks{Wrapped: []string{"*"}, Unwrapped: []string{"libest"}}
+		if got := listed.PlainCSRAttrs(agent); got != want {
+			t.Errorf("PlainCSRAttrs(%q) = %v", agent, got)
+		}
+	}
+}
+
 func TestCACertsTypeHasNoParameterUnlessAsked(t *testing.T) {
 	if got := (Quirks{}).CACertsType(); got != TypePKCS7 {
 		t.Error(got)

@@ -116,8 +116,13 @@ func (x *exchange) write(a answer) {
 	if x.closing && x.r.ProtoMajor < 3 {
 		h.Set("Connection", "close") // HTTP/2: GOAWAY; invalid on HTTP/3
 	}
+	// Without full duplex net/http would close the body before the answer.
+	lingers := x.overlong && x.r.ProtoMajor == 1 && http.NewResponseController(x.w).EnableFullDuplex() == nil
 	x.w.WriteHeader(a.status)
 	_, _ = x.w.Write(a.body) // the client may be gone; net/http drops it for HEAD
+	if lingers {
+		x.linger()
+	}
 }
 
 // headerChallenge as libest compares it; Go would spell it Www-Authenticate.

@@ -86,6 +86,7 @@ func (x *exchange) body() ([]byte, *ra.Error) {
 	}
 	x.abandon()
 	if over, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		x.overlong = true
 		return nil, ra.Fail(ra.TooLarge, fmt.Sprintf("the body is longer than %d bytes", over.Limit), nil)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -105,6 +106,7 @@ func (x *exchange) settle() {
 	}
 	if r.ContentLength > x.s.bodyLimit() || r.Header.Get("Expect") != "" {
 		x.abandon()
+		x.overlong = r.Header.Get("Expect") == ""
 		return
 	}
 	_, _ = x.body()
@@ -115,6 +117,25 @@ func (x *exchange) settle() {
 func (x *exchange) abandon() {
 	x.read = true
 	x.closing = x.closing || x.r.ProtoMajor == 1
+	x.deadline(time.Unix(1, 0))
+}
+
+// Bounds of linger.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 16 << 20
+)
+
+// linger takes in, after the answer, what the client is still sending of a body
+// that is too long. A connection that is closed with unread bytes is reset, and
+// the reset can overtake the answer (RFC 9112 section 9.6). net/http waits for
+// its own bodies alone, and Caddy wraps them.
+func (x *exchange) linger() {
+	if http.NewResponseController(x.w).Flush() != nil {
+		return
+	}
+	x.deadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes)
 	x.deadline(time.Unix(1, 0))
 }
 

@@ -41,8 +41,9 @@ type exchange struct {
 	request    policy.Request
 	outcome    ra.Outcome
 
-	read    bool // the body was read to its end, or given up
-	closing bool // the connection is used up
+	read     bool // the body was read to its end, or given up
+	overlong bool // it was given up for its length, and is on its way
+	closing  bool // the connection is used up
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, in Incoming) *exchange {

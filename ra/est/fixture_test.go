@@ -176,6 +176,9 @@ func under(text string) func(*site) {
 }
 
 func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil {
+		r.Body = struct{ io.ReadCloser }{r.Body} // as Caddy does, to count
+	}
 	x.Serve(w, r, Incoming{Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
 }
 

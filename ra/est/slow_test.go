@@ -5,6 +5,7 @@ package est
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -108,6 +109,39 @@ func TestARefusedBodyIsTakenInAndTheConnectionServesOn(t *testing.T) {
 		if s := l.read(); s.status != want {
 			t.Errorf("%q, want %d", s.head, want)
 		}
+	}
+}
+
+// A reset would overtake the answer where a client sends on, and many read
+// nothing before they have sent all.
+func TestTheAnswerToALongBodyIsReadAfterAllOfItWasSent(t *testing.T) {
+	const size = 3 << 20
+	x := newSite(t)
+	for name, c := range map[string]struct {
+		header []string
+		status int
+	}{
+		"with a length":           {[]string{fmt.Sprintf("Content-Length: %d", size), basic}, 413},
+		"with a length, nobody's": {[]string{fmt.Sprintf("Content-Length: %d", size)}, 413},
+		"in chunks":               {[]string{"Transfer-Encoding: chunked", basic}, 413},
+		"in chunks, nobody's":     {[]string{"Transfer-Encoding: chunked"}, 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := x.dial(t, tls.VersionTLS13)
+			head, _, _ := strings.Cut(posting("simpleenroll", ""), "Content-Length")
+			l.send(head, strings.Join(c.header, "\r\n"), "\r\n\r\n")
+			if strings.HasPrefix(name, "in chunks") {
+				l.send(fmt.Sprintf("%x\r\n", size))
+			}
+			for range size / 4096 {
+				l.send(strings.Repeat("A", 4096))
+			}
+			time.Sleep(soon) // for a reset to come in
+			s := l.read()
+			if v, _ := s.get("Connection"); s.status != c.status || v != "close" {
+				t.Errorf("%q, want %d", s.head, c.status)
+			}
+		})
 	}
 }
 

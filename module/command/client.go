@@ -34,6 +34,8 @@ type connection struct {
 	url, label, cacert, fingerprint string
 	systemRoots, tls12              bool
 	timeout                         time.Duration
+
+	offered []string // the roots that a bootstrap was offered
 }
 
 func (c *connection) flags(cmd *cobra.Command) {
@@ -54,6 +56,9 @@ func (c *connection) open(cmd *cobra.Command) (*estclient.Client, error) {
 	client := &estclient.Client{URL: c.url, Label: c.label, Timeout: c.timeout, UserAgent: "estra-client"}
 	if c.tls12 {
 		client.MaxVersion = tls.VersionTLS12
+	}
+	if err := client.Check(); err != nil {
+		return nil, err
 	}
 	switch {
 	case c.cacert != "" && c.fingerprint != "" || c.systemRoots && c.cacert+c.fingerprint != "":
@@ -77,7 +82,11 @@ func (c *connection) open(cmd *cobra.Command) (*estclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Bootstrap(cmd.Context(), accept); err != nil {
+	err = client.Bootstrap(cmd.Context(), c.noting(accept))
+	if errors.Is(err, estclient.ErrNotAccepted) && c.fingerprint != "" {
+		return nil, refusal{c.mismatch()}
+	}
+	if err != nil {
 		return nil, outcome(err)
 	}
 	return client, nil

@@ -34,6 +34,23 @@ func (c *connection) accept(cmd *cobra.Command) (acceptor, error) {
 	return ask(in, cmd.ErrOrStderr()), nil
 }
 
+// noting keeps what is offered, for the message when it is not accepted.
+func (c *connection) noting(accept acceptor) acceptor {
+	return func(fingerprint [sha256.Size]byte, certs []*x509.Certificate) bool {
+		c.offered = append(c.offered, describe(certs[0]))
+		return accept(fingerprint, certs)
+	}
+}
+
+// mismatch says what came in place of the root with the --fingerprint.
+func (c *connection) mismatch() error {
+	if len(c.offered) == 0 {
+		return fmt.Errorf("%s sent no root certificate, and so none with this fingerprint", c.url)
+	}
+	return fmt.Errorf("%s sent no root certificate with this fingerprint, but:\n  %s\nNothing of it was accepted: ask the operator which is right (RFC 7030 section 4.1.1)",
+		c.url, strings.Join(c.offered, "\n  "))
+}
+
 // ask asks a person about each root. Only the whole word is a yes.
 func ask(in io.Reader, out io.Writer) acceptor {
 	lines := bufio.NewScanner(in)

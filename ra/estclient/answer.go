@@ -42,6 +42,9 @@ func (e *StatusError) Error() string {
 	if e.Text != "" {
 		s += ": " + e.Text
 	}
+	if e.RequestID != "" && !strings.Contains(e.Text, e.RequestID) {
+		s += " (request " + e.RequestID + ")" // the way to the server's records
+	}
 	if e.RetryAfter > 0 {
 		s += fmt.Sprintf(" (try again in %s)", e.RetryAfter)
 	}

@@ -99,6 +99,12 @@ var operations = []policy.Op{
 	policy.FullCMC, policy.ServerKeygen, policy.CSRAttrs,
 }
 
+// Check says whether URL and Label are usable, without asking anybody.
+func (c *Client) Check() error {
+	_, err := c.endpoint(policy.CACerts)
+	return err
+}
+
 // endpoint is the URL of an operation.
 func (c *Client) endpoint(op policy.Op) (*url.URL, error) {
 	u, err := url.Parse(c.URL)

@@ -216,6 +216,18 @@ func TestPendingTellsWhenToAskAgain(t *testing.T) {
 	}
 }
 
+func TestARefusalNamesTheRequestOnce(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        "simpleenroll: the server answered 401 Unauthorized (request abc)",
+		"request abc was refused": "simpleenroll: the server answered 401 Unauthorized: request abc was refused",
+	} {
+		e := &StatusError{Op: policy.SimpleEnroll, Status: 401, Text: text, RequestID: "abc"}
+		if got := e.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestWhoTheServerMayBe(t *testing.T) {
 	ca, stranger := newAuthority(t, "Example"), newAuthority(t, "Stranger")
 	otherName := func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"elsewhere.example"} }

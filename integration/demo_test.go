@@ -21,7 +21,7 @@ func TestTheDemoDoesEveryStep(t *testing.T) {
 	}
 	for _, want := range []string{
 		"SHA-256", "fingerprints are equal", "ecdsa P-256", "O=Example Net", "403 refused by policy",
-		"policy.yaml:", "simplereenroll 200 issued", "Every step did what it should.",
+		"policy.yaml:", "simplereenroll 200 issued", `"op":"simpleenroll"`, `"op":"simplereenroll"`, "Every step did what it should.",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)

@@ -15,43 +15,44 @@ import (
 	"github.com/caddy-est/estra/ra/audit"
 )
 
-// record finds the audit record of a request. It is written before the
-// answer, but perhaps through a buffer.
-func (s *demoServer) record(ctx context.Context, id string) (*audit.Record, error) {
+// record finds the audit record of a request, and its text. It is written
+// before the answer, but perhaps through a buffer.
+func (s *demoServer) record(ctx context.Context, id string) (*audit.Record, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	for {
 		log, err := os.ReadFile(s.file("audit.log"))
 		if err != nil && !os.IsNotExist(err) {
-			return nil, err
+			return nil, "", err
 		}
-		if record := findRecord(log, id); record != nil {
-			return record, nil
+		if record, text := findRecord(log, id); record != nil {
+			return record, text, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("audit.log has no record of the request %q", id)
+			return nil, "", fmt.Errorf("audit.log has no record of the request %q", id)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
 // findRecord looks through the lines of Caddy's JSON log.
-func findRecord(log []byte, id string) *audit.Record {
+func findRecord(log []byte, id string) (*audit.Record, string) {
 	lines := bufio.NewScanner(bytes.NewReader(log))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var entry struct {
-			Record *audit.Record `json:"record"`
+			Record json.RawMessage `json:"record"`
 		}
-		if json.Unmarshal(lines.Bytes(), &entry) != nil || entry.Record == nil {
+		var record audit.Record
+		if json.Unmarshal(lines.Bytes(), &entry) != nil || json.Unmarshal(entry.Record, &record) != nil {
 			continue
 		}
-		if string(entry.Record.ID) == id {
-			return entry.Record
+		if string(record.ID) == id {
+			return &record, string(entry.Record)
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // findings are the refusing findings of a record, each with the line of the

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/caddy-est/estra/ra/csrattrs"
@@ -156,7 +157,7 @@ func (d *demoDevice) overreach(ctx context.Context) ([]string, error) {
 	}
 	d.asked = append(d.asked, answer.RequestID)
 	lines := []string{fmt.Sprintf("answer    %d %s", answer.Status, answer.Text)}
-	record, err := d.server.record(ctx, answer.RequestID)
+	record, _, err := d.server.record(ctx, answer.RequestID)
 	if err != nil {
 		return nil, err
 	}
@@ -185,15 +186,15 @@ func (d *demoDevice) renew(ctx context.Context) ([]string, error) {
 	return d.took(done), nil
 }
 
-// audit shows what was kept of each enrolment.
+// audit shows what was kept: each enrolment in a line, and then all of it.
 func (d *demoDevice) audit(ctx context.Context) ([]string, error) {
-	var lines []string
+	var lines, records []string
 	for _, id := range d.asked {
-		record, err := d.server.record(ctx, id)
+		record, text, err := d.server.record(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, summary(record))
+		lines, records = append(lines, summary(record)), append(records, text)
 	}
-	return lines, nil
+	return slices.Concat(lines, []string{"The records themselves, as they stand in audit.log:"}, records), nil
 }

@@ -39,7 +39,7 @@ func (s *demoServer) file(parts ...string) string {
 func prepareDemo() (*demoServer, error) {
 	folder, err := os.MkdirTemp("", "estra-demo-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no temporary folder can be made, see TMPDIR: %w", err)
 	}
 	s := &demoServer{folder: folder, password: rand.Text(), ended: make(chan struct{})}
 	if err := s.writeFiles(); err != nil {

@@ -153,15 +153,15 @@ func TestFindingsNameTheLineOfThePolicy(t *testing.T) {
 		`{"msg":"request","record":{"id":"other"}}` + "\n" +
 		`{"msg":"request","record":{"id":"abc","decision":{"verdict":"deny","findings":[` +
 		`{"path":"x","line":3,"effect":"refused","got":"a","want":"b"},{"path":"y","line":9999,"effect":"required"},{"path":"z","effect":"rewritten"}]}}}` + "\n")
-	record := findRecord(log, "abc")
-	if record == nil {
-		t.Fatal("the record isn't found")
+	record, text := findRecord(log, "abc")
+	if record == nil || !strings.HasPrefix(text, `{"id":"abc",`) {
+		t.Fatalf("the record isn't found: %q", text)
 	}
 	got := findings(record)
 	if len(got) != 3 || !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "policy.yaml:3: version: 1") }) {
 		t.Errorf("%q", got)
 	}
-	if findRecord(log, "ab") != nil {
+	if other, _ := findRecord(log, "ab"); other != nil {
 		t.Error("another record was found")
 	}
 }
@@ -169,7 +169,7 @@ func TestFindingsNameTheLineOfThePolicy(t *testing.T) {
 func FuzzFindRecord(f *testing.F) {
 	f.Add([]byte(`{"record":{"id":"abc","decision":{"findings":[{"line":-1,"effect":"refused"}]}}}`))
 	f.Fuzz(func(_ *testing.T, log []byte) {
-		if record := findRecord(log, "abc"); record != nil {
+		if record, _ := findRecord(log, "abc"); record != nil {
 			_, _ = findings(record), summary(record)
 		}
 	})

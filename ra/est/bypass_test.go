@@ -88,7 +88,7 @@ func unreadable() []vector {
 func unwanted() []vector {
 	mapped := csrtest.GeneralName(7, append(make([]byte, 10), 0xff, 0xff, 10, 0, 0, 1))
 	all := []vector{
-		{"an otherName", named(csrtest.OtherName("1.3.6.1.4.1.311.20.2.3", csrtest.UTF8("admin@corp.example"))), "otherName"},
+		{"an otherName", named(csrtest.OtherName("1.3.6.1.4.1.311.20.2.3", csrtest.UTF8("admin@corp.example"))), "upn:admin@corp.example"},
 		{"an x400Address", named(csrtest.X400()), "x400Address"},
 		{"a directoryName", named(csrtest.DirectoryName(csrtest.CN("kiosk"))), "directoryName"},
 		{"an ediPartyName", named(csrtest.EDIParty("x")), "ediPartyName"},

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"io/fs"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // the right kind was found by a checker, and is passed over here.
 type compiler struct {
 	problems
+	files  fs.FS // those that the policy names
 	policy *Policy
 	guard  *guardrails
 	source []byte
@@ -21,10 +23,14 @@ type compiler struct {
 	ids    map[string]Pos // of the checks of the profile that is being read
 }
 
-func compile(f *File) (*Policy, problems) {
+// compile reads no other file where files is nil.
+func compile(f *File, files fs.FS) (*Policy, problems) {
 	var check checker
 	check.check(f.root, policyFile)
-	c := &compiler{problems: check.later, policy: &Policy{sha256: f.sha256, root: f.root, labels: map[string]*Profile{}}, source: f.source}
+	c := &compiler{
+		problems: check.later, files: files, source: f.source,
+		policy: &Policy{sha256: f.sha256, root: f.root, labels: map[string]*Profile{}},
+	}
 	c.file(f.root)
 	return c.policy, c.problems
 }

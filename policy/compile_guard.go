@@ -11,6 +11,7 @@ import (
 // guardrails are the outer fence of every profile. They only refuse.
 type guardrails struct {
 	keys       keyRule
+	hygiene    hygiene
 	csrBytes   int64
 	csrBytesAt spot
 	names      int
@@ -41,7 +42,8 @@ var sanForms = map[string]struct {
 func (c *compiler) guardrails(n node) {
 	g := &guardrails{deny: map[csr.NameForm]denyRule{}}
 	c.guard = g
-	g.keys = c.keys(n.get("keys"))
+	g.keys = c.keys(n.get("keys"), defaultKeys)
+	g.hygiene = c.hygiene(n.get("hygiene"))
 	limits := n.get("limits")
 	size, names := limits.get("csr_bytes"), limits.get("names")
 	g.csrBytes, g.csrBytesAt = defaultCSRBytes, size.spot()

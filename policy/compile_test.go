@@ -4,16 +4,19 @@ package policy
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// Each archive has a policy.yaml with mistakes, and all that is said of it.
+// Each archive has a policy.yaml with mistakes, the files that it names, and at
+// last all that is said of it.
 func TestMistakesAreAllFoundAtOnceWithLineAndColumn(t *testing.T) {
 	archives, err := filepath.Glob("testdata/mistakes/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -22,12 +25,13 @@ func TestMistakesAreAllFoundAtOnceWithLineAndColumn(t *testing.T) {
 	for _, name := range archives {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
 			archive, err := txtar.ParseFile(name)
-			if err != nil || len(archive.Files) != 2 {
+			if err != nil || len(archive.Files) < 2 {
 				t.Fatalf("an archive has policy.yaml and errors: %v", err)
 			}
+			last := len(archive.Files) - 1
 			file, err := Parse("policy.yaml", archive.Files[0].Data)
 			if err == nil {
-				_, err = Compile(file, nil)
+				_, err = Compile(file, filesOf(archive.Files[1:last]))
 			}
 			if err == nil {
 				t.Fatal("no mistake was found")
@@ -38,16 +42,24 @@ func TestMistakesAreAllFoundAtOnceWithLineAndColumn(t *testing.T) {
 			}
 			got := err.Error() + "\n"
 			if *update {
-				archive.Files[1].Data = []byte(got)
+				archive.Files[last].Data = []byte(got)
 				if err := os.WriteFile(name, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if want := string(archive.Files[1].Data); got != want {
+			if want := string(archive.Files[last].Data); got != want {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
 		})
 	}
+}
+
+func filesOf(files []txtar.File) fs.FS {
+	made := fstest.MapFS{}
+	for _, file := range files {
+		made[file.Name] = &fstest.MapFile{Data: file.Data}
+	}
+	return made
 }
 
 func TestWhatIsNotYAMLIsToldApart(t *testing.T) {

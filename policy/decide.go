@@ -55,6 +55,7 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 	j.linking()
 	j.size()
 	j.key()
+	j.hygiene()
 	j.planNames()
 	j.attributes()
 	j.extensions()
@@ -62,6 +63,7 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 	if req.Op == SimpleReenroll {
 		j.renewal()
 	}
+	j.keyReuse()
 	if j.explain {
 		j.asked(p.validityAt, "", shortDuration(p.validity), "sets")
 	}

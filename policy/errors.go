@@ -43,13 +43,15 @@ func (p *problems) add(at Pos, format string, args ...any) {
 	p.found = append(p.found, Problem{Pos: at, Message: fmt.Sprintf(format, args...)})
 }
 
-// err gives the mistakes in file order, each once, or nil.
+// err gives the mistakes of each file in its order, each once, or nil.
 func (p *problems) err() error {
 	if len(p.found) == 0 {
 		return nil
 	}
 	sorted := slices.Clone(p.found)
-	slices.SortStableFunc(sorted, func(a, b Problem) int { return comparePos(a.Pos, b.Pos) })
+	slices.SortStableFunc(sorted, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), comparePos(a.Pos, b.Pos))
+	})
 	return slices.Compact(sorted)
 }
 

@@ -46,7 +46,7 @@ func (p *Profile) Hints(name Op) Hints {
 	if p.hints.off || len(p.keys.choices) == 0 {
 		return Hints{Off: true}
 	}
-	h := Hints{Format: p.hints.format, Signature: signatureFor(p.keys.choices[0])}
+	h := Hints{Format: p.hints.format, Signature: p.signatureFor(p.keys.choices[0])}
 	h.AnyKey = !p.keys.written && !p.guard.keys.written
 	for _, choice := range p.keys.choices {
 		h.Keys = append(h.Keys, KeyHint{Algorithm: choice.algorithm, Bits: choice.bits, Curve: choice.curve})
@@ -89,7 +89,8 @@ var curves = map[string]struct{ oid, signature string }{
 	"P-521": {"1.3.132.0.35", ecdsaWithSHA512},
 }
 
-func signatureFor(choice keyChoice) asn1.ObjectIdentifier {
+// usualSignature is the one that goes with a key where the policy names none.
+func usualSignature(choice keyChoice) asn1.ObjectIdentifier {
 	switch choice.algorithm {
 	case csr.RSA:
 		return mustOID(sha256WithRSA)
@@ -108,6 +109,9 @@ func (p *Profile) hinted(oid string) bool {
 		return false
 	}
 	if p.hints.format != HintList && p.hintsSubject(oid) {
+		return true
+	}
+	if len(p.keys.choices) > 0 && p.signatureFor(p.keys.choices[0]).String() == oid {
 		return true
 	}
 	for _, choice := range p.keys.choices {

@@ -13,9 +13,11 @@ import (
 
 // A keyRule is the set of accepted keys, the preferred one first.
 type keyRule struct {
-	spot    spot
-	written bool
-	choices []keyChoice
+	spot       spot
+	written    bool
+	choices    []keyChoice
+	exponents  exponentRule
+	signatures signatureRule
 }
 
 // A keyChoice is one kind of accepted key.
@@ -31,7 +33,7 @@ const (
 	leastRSA = 2048 // RFC 5280 has no bound; below this no public profile of today accepts a key
 	mostRSA  = 8192
 	// leastExponent is the smallest RSA public exponent that is accepted (CA/Browser
-	// Forum Baseline Requirements section 6.1.6). It isn't configurable.
+	// Forum Baseline Requirements section 6.1.6). No policy accepts a smaller one.
 	leastExponent = 65537
 )
 
@@ -44,12 +46,10 @@ var defaultKeys = []keyChoice{
 }
 
 // keys reads `guardrails.keys` or a profile's `key`, in the order written.
-func (c *compiler) keys(n node) keyRule {
+// Where it has no kind of key, initial are accepted.
+func (c *compiler) keys(n node, initial []keyChoice) keyRule {
 	rule := keyRule{spot: n.spot(), written: n.present()}
-	if !n.present() {
-		rule.choices = defaultKeys
-		return rule
-	}
+	kinds, offers := 0, false
 	for _, member := range n.members() {
 		switch member.name {
 		case "rsa":
@@ -62,11 +62,22 @@ func (c *compiler) keys(n node) keyRule {
 			if member.on() {
 				rule.choices = append(rule.choices, keyChoice{spot: member.spot(), algorithm: csr.Ed25519})
 			}
+		default:
+			continue
+		}
+		kinds++
+		if offersKeys(member) {
+			offers = true
 		}
 	}
-	if !slices.ContainsFunc(n.members(), offersKeys) {
+	if kinds == 0 && (!n.present() || len(n.members()) > 0) {
+		rule.choices, offers = initial, true
+	}
+	if !offers {
 		c.add(n.at, "`%s` accepts no key at all", n.path)
 	}
+	rule.exponents = c.exponents(n.get("rsa_exponents"), rule.choices)
+	rule.signatures = c.signatures(n.get("signatures"), rule.choices)
 	return rule
 }
 
@@ -90,13 +101,24 @@ func (c *compiler) rsa(n node) []keyChoice {
 
 // profileKeys reads a profile's `key`, which must lie within the guardrail's.
 func (c *compiler) profileKeys(n node) keyRule {
+	guard := c.guard.keys
+	rule := c.keys(n, guard.choices)
 	if !n.present() {
-		return keyRule{spot: n.spot(), choices: c.guard.keys.choices}
+		return rule
 	}
-	rule := c.keys(n)
 	for _, choice := range rule.choices {
-		if !c.guard.keys.takes(choice.key()) {
-			c.add(choice.spot.at, "%s keys are beyond the guardrail, which accepts %s", choice, c.guard.keys)
+		if !guard.takes(choice.key()) {
+			c.add(choice.spot.at, "%s keys are beyond the guardrail, which accepts %s", choice, guard)
+		}
+	}
+	for _, exponent := range rule.exponents.values {
+		if !guard.exponents.takes(exponent) {
+			c.add(rule.exponents.spotOf(exponent).at, "the exponent %d is beyond the guardrail, which accepts %s", exponent, guard.exponents)
+		}
+	}
+	for _, name := range rule.signatures.names {
+		if !guard.signatures.takes(name) {
+			c.add(rule.signatures.spotOf(name).at, "%s is beyond the guardrail, which accepts %s", name, strings.Join(guard.signatures.names, ", "))
 		}
 	}
 	return rule
@@ -179,13 +201,94 @@ func (j *judge) key() {
 		} else if j.explain {
 			j.asked(rule.spotOf(key), describeKey(key), "", "holds")
 		}
+		j.signature(rule.signatures)
 	}
-	if key.Algorithm == csr.RSA && (key.Exponent < leastExponent || key.Exponent%2 == 0) {
-		got := strconv.Itoa(key.Exponent)
-		if key.Exponent == 0 {
-			got = "larger than 31 bits"
+	if key.Algorithm == csr.RSA {
+		j.exponent(rules)
+	}
+}
+
+// exponent refuses what no policy accepts at the guardrail, and else what one
+// of the rules doesn't.
+func (j *judge) exponent(rules []keyRule) {
+	exponent := j.req.CSR.Key.Exponent
+	got := strconv.Itoa(exponent)
+	if exponent == 0 {
+		got = "larger than 31 bits"
+	}
+	if !(exponentRule{}).takes(exponent) {
+		j.refuse(rules[0].exponents.spot, BadKey, got, exponentRule{}.String(),
+			"the RSA public exponent is %s, and it must be %s", got, exponentRule{})
+		return
+	}
+	for _, rule := range rules {
+		if !rule.exponents.takes(exponent) {
+			j.refuse(rule.exponents.spot, BadKey, got, rule.exponents.String(),
+				"the RSA public exponent is %s, and accepted are %s", got, rule.exponents)
+		} else if j.explain {
+			j.asked(rule.exponents.spotOf(exponent), got, "", "holds")
 		}
-		j.refuse(j.profile.guard.keys.spot, BadKey, got, "an odd number from 65537",
-			"the RSA public exponent is %s, and it must be an odd number from %d", got, leastExponent)
 	}
+}
+
+// An exponentRule is the set of accepted RSA public exponents. Without values
+// it takes every odd one from 65537 that crypto/rsa takes, up to 31 bits.
+type exponentRule struct {
+	spot   spot
+	values []int
+	places []Pos // of the values
+}
+
+// spotOf gives the place of a value that is taken, or of all where none is
+// written.
+func (r exponentRule) spotOf(exponent int) spot {
+	if i := slices.Index(r.values, exponent); i >= 0 {
+		return spot{r.places[i], r.spot.path}
+	}
+	return r.spot
+}
+
+func (r exponentRule) takes(exponent int) bool {
+	if len(r.values) > 0 {
+		return slices.Contains(r.values, exponent)
+	}
+	return exponent >= leastExponent && exponent%2 == 1
+}
+
+// String gives the accepted exponents.
+func (r exponentRule) String() string {
+	if len(r.values) == 0 {
+		return fmt.Sprintf("an odd number from %d", leastExponent)
+	}
+	texts := make([]string, len(r.values))
+	for i, value := range r.values {
+		texts[i] = strconv.Itoa(value)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// exponents reads `rsa_exponents`.
+func (c *compiler) exponents(n node, choices []keyChoice) exponentRule {
+	rule := exponentRule{spot: n.spot()}
+	for _, item := range n.items() {
+		exponent, ok := item.number()
+		if !ok {
+			continue
+		}
+		if !(exponentRule{}).takes(exponent) {
+			c.add(item.at, "the exponent %d can't be accepted: only %s", exponent, exponentRule{})
+			continue
+		}
+		if slices.Contains(rule.values, exponent) {
+			c.add(item.at, "%d stands twice in `%s`", exponent, n.path)
+		}
+		rule.values, rule.places = append(rule.values, exponent), append(rule.places, item.at)
+	}
+	if n.isList() && len(n.items()) == 0 {
+		c.add(n.at, "`%s` accepts no exponent at all", n.path)
+	}
+	if len(rule.values) > 0 && !slices.ContainsFunc(choices, func(k keyChoice) bool { return k.algorithm == csr.RSA }) {
+		c.add(n.at, "`%s` is about RSA keys, and none is accepted", n.path)
+	}
+	return rule
 }

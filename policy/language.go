@@ -30,6 +30,7 @@ var policyFile = &shape{kind: aMap, keys: []key{
 
 var guardrailsShape = &shape{kind: aMap, keys: []key{
 	{name: "keys", is: keysShape, initial: "rsa 2048 to 8192, P-256, P-384, P-521, ed25519", doc: "keys that any profile may accept"},
+	{name: "hygiene", is: hygieneShape, doc: "keys that nobody should have certified"},
 	{name: "validity", is: &shape{kind: aMap, keys: []key{
 		{name: "max", is: period, required: true, doc: "the longest validity that any profile may give"},
 	}}, initial: "none", doc: "bound of every profile's validity"},
@@ -52,6 +53,22 @@ var keysShape = &shape{kind: aMap, keys: []key{
 	{name: "ecdsa", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "P-256"}, {text: "P-384"}, {text: "P-521"}}}},
 		doc: "ECDSA curves"},
 	{name: "ed25519", is: boolean, initial: "false", doc: "whether Ed25519 keys are accepted"},
+	{name: "rsa_exponents", is: numbers, initial: "any odd number from 65537", doc: "RSA public exponents, such as [65537]"},
+	{name: "signatures", is: &shape{kind: aList, each: &shape{kind: aWord, words: signatureWords()}},
+		initial: "all", doc: "signature algorithms of the request, the preferred one first"},
+}}
+
+// fileNames are files beside the policy file.
+var fileNames = &shape{kind: oneKind, alts: []*shape{text, texts}}
+
+var hygieneShape = &shape{kind: aMap, keys: []key{
+	{name: "roca", is: boolean, initial: "true", doc: "refuses RSA keys of the generators of CVE-2017-15361 (ROCA)"},
+	{name: "close_primes", is: boolean, initial: "true", doc: "refuses RSA keys that Fermat's method factors in 100 rounds (CVE-2022-26320)"},
+	{name: "small_factors", is: boolean, initial: "true", doc: "refuses RSA keys with a prime factor below 752"},
+	{name: "debian_weak", is: fileNames, doc: "lists of keys that Debian's OpenSSL made (CVE-2008-0166), as openssl-blacklist has them"},
+	{name: "blocked", is: fileNames, doc: "lists of keys that are never certified: the SHA-256 of a SubjectPublicKeyInfo on each line"},
+	{name: "reuse", is: &shape{kind: aWord, words: []word{{text: "forbid"}, {text: "allow"}}},
+		initial: "forbid", doc: "whether a key may be certified that was certified for other names"},
 }}
 
 var profileShape = &shape{kind: aMap, keys: []key{

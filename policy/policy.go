@@ -35,6 +35,7 @@ type Policy struct {
 	profiles []*Profile
 	labels   map[string]*Profile
 	warnings []Finding
+	lists    []ListFile
 	root     node
 }
 
@@ -92,19 +93,22 @@ func Parse(name string, src []byte) (*File, error) {
 	if len(check.wrong.found) == 0 {
 		return file, nil
 	}
-	_, meaning := compile(file)
+	_, meaning := compile(file, nil)
 	check.wrong.found = append(check.wrong.found, meaning.found...)
 	return nil, check.wrong.err()
 }
 
 // Compile makes a policy of a file. The error is Errors, with every mistake
-// in file order. files is for policies that name other files, which no key
-// of this version does.
-func Compile(f *File, _ fs.FS) (*Policy, error) {
+// of each file in its order. files has the files that the policy names, each
+// by its path from the policy file; nil has none.
+func Compile(f *File, files fs.FS) (*Policy, error) {
 	if f == nil || !f.root.present() {
 		return nil, Errors{{Message: "there is no policy file"}}
 	}
-	policy, mistakes := compile(f)
+	if files == nil {
+		files = noFiles{}
+	}
+	policy, mistakes := compile(f, files)
 	if err := mistakes.err(); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"math/big"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,6 +36,8 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 //	account http_basic onboarding
 //	cert idevid,ours CN=device | dns:device.example
 //	pinned depot CN=depot-1
+//	modulus roca
+//	holder 0a1b CN=other.example | dns:other.example
 //	renews 2026-09-01 2026-12-01 P-256/old CN=a.example | dns:a.example
 func parseRequest(t *testing.T, text string) Request {
 	t.Helper()
@@ -62,6 +65,14 @@ func parseRequest(t *testing.T, text string) Request {
 		case "renews":
 			f := strings.SplitN(value, " ", 4)
 			req.Renews = testCert(t, f[3], csrtest.Key(t, f[2]), day(t, f[0]), day(t, f[1]))
+		case "holder":
+			serial, names, _ := strings.Cut(value, " ")
+			held, err := csr.NamesOf(testCert(t, names, csrtest.Key(t, "P-256/client"), testNow, testNow))
+			digest, ok := held.Digest()
+			if err != nil || !ok {
+				t.Fatalf("the names of the holder: %v", err)
+			}
+			req.KeyHolder = &KeyHolder{Names: digest, Serial: serial}
 		case "now":
 			req.Now = day(t, value)
 		default:
@@ -98,6 +109,12 @@ func csrOption(t *testing.T, word, value string) []csrtest.Option {
 		return []csrtest.Option{csrtest.SAN(generalNames(t, list)...)}
 	case "key":
 		return []csrtest.Option{csrtest.Signer(csrtest.Key(t, value))}
+	case "ed25519": // the same key in every run
+		return []csrtest.Option{csrtest.Signer(pinned)}
+	case "signature":
+		return []csrtest.Option{csrtest.Signer(csrtest.Key(t, "rsa2048")), csrtest.Signature(signatureNamed(t, value))}
+	case "modulus": // of an RSA key that anybody can compute
+		return []csrtest.Option{csrtest.SPKI(marshalSPKI(t, &rsa.PublicKey{N: weakModulus(t, value), E: 65537}))}
 	case "exponent": // of an RSA key that nobody has
 		return []csrtest.Option{csrtest.SPKI(rsaSPKI(t, value))}
 	case "attribute":
@@ -137,12 +154,48 @@ func rsaSPKI(t *testing.T, exponent string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	modulus := new(big.Int).Lsh(big.NewInt(1), 2048)
-	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus.Sub(modulus, big.NewInt(1)), E: e})
+	good := csrtest.Key(t, "rsa2048").Public().(*rsa.PublicKey)
+	return marshalSPKI(t, &rsa.PublicKey{N: good.N, E: e})
+}
+
+func marshalSPKI(t *testing.T, key *rsa.PublicKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return der
+}
+
+// weakModulus reads testdata/moduli.txt.
+func weakModulus(t *testing.T, name string) *big.Int {
+	t.Helper()
+	src, err := os.ReadFile("testdata/moduli.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(src)) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
+			n, ok := new(big.Int).SetString(text, 16)
+			if !ok {
+				t.Fatalf("the modulus %s isn't hexadecimal", name)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no modulus %q", name)
+	return nil
+}
+
+func signatureNamed(t *testing.T, name string) x509.SignatureAlgorithm {
+	t.Helper()
+	for a := x509.MD2WithRSA; a <= x509.PureEd25519; a++ {
+		if a.String() == name {
+			return a
+		}
+	}
+	t.Fatalf("no signature algorithm %q", name)
+	return 0
 }
 
 func split(value string) []string {

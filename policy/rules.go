@@ -72,7 +72,9 @@ var meanings = map[string]meaning{
 
 	"guardrails.never": narrows, "deny.dns": narrows, "deny.ip": narrows, "deny.email": narrows, "deny.uri": narrows,
 	"limits.csr_bytes": bound, "limits.names": bound,
-	"rsa": widens, "ecdsa": widens, "ed25519": trueWide,
+	"rsa": widens, "ecdsa": widens, "ed25519": trueWide, "rsa_exponents": widens, "signatures": widens,
+	"hygiene.roca": trueSafe, "hygiene.close_primes": trueSafe, "hygiene.small_factors": trueSafe,
+	"hygiene.debian_weak": narrows, "hygiene.blocked": narrows, "hygiene.reuse": ordered("forbid", "allow"),
 	"validity.default": bound, "validity.max": bound,
 
 	"enroll": offered, "reenroll": offered, "serverkeygen.enabled": trueWide,

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
@@ -61,7 +62,18 @@ type Request struct {
 	// Renews is the certificate that a reenroll replaces. The caller has
 	// made sure that this CA issued it.
 	Renews *x509.Certificate
-	Now    time.Time
+	// KeyHolder is for whom the key of the CSR was certified before; nil for
+	// nobody, as far as is known.
+	KeyHolder *KeyHolder
+	Now       time.Time
+}
+
+// A KeyHolder is for whom a key was certified.
+type KeyHolder struct {
+	// Names are those of the certificate, as csr.Names.Digest has them.
+	Names [sha256.Size]byte
+	// Serial is the certificate's serial number, for people.
+	Serial string
 }
 
 // An Identity is who asks, as far as it has been proven. The zero value is

@@ -5,8 +5,8 @@ package csr
 import (
 	"bytes"
 	"crypto/x509"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -198,4 +198,12 @@ func sorted(s []string) []string {
 }
 
 // frame joins strings so that no two lists give the same result.
-func frame(parts ...string) string { return fmt.Sprintf("%q", parts) }
+func frame(parts ...string) string {
+	var b []byte
+	for _, part := range parts {
+		b = strconv.AppendInt(b, int64(len(part)), 10)
+		b = append(b, ':')
+		b = append(b, part...)
+	}
+	return string(b)
+}

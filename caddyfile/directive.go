@@ -5,6 +5,10 @@
 package caddyfile
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
@@ -54,6 +58,7 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if handler.Policy == "" {
 		return nil, start.Errf("est needs a policy: write `policy FILE`; without one nothing may be issued")
 	}
+	handler.PolicySHA256 = hashOf(handler.Policy)
 	values := h.NewRoute(matcher, handler)
 	if handler.ClientCerts == "off" {
 		return values, nil
@@ -67,4 +72,15 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 			ClientAuthentication: &caddytls.ClientAuthentication{Mode: "request"},
 		},
 	}), nil
+}
+
+// hashOf is the SHA-256 of a policy file. One that can't be read here may be
+// readable where Caddy runs; Provision says what is wrong with it.
+func hashOf(name string) string {
+	src, err := module.ReadPolicy(caddy.NewReplacer().ReplaceKnown(name, ""))
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(src)
+	return hex.EncodeToString(sum[:])
 }

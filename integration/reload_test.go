@@ -81,6 +81,34 @@ func TestReadinessIsOfWhatServes(t *testing.T) {
 	}
 }
 
+// TestAReloadNoticesAPolicyThatChanged: Caddy skips a reload of the same
+// configuration, and a policy that was mended, or broken, is in another file.
+func TestAReloadNoticesAPolicyThatChanged(t *testing.T) {
+	t.Parallel()
+	s := serve(t, config{site: smallest, policy: devices})
+	reload := func() (errs string, code int) {
+		_, errs, code = runCaddy(t, s.dir, "reload", "--config", "Caddyfile", "--adapter", "caddyfile", "--address", s.admin)
+		return errs, code
+	}
+	inForce := func() string {
+		_, policies, _ := s.ready()
+		return strings.Join(policies, " ")
+	}
+	if errs, code := reload(); code != 0 {
+		t.Fatalf("nothing changed: exit %d\n%s", code, errs)
+	}
+	before := inForce()
+	write(t, s.dir, "policy.yaml", strings.Replace(devices, "default: 30d", "default: 9d", 1))
+	if errs, code := reload(); code != 0 || inForce() == before {
+		t.Errorf("exit %d, and the policy in force is %s as before\n%s", code, inForce(), errs)
+	}
+	before = inForce()
+	write(t, s.dir, "policy.yaml", strings.Replace(devices, "version: 1", "version: 7", 1))
+	if errs, code := reload(); code == 0 || !strings.Contains(errs, "policy.yaml:1:") || inForce() != before {
+		t.Errorf("a bad policy: exit %d, in force %s, before %s\n%s", code, inForce(), before, errs)
+	}
+}
+
 // TestThreat_ANameStandsForOneCA: what is remembered of a CA, the audit record
 // and the metrics know it by its name. Two under one root would else take each
 // other's certificates for their own.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra/audit"
 )
 
@@ -306,4 +307,13 @@ func TestEveryPackageIsInTheDocs(t *testing.T) {
 			t.Errorf("docs/architecture.md has no row for %s on level %d", name, level)
 		}
 	}
+}
+
+func TestEveryLintIsInTheDocs(t *testing.T) {
+	t.Parallel()
+	var code []string
+	for _, l := range policy.Lints() {
+		code = append(code, l.ID)
+	}
+	same(t, "lints", firstColumn(page(t, "../docs/policy.md"), "id"), code)
 }

@@ -20,8 +20,39 @@ func (p *Policy) Bind(env Environment) error {
 			}
 		}
 		b.upstream(profile)
+		b.review(p, profile)
 	}
+	sortFindings(p.lint)
 	return b.err()
+}
+
+// review adds the warnings that the Caddyfile answers, and takes away those
+// that it refutes.
+func (b *binder) review(p *Policy, profile *Profile) {
+	renewable := func(anchor string) bool { return slices.Contains(b.env.AnyEKU, anchor) }
+	anchors := profile.UsesAnchors(SimpleReenroll)
+	p.lint = slices.DeleteFunc(p.lint, func(f Finding) bool {
+		return f.Lint == lintNoClientAuth && f.Path == profile.usage.extAt.path && !slices.ContainsFunc(anchors, func(a string) bool { return !renewable(a) })
+	})
+	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
+		if o := profile.operations[name]; o != nil {
+			b.unrevoked(p, o)
+		}
+	}
+}
+
+func (b *binder) unrevoked(p *Policy, o *op) {
+	said := map[string]bool{}
+	for _, line := range o.who {
+		for _, proof := range line.proofs {
+			if proof.isHTTP() || said[proof.anchor] || !slices.Contains(b.env.Unrevoked, proof.anchor) {
+				continue
+			}
+			said[proof.anchor] = true
+			p.lint = append(p.lint, warning(lintNoRevocation, proof.anchorAt,
+				"client certificates count under the anchor %s, and nobody can revoke them: it has no CRL", quote(proof.anchor)))
+		}
+	}
 }
 
 type binder struct {

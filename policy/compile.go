@@ -35,10 +35,6 @@ func compile(f *File, files fs.FS) (*Policy, problems) {
 	return c.policy, c.problems
 }
 
-func (c *compiler) warn(s spot, format string, args ...any) {
-	c.policy.warnings = append(c.policy.warnings, finding(s, Warned, "", "", format, args...))
-}
-
 func (c *compiler) file(root node) {
 	if version, ok := root.get("version").number(); ok && version != 1 {
 		c.add(root.get("version").at, "this version reads policy files of version 1, and this is version %d", version)
@@ -58,7 +54,8 @@ func (c *compiler) file(root node) {
 		c.add(profiles.at, "a policy has at least one profile")
 	}
 	c.defaultProfile(root)
-	sortFindings(c.policy.warnings)
+	c.reviewGuardrails()
+	sortFindings(c.policy.lint)
 }
 
 // defaultProfile finds the one profile of the path without a label: RFC 7030
@@ -132,6 +129,7 @@ func (c *compiler) profile(n node) *Profile {
 	p.hints = c.hints(n.get("csrattrs"))
 	p.upstream, p.upstreamAt = n.get("upstream").value(), n.get("upstream").spot()
 	c.filled(n.get("upstream"))
+	c.review(p)
 	return p
 }
 

@@ -42,7 +42,7 @@ func (c *compiler) hygiene(n node) hygiene {
 		reuse:        reuse.value() == "allow",
 	}
 	if h.reuse {
-		c.warn(h.reuseAt, "a key may be certified for several names: who has the key of one device can be another")
+		c.warn(lintHygiene, h.reuseAt, "a key may be certified for several names: who has the key of one device can be another")
 	}
 	return h
 }
@@ -52,7 +52,7 @@ func (c *compiler) toggle(n node, off string) toggle {
 	written, ok := n.boolean()
 	on := written || !ok
 	if !on {
-		c.warn(n.spot(), "%s", off)
+		c.warn(lintHygiene, n.spot(), "%s", off)
 	}
 	return toggle{n.spot(), on}
 }

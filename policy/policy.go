@@ -34,7 +34,7 @@ type Policy struct {
 	csrBytes int64
 	profiles []*Profile
 	labels   map[string]*Profile
-	warnings []Finding
+	lint     []Finding
 	lists    []ListFile
 	root     node
 }
@@ -129,10 +129,6 @@ func (p *Policy) Profile(label string) (*Profile, bool) {
 
 // Profiles gives all profiles in file order.
 func (p *Policy) Profiles() []*Profile { return slices.Clone(p.profiles) }
-
-// Warnings gives what loosens, in file order: each finding is Warned. They
-// are to be shown at start.
-func (p *Policy) Warnings() []Finding { return slices.Clone(p.warnings) }
 
 // CSRBytes gives the largest certification request, in bytes of DER.
 func (p *Policy) CSRBytes() int64 { return p.csrBytes }

@@ -35,7 +35,7 @@ func (c *compiler) renewal(o *op, n node) {
 	}
 	o.expired, _ = expired.duration()
 	if o.renewal.keepKey {
-		c.warn(o.renewal.keyAt, "the old key may be certified again: who has stolen it can renew for ever")
+		c.warn(lintSameKey, o.renewal.keyAt, "the old key may be certified again: who has stolen it can renew for ever")
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // have.
 type nameRule struct {
 	spot       spot
-	label      string // how messages call it: "subject attribute CN", "DNS name"
+	label      string      // how messages call it: "subject attribute CN", "DNS name"
 	celTypes   []*cel.Type // what an expression for it may give
 	form       form
 	bounded    bool // allow or a list under require stands in the file
@@ -68,7 +68,7 @@ func (c *compiler) unset(r *nameRule) {
 		c.add(r.spot.at, "`%s` takes no value: it has none of allow, require and set", r.spot.path)
 	}
 	if r.require && !r.bounded {
-		c.warn(r.requireAt, "`%s` without allow takes any value", r.requireAt.path)
+		c.warn(lintAnyValue, r.requireAt, "`%s` without allow takes any value", r.requireAt.path)
 	}
 }
 

@@ -180,6 +180,9 @@ type Finding struct {
 	Disclose bool
 	// Check is the id of a `checks` entry, or empty.
 	Check string
+	// Lint is the stable id of a warning about the policy file itself (see
+	// Lints). A finding about a request has none.
+	Lint string
 }
 
 // String gives "file:line:col: message (path)".
@@ -258,4 +261,8 @@ type Environment struct {
 	Users     []string // accounts of `basic`
 	Providers []string
 	Upstreams map[string]Capabilities
+	// Unrevoked are the anchors without a source of revocation.
+	Unrevoked []string
+	// AnyEKU are the anchors that take certificates without clientAuth.
+	AnyEKU []string
 }

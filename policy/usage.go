@@ -99,7 +99,7 @@ func (c *compiler) never(n node) never {
 		if !n.present() {
 			rule.read(name)
 		} else if !slices.Contains(n.words(), name) {
-			c.warn(rule.spot, "`guardrails.never` leaves out %s, which is in the default list", name)
+			c.warn(lintNever, rule.spot, "`guardrails.never` leaves out %s, which is in the default list", name)
 		}
 	}
 	return rule

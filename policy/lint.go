@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A Lint is a kind of warning about a policy file. Its id is stable: reviews
+// and scripts may refer to it.
+type Lint struct {
+	ID    string
+	About string // one sentence
+	// Start is true for what is also said when a server starts: it loosens
+	// what the file seems to say, or means nothing at all. The others are for
+	// who writes and reviews the file.
+	Start bool
+}
+
+// The ids of all lints.
+const (
+	lintSharedAccount   = "shared-account"
+	lintUnboundDevice   = "unbound-device"
+	lintSameKey         = "same-key"
+	lintAnyValue        = "any-value"
+	lintNever           = "never-default"
+	lintHygiene         = "hygiene-off"
+	lintNoRevocation    = "no-revocation"
+	lintShadowedLine    = "shadowed-line"
+	lintShadowedPattern = "shadowed-pattern"
+	lintDeniedPattern   = "denied-pattern"
+	lintNoEffect        = "no-effect"
+	lintNoClientAuth    = "no-client-auth"
+	lintWidePattern     = "wide-pattern"
+)
+
+// lints are all lints, in the order of the documentation.
+var lints = []Lint{
+	{lintSharedAccount, "A shared HTTP Basic account is enough for a certificate, and nobody approves it.", true},
+	{lintUnboundDevice, "A line of `who` stands for one device, and binds none of its names.", true},
+	{lintSameKey, "A renewal may keep its key, so that who has stolen it can renew for ever.", true},
+	{lintAnyValue, "A name must be there, and may have any value.", true},
+	{lintNever, "The list of what is never issued lacks an entry that it has by default.", true},
+	{lintHygiene, "A test of keys for known weaknesses is off.", true},
+	{lintNoRevocation, "Client certificates count under an anchor, and nobody can revoke them.", true},
+	{lintShadowedLine, "A line of `who` never decides: an earlier one holds wherever it does.", true},
+	{lintShadowedPattern, "A pattern takes nothing that another pattern of its list doesn't take.", true},
+	{lintDeniedPattern, "A pattern takes only what a guardrail denies.", true},
+	{lintNoEffect, "A rule decides nothing, whatever the request.", true},
+	{lintNoClientAuth, "A reenroll wants a client certificate, and those of the profile lack clientAuth.", false},
+	{lintWidePattern, "A pattern with ** takes values of any depth.", false},
+}
+
+// Lints gives every kind of warning, for documents that list them.
+func Lints() []Lint { return slices.Clone(lints) }
+
+func startLint(id string) bool {
+	return slices.ContainsFunc(lints, func(l Lint) bool { return l.ID == id && l.Start })
+}
+
+// Lint gives everything that deserves a look in a policy that is right, in
+// file order: what Warnings has, and advice. Each finding is Warned, and has
+// the id of its Lint. After Bind it has what the Caddyfile answers, too.
+func (p *Policy) Lint() []Finding { return slices.Clone(p.lint) }
+
+// Warnings gives what is to be shown at start, in file order: each finding is
+// Warned.
+func (p *Policy) Warnings() []Finding {
+	return slices.DeleteFunc(p.Lint(), func(f Finding) bool { return !startLint(f.Lint) })
+}
+
+func warning(id string, s spot, format string, args ...any) Finding {
+	f := finding(s, Warned, "", "", format, args...)
+	f.Lint = id
+	return f
+}
+
+func (c *compiler) warn(id string, s spot, format string, args ...any) {
+	c.policy.lint = append(c.policy.lint, warning(id, s, format, args...))
+}
+
+// review looks for rules of a compiled profile that mean less than they seem
+// to.
+func (c *compiler) review(p *Profile) {
+	for _, rule := range p.names.subject.rules {
+		c.reviewNames(&rule.nameRule, func(value string) (pattern, spot, bool) {
+			return c.guard.deniesAttribute(rule.oid.String(), value)
+		})
+	}
+	for _, rule := range p.names.san.rules {
+		c.reviewNames(&rule.nameRule, func(value string) (pattern, spot, bool) { return c.guard.denies(rule.tag, value) })
+	}
+	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
+		if o := p.operations[name]; o != nil {
+			c.reviewWho(o)
+		}
+	}
+	c.reviewClientAuth(p)
+}
+
+func (c *compiler) reviewGuardrails() {
+	for _, form := range slices.Sorted(maps.Keys(c.guard.deny)) {
+		rule := c.guard.deny[form]
+		c.shadowed(rule.patterns, rule.form, rule.spot.path, false)
+	}
+}
+
+func (c *compiler) reviewNames(r *nameRule, denied func(string) (pattern, spot, bool)) {
+	c.shadowed(r.allow, r.form, r.allowAt.path, r.wildcard)
+	c.shadowed(r.required, r.form, r.requireAt.path, r.wildcard)
+	for _, p := range slices.Concat(r.allow, r.required) {
+		at := spot{p.at, r.allowAt.path}
+		if slices.ContainsFunc(r.required, func(q pattern) bool { return q.at == p.at }) {
+			at.path = r.requireAt.path
+		}
+		if deny, where, all := deniedWholly(p, r.form, denied); all {
+			c.warn(lintDeniedPattern, at, "nothing is left of the pattern %s: the guardrail %s on line %d denies all that it takes",
+				quote(p.text), quote(deny.text), where.at.Line)
+		} else if strings.Contains(p.text, "**") {
+			c.warn(lintWidePattern, at, "`**` in the pattern %s crosses %s, so that it takes values of any depth: write `*` where one level is enough",
+				quote(p.text), crossed(r.form))
+		}
+	}
+	if r.wildcard && r.bounded && !slices.ContainsFunc(slices.Concat(r.allow, r.required), func(p pattern) bool { return p.star }) {
+		c.warn(lintNoEffect, r.wildcardAt, "`%s` has no effect: no pattern here begins with the label `*`", r.wildcardAt.path)
+	}
+	if limit := c.guard.names; r.max > limit && r.maxAt.at.Line > 0 {
+		c.warn(lintNoEffect, r.maxAt, "`%s` is %d and has no effect: a request has at most %d names (`guardrails.limits.names`)", r.maxAt.path, r.max, limit)
+	}
+}
+
+// crossed says what ** goes across, and * doesn't.
+func crossed(f form) string {
+	if f.name == uriForm.name {
+		return "slashes"
+	}
+	return "dots"
+}
+
+// shadowed warns of patterns that another one of the list makes superfluous.
+// Of two that take the same, it is the later one.
+func (c *compiler) shadowed(patterns []pattern, f form, path string, wildcard bool) {
+	for i, p := range patterns {
+		for k, other := range patterns {
+			if k == i || !covers(other, p, f, wildcard) || k > i && covers(p, other, f, wildcard) {
+				continue
+			}
+			c.warn(lintShadowedPattern, spot{p.at, path}, "the pattern %s takes nothing that %s on line %d doesn't take",
+				quote(p.text), quote(other.text), other.at.Line)
+			break
+		}
+	}
+}
+
+// reviewWho: the first line that holds decides.
+func (c *compiler) reviewWho(o *op) {
+	for i, line := range o.who {
+		k := slices.IndexFunc(o.who[:i], func(earlier whoLine) bool { return earlier.holdsWith(line) })
+		if k < 0 {
+			continue
+		}
+		c.warn(lintShadowedLine, line.spot, "this line never decides: whoever it lets in, the line on line %d has let in before", o.who[k].spot.at.Line)
+	}
+}
+
+// holdsWith tells whether a line holds wherever another one does.
+func (l whoLine) holdsWith(other whoLine) bool {
+	return !slices.ContainsFunc(l.proofs, func(p proof) bool {
+		return !slices.ContainsFunc(other.proofs, p.givenWith)
+	})
+}
+
+// givenWith tells whether a proof is given wherever another one is.
+func (p proof) givenWith(other proof) bool {
+	if p.isHTTP() {
+		within := func(u listedUser) bool {
+			return slices.ContainsFunc(p.users, func(v listedUser) bool { return u.name == v.name })
+		}
+		outside := slices.ContainsFunc(other.users, func(u listedUser) bool { return !within(u) })
+		return p.method == other.method && (p.anyUser || !other.anyUser && !outside)
+	}
+	missing := slices.ContainsFunc(p.subject, func(v subjectValue) bool {
+		return !slices.ContainsFunc(other.subject, func(w subjectValue) bool { return v.oid.Equal(w.oid) && v.value == w.value })
+	})
+	return p.anchor == other.anchor && !missing && (p.spki == nil || slices.Equal(p.spki, other.spki)) && (!p.matches || other.matches)
+}
+
+// reviewClientAuth: an anchor takes only certificates for clientAuth (RFC
+// 5280 section 4.2.1.12), so that others could never renew themselves.
+func (c *compiler) reviewClientAuth(p *Profile) {
+	clientAuth, _ := extKeyUsageOID("clientAuth")
+	anyUsage, _ := extKeyUsageOID("anyExtendedKeyUsage")
+	if p.operations[SimpleReenroll] == nil || len(p.UsesAnchors(SimpleReenroll)) == 0 || len(p.usage.ext) == 0 ||
+		containsOID(p.usage.ext, clientAuth) || containsOID(p.usage.ext, anyUsage) {
+		return
+	}
+	c.warn(lintNoClientAuth, p.usage.extAt, "the certificates of the profile lack clientAuth, and `reenroll` wants one as a client certificate: "+
+		"none could be renewed, unless the anchor has `any_eku`")
+}

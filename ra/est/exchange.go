@@ -125,7 +125,9 @@ func (x *exchange) locate() *ra.Error {
 func (x *exchange) early() *ra.Error {
 	r := x.r
 	// RFC 8470 section 5.2: early data can be replayed, an enrolment may not.
-	if r.Method == http.MethodPost && r.TLS != nil && !r.TLS.HandshakeComplete {
+	// Section 5.1: so says a proxy that ends TLS, however often and with what.
+	early := len(r.Header.Values("Early-Data")) > 0 || r.TLS != nil && !r.TLS.HandshakeComplete
+	if r.Method == http.MethodPost && early {
 		return ra.Fail(ra.EarlyData, "the request came in TLS early data", nil)
 	}
 	if r.ContentLength > x.s.bodyLimit() {

@@ -235,6 +235,11 @@ func TestEarlyDataIsSentBack(t *testing.T) {
 		if x.ServeHTTP(w, r); w.Code != want {
 			t.Errorf("%s: %d", method, w.Code)
 		}
+		r.TLS, w = nil, httptest.NewRecorder() // behind a proxy
+		r.Header.Set("Early-Data", "1")
+		if x.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s with Early-Data: %d", method, w.Code)
+		}
 	}
 	if x.checked != 0 {
 		t.Error("a password in early data was checked")

@@ -51,6 +51,10 @@ func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error 
 			}, reasons...), "; "), nil)
 		}
 	}
+	if len(x.who.Accounts) == 0 && len(x.r.Header.Values("Authorization")) > 0 {
+		// Without the user's name: people type passwords there.
+		reasons = append(reasons, "the HTTP credentials did not verify")
+	}
 	kind := ra.Forbidden
 	if g.Challenge && len(x.challenge()) > 0 {
 		kind = ra.Unauthenticated

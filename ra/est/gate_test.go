@@ -135,6 +135,30 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 	}
 }
 
+// An operator must tell a wrong password from none, and from one that opens no
+// line; whose it was is said nowhere.
+func TestTheReasonTellsAWrongPasswordFromNone(t *testing.T) {
+	x := newSite(t)
+	device := []tls.Certificate{x.device("device.example")}
+	const wrong = "the HTTP credentials did not verify"
+	for name, c := range map[string]struct {
+		call call
+		told bool
+	}{
+		"nobody":                             {call{}, false},
+		"a wrong password":                   {call{user: "estuser:wrong"}, true},
+		"a certificate and a wrong password": {call{path: "both/simpleenroll", certs: device, user: "estuser:wrong"}, true},
+		"a password that opens no line":      {call{path: "cert/simpleenroll", user: right}, false},
+	} {
+		g := x.do(c.call)
+		record, _ := x.last(g.Header.Get("X-Request-Id"))
+		reason := string(record.Reason)
+		if strings.Contains(reason, wrong) != c.told || strings.Contains(reason, "estuser") || !strings.Contains(reason, "no line of `who` matches") {
+			t.Errorf("%s: %d, reason %q", name, g.StatusCode, reason)
+		}
+	}
+}
+
 func certOf(c tls.Certificate) []tls.Certificate { return []tls.Certificate{c} }
 
 func apiKey(key string) http.Header { return http.Header{"X-Api-Key": {key}} }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-est/estra/ra/csrattrs"
 	"github.com/caddy-est/estra/ra/estclient"
 )
 
@@ -146,11 +147,15 @@ func csrattrsCommand() *cobra.Command {
 		if err != nil {
 			return outcome(err)
 		}
+		wanted, err := csrattrs.Read(list)
+		if err != nil {
+			return outcome(err)
+		}
 		if len(list) == 0 {
 			cmd.PrintErrln("The server wants nothing special.")
 		}
-		for _, item := range list {
-			fmt.Fprintln(cmd.OutOrStdout(), item)
+		for _, line := range wanted.Lines() {
+			fmt.Fprintln(cmd.OutOrStdout(), line)
 		}
 		return nil
 	})

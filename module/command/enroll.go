@@ -3,14 +3,18 @@
 package command
 
 import (
+	"context"
+	"crypto"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/estclient"
 )
@@ -28,7 +32,7 @@ func (e *enrolment) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&e.user, "user", "", "account of HTTP Basic")
 	cmd.Flags().StringVar(&e.passwordFile, "password-file", "", "file whose first line is the password")
 	cmd.Flags().StringVar(&e.passwordEnv, "password-env", "", "environment variable that holds the password")
-	cmd.Flags().StringVar(&e.keyType, "key-type", "P-256", "key to make where there is none: "+keyTypes)
+	cmd.Flags().StringVar(&e.keyType, "key-type", "", "key to make where there is none: "+keyTypes+" (default: what /csrattrs says, else P-256)")
 	cmd.Flags().StringVar(&e.out, "out", "", "file for the certificate, PEM (default: standard output)")
 	cmd.Flags().BoolVar(&e.chain, "chain", false, "write the issuing certificates too, without the root")
 	cmd.Flags().BoolVar(&e.link, "link", false, "bind the request to its TLS channel, also unasked (RFC 7030 section 3.5)")
@@ -74,6 +78,39 @@ func (e *enrolment) credentials() (*estclient.Credentials, error) {
 		return nil, errors.New("the password is empty")
 	}
 	return &estclient.Credentials{User: e.user, Password: estclient.Secret(password)}, nil
+}
+
+// key reads the private key in a file, or makes one there of the wanted kind:
+// that of --key-type, else what the server asks for.
+func (e *enrolment) key(ctx context.Context, client *estclient.Client, name string) (crypto.Signer, error) {
+	kind := e.keyType
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && kind == "" {
+		wanted, err := client.Wanted(ctx)
+		if err != nil {
+			return nil, outcome(err)
+		}
+		kind = keyKind(wanted.Keys)
+	}
+	return keyFile(name, kind)
+}
+
+// keyKind is the kind of the server's first key, in the words of --key-type.
+func keyKind(keys []policy.KeyHint) string {
+	if len(keys) == 0 {
+		return "P-256"
+	}
+	switch first := keys[0]; {
+	case first.Algorithm == csr.Ed25519:
+		return "ed25519"
+	case first.Algorithm == csr.RSA && first.Bits == 0:
+		return "rsa3072"
+	case first.Algorithm == csr.RSA:
+		return fmt.Sprintf("rsa%d", first.Bits)
+	case first.Curve != "":
+		return first.Curve
+	default:
+		return "P-256"
+	}
 }
 
 // finish shows and writes what was issued.
@@ -124,7 +161,7 @@ func enrollCommand() *cobra.Command {
 		if client.Certificate, err = pair(clientCert, clientKey); err != nil {
 			return err
 		}
-		signer, err := keyFile(key, e.keyType)
+		signer, err := e.key(cmd.Context(), client, key)
 		if err != nil {
 			return err
 		}
@@ -193,7 +230,7 @@ func reenrollCommand() *cobra.Command {
 		if newKey == "" {
 			newKey = key
 		}
-		signer, err := keyFile(newKey, e.keyType)
+		signer, err := e.key(cmd.Context(), client, newKey)
 		if err != nil {
 			return err
 		}

@@ -70,14 +70,16 @@ func (c *Client) CSRAttrs(ctx context.Context) ([]csrattrs.AttrOrOID, error) {
 }
 
 // Enroll asks for a certificate for key (RFC 7030 section 4.2.1), with the
-// client's Basic credentials and Certificate, where it has them. A request
+// client's Basic credentials and Certificate, where it has them. The request is
+// t, filled with what /csrattrs says (see [Template.Fill]). A request
 // that isn't granted, or not yet, is a *StatusError.
 func (c *Client) Enroll(ctx context.Context, key crypto.Signer, t Template) (*Enrolled, error) {
 	return c.enroll(ctx, policy.SimpleEnroll, key, t, c.Certificate)
 }
 
 // Reenroll renews current, with its names, for a key that may be a new one
-// (RFC 7030 section 4.2.2). The connection is authenticated with current;
+// (RFC 7030 section 4.2.2). What /csrattrs says of names doesn't count. The
+// connection is authenticated with current;
 // Basic credentials, where the client has them, go along.
 func (c *Client) Reenroll(ctx context.Context, current tls.Certificate, key crypto.Signer) (*Enrolled, error) {
 	if len(current.Certificate) == 0 {
@@ -98,8 +100,14 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 	if key == nil {
 		return nil, fmt.Errorf("%s: no key", op)
 	}
-	link, err := c.links(ctx)
+	wanted, err := c.Wanted(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if op == policy.SimpleReenroll {
+		// RFC 7030 section 4.2.2: the names are those of the certificate.
+		t = t.fillRest(wanted)
+	} else if t, err = t.Fill(wanted); err != nil {
 		return nil, err
 	}
 	// RFC 7030 section 4.2 recommends to have the CA certificates first.
@@ -108,7 +116,7 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 			return nil, err
 		}
 	}
-	done, err := c.post(ctx, op, key, t, certificate, link)
+	done, err := c.post(ctx, op, key, t, certificate, c.Link || asksLinking(wanted))
 	if err != nil {
 		return nil, err
 	}
@@ -116,18 +124,6 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 		return nil, fmt.Errorf("%s: the certificate that the server sent is not taken: %w", op, err)
 	}
 	return done, nil
-}
-
-// links says whether the request is to be bound to its channel.
-func (c *Client) links(ctx context.Context) (bool, error) {
-	if c.Link {
-		return true, nil
-	}
-	asked, err := c.CSRAttrs(ctx)
-	if err != nil {
-		return false, err
-	}
-	return csrattrs.Asks(asked, oidChallengePassword), nil
 }
 
 // post makes the request on the connection that it is sent over, so that it

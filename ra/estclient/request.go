@@ -26,10 +26,19 @@ import (
 // A Template is what a certification request says beside its key.
 type Template struct {
 	Names csr.Names
+	// SANCritical makes the SAN critical, as it is to be where the subject is
+	// empty (RFC 5280 section 4.2.1.6).
+	SANCritical bool
 	// Extensions are those beyond the SAN.
 	Extensions []csr.Extension
 	// Attributes are those beyond extensionRequest and challengePassword.
 	Attributes []csr.Attribute
+	// Signature is the signature scheme, where the key can do it; nil, and
+	// one that it can't do: the usual one for the key.
+	Signature asn1.ObjectIdentifier
+	// LinkBy is the attribute for the channel binding: challengePassword, or
+	// estIdentityLinking of RFC 7894. Nil is challengePassword.
+	LinkBy asn1.ObjectIdentifier
 }
 
 // RFC 2985 sections 5.4.1 and 5.4.2, RFC 5280 section 4.2.1.6.
@@ -40,9 +49,8 @@ var (
 )
 
 // Request makes a CertificationRequest (RFC 2986) in DER, signed by key: RSA
-// (PKCS #1 v1.5 with SHA-256), ECDSA on P-256, P-384 or P-521, or Ed25519.
-// Challenge goes into challengePassword; empty means that the attribute is
-// left out. crypto/x509 isn't used, since it can't write that attribute as
+// (PKCS #1 v1.5), ECDSA on P-256, P-384 or P-521, or Ed25519. Challenge goes
+// into the attribute t.LinkBy; empty means that the attribute is left out. crypto/x509 isn't used, since it can't write that attribute as
 // RFC 2985 wants it.
 func Request(random io.Reader, key crypto.Signer, t Template, challenge string) ([]byte, error) {
 	if key == nil {
@@ -52,7 +60,7 @@ func Request(random io.Reader, key crypto.Signer, t Template, challenge string) 
 	if err != nil {
 		return nil, fmt.Errorf("certification request: %w", err)
 	}
-	scheme, err := schemeOf(key.Public())
+	scheme, err := schemeFor(key.Public(), t.Signature)
 	if err != nil {
 		return nil, fmt.Errorf("certification request: %w", err)
 	}
@@ -109,7 +117,7 @@ func attributesOf(t Template, challenge string) ([]csr.Attribute, error) {
 		if err != nil {
 			return nil, err
 		}
-		extensions = append([]csr.Extension{{ID: oidSubjectAltName, Value: san}}, extensions...)
+		extensions = append([]csr.Extension{{ID: oidSubjectAltName, Critical: t.SANCritical, Value: san}}, extensions...)
 	}
 	if len(extensions) > 0 {
 		value, err := extensionList(extensions)
@@ -124,7 +132,11 @@ func attributesOf(t Template, challenge string) ([]csr.Attribute, error) {
 		if err != nil {
 			return nil, err
 		}
-		attributes = append(attributes, csr.Attribute{Type: oidChallengePassword, Values: [][]byte{value}})
+		by := t.LinkBy
+		if by == nil {
+			by = oidChallengePassword
+		}
+		attributes = append(attributes, csr.Attribute{Type: by, Values: [][]byte{value}})
 	}
 	return append(attributes, t.Attributes...), nil
 }
@@ -181,20 +193,54 @@ type scheme struct {
 func schemeOf(public crypto.PublicKey) (scheme, error) {
 	switch key := public.(type) {
 	case *rsa.PublicKey:
-		return scheme{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, true, crypto.SHA256}, nil
+		return rsaSchemes[0], nil
 	case ed25519.PublicKey:
 		return scheme{asn1.ObjectIdentifier{1, 3, 101, 112}, false, 0}, nil
 	case *ecdsa.PublicKey:
 		switch key.Curve.Params().BitSize {
 		case 256:
-			return scheme{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}, false, crypto.SHA256}, nil
+			return ecdsaSchemes[0], nil
 		case 384:
-			return scheme{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, false, crypto.SHA384}, nil
+			return ecdsaSchemes[1], nil
 		case 521:
-			return scheme{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}, false, crypto.SHA512}, nil
+			return ecdsaSchemes[2], nil
 		}
 	}
 	return scheme{}, fmt.Errorf("cannot sign with a key of type %T", public)
+}
+
+// schemes are those that a server can ask for, by the kind of key: RFC 8017
+// appendix A.2.4, RFC 5758 section 3.2.
+var (
+	rsaSchemes = []scheme{
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, true, crypto.SHA256},
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 12}, true, crypto.SHA384},
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 13}, true, crypto.SHA512},
+	}
+	ecdsaSchemes = []scheme{
+		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}, false, crypto.SHA256},
+		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, false, crypto.SHA384},
+		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}, false, crypto.SHA512},
+	}
+)
+
+// schemeFor is the wanted scheme where the key can do it, else the usual one.
+func schemeFor(public crypto.PublicKey, wanted asn1.ObjectIdentifier) (scheme, error) {
+	usual, err := schemeOf(public)
+	if err != nil {
+		return scheme{}, err
+	}
+	var can []scheme
+	switch public.(type) {
+	case *rsa.PublicKey:
+		can = rsaSchemes
+	case *ecdsa.PublicKey:
+		can = ecdsaSchemes
+	}
+	if i := slices.IndexFunc(can, func(s scheme) bool { return s.oid.Equal(wanted) }); i >= 0 {
+		return can[i], nil
+	}
+	return usual, nil
 }
 
 func (s scheme) add(b *cryptobyte.Builder) {

@@ -173,8 +173,8 @@ func (c *client) failed(err error, doubt bool) *ra.Error {
 		return ra.Fail(ra.UpstreamTimeout, "no answer in time after the request was sent; step-ca may have issued", err)
 	case doubt:
 		return ra.Fail(ra.UpstreamTimeout, "the connection broke after the request was sent; step-ca may have issued", err)
-	case late:
-		return ra.Fail(ra.UpstreamTimeout, fmt.Sprintf("no answer in time from step-ca at %s", c.base.Host), err)
+	case late: // and nothing was sent that could have an effect: come again
+		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("no answer in time from step-ca at %s", c.base.Host), err)
 	}
 	return ra.Fail(ra.UpstreamDown, fmt.Sprintf("the connection to step-ca at %s failed", c.base.Host), err)
 }

@@ -80,3 +80,27 @@ func TestBasicAndAProviderAreBothOffered(t *testing.T) {
 	}
 	d.enrol("simpleenroll", "one", basicOption)
 }
+
+// A line may want two accounts, which come in two headers.
+func TestAPasswordAndAProviderAreBothDemanded(t *testing.T) {
+	t.Parallel()
+	s := serve(t, config{
+		site: strings.Replace(smallest, "basic {", "provider staff test_token letmein\n\t\tbasic {", 1),
+		policy: strings.Replace(devices, "http_basic: {users: [estuser], shared: true}",
+			"all: [{http_basic: {users: [estuser]}}, {provider: {name: staff, users: [robot]}}]", 1),
+	})
+	d := newDevice(t, s)
+	d.csr("one", "/CN=a.example.net", "")
+	for _, options := range []string{
+		"", basicOption, "-H 'X-Api-Key: letmein'", "-H 'Authorization: Bearer letmein'",
+		basicOption + " -H 'X-Api-Key: wrong'", "--user " + user + ":wrong -H 'X-Api-Key: letmein'",
+	} {
+		if status, answer := d.post("simpleenroll", "one", options); status != "401" || answer != "" {
+			t.Errorf("%q: %s %q", options, status, answer)
+		}
+	}
+	record := d.issued("simpleenroll", "one", basicOption+" -H 'X-Api-Key: letmein'")
+	if record.Who == nil || record.Who.Method != "http_basic+staff" || record.Who.ID != "estuser + robot" {
+		t.Errorf("the record has who %+v", record.Who)
+	}
+}

@@ -162,15 +162,16 @@ func (h *Handler) incoming(r *http.Request) est.Incoming {
 	}
 }
 
-// credentials asks `basic`, then the providers, who a request is from.
-func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
+// credentials asks `basic`, then the providers, who a request is from. Each has
+// its say: a line of the policy may want two accounts (`all`).
+func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, _ error) {
 	if user, password, ok := r.BasicAuth(); ok && h.basic != nil {
 		same, err := h.basic.verify(user, password)
 		if err != nil {
 			return nil, fmt.Errorf("verifying a Basic password: %w", err)
 		}
 		if same {
-			return []policy.Account{{Method: basicMethod, User: user}}, nil
+			accounts = append(accounts, policy.Account{Method: basicMethod, User: user})
 		}
 	}
 	for _, p := range h.providers {
@@ -180,8 +181,8 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) ([]policy.
 			continue
 		}
 		if ok {
-			return []policy.Account{{Method: p.name, User: found.ID}}, nil
+			accounts = append(accounts, policy.Account{Method: p.name, User: found.ID})
 		}
 	}
-	return nil, nil
+	return accounts, nil
 }

@@ -149,13 +149,15 @@ func TestProvidersAreAskedAboutEveryRequest(t *testing.T) {
 		asked    [2]int
 	}{
 		{"nothing", "", "", "", [2]int{1, 1}},
-		{"a key", "one", "", "first:robot", [2]int{1, 0}},
+		{"a key", "one", "", "first:robot", [2]int{1, 1}},
 		{"the second's key", "two", "", "second:robot", [2]int{1, 1}},
 		{"a wrong key", "x", "", "", [2]int{1, 1}},
 		{"a provider that is broken", "broken", "", "", [2]int{1, 1}},
-		{"a password", "", "secret", "http_basic:known0", [2]int{}},
+		{"a password", "", "secret", "http_basic:known0", [2]int{1, 1}},
+		{"a password and a key", "two", "secret", "http_basic:known0 second:robot", [2]int{1, 1}},
+		{"a password and a wrong key", "x", "secret", "http_basic:known0", [2]int{1, 1}},
 		{"a wrong password", "", "guess", "", [2]int{1, 1}},
-		{"a wrong password beside a key", "one", "guess", "first:robot", [2]int{1, 0}},
+		{"a wrong password beside a key", "one", "guess", "first:robot", [2]int{1, 1}},
 	} {
 		one, two := &keyed{key: "one"}, &keyed{key: "two"}
 		h := accountsOf(t, cheap(t, "secret", 4))
@@ -169,12 +171,12 @@ func TestProvidersAreAskedAboutEveryRequest(t *testing.T) {
 		}
 		w := httptest.NewRecorder()
 		accounts, err := h.credentials(w, r)
-		var got string
+		var all []string
 		for _, a := range accounts {
-			got += a.Method + ":" + a.User
+			all = append(all, a.Method+":"+a.User)
 		}
-		if got != c.want || err != nil || c.asked != [2]int{one.asked, two.asked} {
-			t.Errorf("%s: %q %v, asked %d and %d", c.name, got, err, one.asked, two.asked)
+		if got := strings.Join(all, " "); got != c.want || err != nil || c.asked != [2]int{one.asked, two.asked} {
+			t.Errorf("%s: %q %v, asked %d and %d", c.name, all, err, one.asked, two.asked)
 		}
 	}
 }

@@ -102,7 +102,15 @@ func TestClientCertsOffServesBehindPlainHTTP(t *testing.T) {
 	})
 	s.plain = true
 	s.run()
-	for options, want := range map[string]string{forwarded: "200", "-H 'X-Forwarded-For: 192.0.2.7' -H 'X-Forwarded-Proto: http'": "403"} {
+	for options, want := range map[string]string{
+		forwarded: "200",
+		"-H 'X-Forwarded-For: 192.0.2.7' -H 'X-Forwarded-Proto: http'": "403",
+		"-H 'X-Forwarded-For: 192.0.2.7'":                              "403",
+		// The client's own, before what the proxy says.
+		forwarded + " -H 'X-Forwarded-Proto: http'":  "403",
+		forwarded + " -H 'X-Forwarded-Proto: https'": "403",
+		"-H 'X-Forwarded-Proto: https, http'":        "403",
+	} {
 		if code := post(options); code != want {
 			t.Errorf("behind a trusted proxy, %s: %s, want %s\n%s", options, code, want, s.log)
 		}

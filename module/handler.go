@@ -300,10 +300,12 @@ func clientAddress(r *http.Request) netip.Addr {
 }
 
 // tlsAhead believes X-Forwarded-Proto when a trusted proxy sends it (Caddy's
-// `trusted_proxies`).
+// `trusted_proxies`). Of two, one may be the client's, which a proxy that adds
+// its own has passed on.
 func tlsAhead(r *http.Request) bool {
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return trusted && r.Header.Get("X-Forwarded-Proto") == "https"
+	said := r.Header.Values("X-Forwarded-Proto")
+	return trusted && len(said) == 1 && said[0] == "https"
 }
 
 // loadAnchors makes the anchors' sources.

@@ -65,6 +65,31 @@ func TestAnswersOnTheWire(t *testing.T) {
 	}
 }
 
+// TestThreat_OtherSpellingsOfThePrefixAreRefused: no other handler of the site
+// answers them, and no empty 200 of Caddy passes for an enrolment.
+func TestThreat_OtherSpellingsOfThePrefixAreRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t, config{site: strings.Replace(smallest, "tls internal", "tls internal\n\trespond \"another handler\"", 1), policy: devices})
+	good := request(t, "a.example.net")
+	authorization := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + "\r\n"
+	for _, path := range []string{
+		"//.well-known/est/simpleenroll", "/.well-known//est/simpleenroll", "/.well-known%2Fest/simpleenroll",
+		"/.well-known/%65st/simpleenroll", "/x/../.well-known/est/simpleenroll", "/./.well-known/est/devices/simpleenroll",
+	} {
+		head, answer := s.raw(t, tls.VersionTLS13, "localhost", fmt.Sprintf(
+			"POST %s HTTP/1.1\r\nHost: localhost:%d\r\nContent-Type: application/pkcs10\r\n%sContent-Length: %d\r\n\r\n%s",
+			path, s.port, authorization, len(good), good))
+		if !strings.HasPrefix(head, "HTTP/1.1 404 ") || !strings.HasPrefix(answer, "operation not offered (") {
+			t.Errorf("%s: %q %q", path, head, answer)
+		}
+		_, rest, _ := strings.Cut(head, "\r\nX-Request-Id: ")
+		id, _, _ := strings.Cut(rest, "\r\n")
+		if r := s.record(id); r.Status != 404 || r.Outcome != "refused" || r.Who != nil || r.Label != "" {
+			t.Errorf("%s: the record says %+v", path, r)
+		}
+	}
+}
+
 // raw sends one request on a connection of its own, and returns the answer's
 // head and body.
 func (s *site) raw(t *testing.T, version uint16, sni, request string) (head, body string) {

@@ -4,6 +4,8 @@ package est
 
 import (
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -15,10 +17,18 @@ const root = "/.well-known/est"
 
 // Owns says whether a path, as URL.EscapedPath gives it, is for this server:
 // the prefix of RFC 7030 section 3.2.2 itself and everything under it, wrong
-// paths too. Those are refused here and never left to another handler.
+// paths too. Those are refused here and never left to another handler, nor are
+// other spellings of the prefix: to a device, another handler's 200 to
+// //.well-known/est/simpleenroll is an enrolment.
 func Owns(escapedPath string) bool {
-	return escapedPath == root || strings.HasPrefix(escapedPath, root+"/")
+	if beneath(escapedPath) {
+		return true
+	}
+	plain, err := url.PathUnescape(escapedPath)
+	return err == nil && beneath(path.Clean(plain))
 }
+
+func beneath(p string) bool { return p == root || strings.HasPrefix(p, root+"/") }
 
 // get and post are the methods of the operations. Where GET is allowed HEAD
 // is (RFC 9110 section 9.1).

@@ -22,8 +22,21 @@ func TestOwns(t *testing.T) {
 		"/":                             false,
 		"":                              false,
 		"/x/.well-known/est/cacerts":    false,
-		"/.well-known/%65st/cacerts":    false,
 		"/.WELL-KNOWN/EST/simpleenroll": false,
+		"/.well-known/%2565st/cacerts":  false,
+		"/.well-known/est2/../x":        false,
+		"/.well-known/est%":             false,
+		"*":                             false,
+		// In other words.
+		"/.well-known/%65st/cacerts":        true,
+		"/.well-known%2Fest/cacerts":        true,
+		"%2F.well-known%2fest%2Fcacerts":    true,
+		"//.well-known/est/cacerts":         true,
+		"/.well-known//est/cacerts":         true,
+		"/./.well-known/est/cacerts":        true,
+		"/x/../.well-known/est/cacerts":     true,
+		"/x/%2e%2e/.well-known/est":         true,
+		"/.well-known/est2/../est/csrattrs": true,
 	} {
 		if got := Owns(path); got != want {
 			t.Errorf("Owns(%q) = %v", path, got)
@@ -90,7 +103,10 @@ func TestThreat_ParsePathRefusesEveryOtherSpelling(t *testing.T) {
 			t.Errorf("%s: %q is %+v", name, path, got)
 		}
 	}
-	for _, path := range []string{"", "/", root, "/cacerts", root + "cacerts"} {
+	for _, path := range []string{
+		"", "/", root, "/cacerts", root + "cacerts", "/" + root + "/cacerts", "/x/.." + root + "/cacerts",
+		"/.well-known//est/cacerts", "/.well-known%2Fest/cacerts", "/.well-known/%65st/cacerts",
+	} {
 		if _, ok := parsePath(path); ok {
 			t.Errorf("%q is a path of ours", path)
 		}

@@ -73,8 +73,9 @@ type Quirks struct {
 type Limits struct {
 	// The largest request body, in bytes. Default: 64 KiB.
 	Body int64 `json:"body,omitempty"`
-	// How many requests may run at once; an enrolment counts once its client
-	// is authenticated. Default: no bound.
+	// How many enrolments may run at once, counted once their clients are
+	// authenticated, and how many requests for /cacerts and /csrattrs beside
+	// them. Default: no bound.
 	Concurrency int `json:"concurrency,omitempty"`
 	// Failed attempts to log in, for each address and user; ten times as
 	// many for an address over all users. Default: 10.

@@ -78,9 +78,9 @@ func (x *exchange) run() (a answer, fail *ra.Error) {
 	}
 	switch x.target.op {
 	case policy.CACerts:
-		return x.placed(x.caCerts)
+		return x.placed(&x.s.other, x.caCerts)
 	case policy.CSRAttrs:
-		return x.placed(x.csrAttrs)
+		return x.placed(&x.s.other, x.csrAttrs)
 	case policy.SimpleEnroll, policy.SimpleReenroll:
 		return x.enroll()
 	default: // full CMC and key generation are known, and not offered
@@ -137,9 +137,9 @@ func (x *exchange) early() *ra.Error {
 }
 
 // placed takes one of the places of Limits.Concurrency for a step.
-func (x *exchange) placed(step func() (answer, *ra.Error)) (answer, *ra.Error) {
-	n := x.s.active.Add(1)
-	defer x.s.active.Add(-1)
+func (x *exchange) placed(taken *places, step func() (answer, *ra.Error)) (answer, *ra.Error) {
+	n := taken.Add(1)
+	defer taken.Add(-1)
 	if x.s.Limits.Concurrency > 0 && n > int64(x.s.Limits.Concurrency) {
 		return answer{}, ra.Fail(ra.Busy, fmt.Sprintf("%d requests are being worked on", x.s.Limits.Concurrency), nil).After(time.Second)
 	}
@@ -153,7 +153,7 @@ func (x *exchange) enroll() (answer, *ra.Error) {
 	if fail != nil {
 		return answer{}, fail
 	}
-	return x.placed(func() (answer, *ra.Error) {
+	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
 		if fail := x.receive(); fail != nil {
 			return answer{}, fail
 		}

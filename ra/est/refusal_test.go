@@ -240,7 +240,9 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	go func() { done <- x.do(call{user: right}) }()
 	<-inside
 	x.refused(t, x.do(call{user: right}), 503, "busy", "try again later")
-	x.refused(t, x.do(call{method: "GET", path: "cacerts"}), 503, "busy", "try again later")
+	if g := x.do(call{method: "GET", path: "cacerts"}); g.StatusCode != 200 {
+		t.Errorf("%d for /cacerts, which has places of its own", g.StatusCode)
+	}
 	if g := x.do(call{}); g.StatusCode != 401 {
 		t.Errorf("%d for nobody, who needs no place", g.StatusCode)
 	}
@@ -248,7 +250,20 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	if g := <-done; g.StatusCode != 200 {
 		t.Errorf("%d for the one inside", g.StatusCode)
 	}
-	if g := x.do(call{method: "GET", path: "cacerts"}); g.StatusCode != 200 {
+	x.ca.Set(ratest.Knobs{})
+	if g := x.do(call{user: right}); g.StatusCode != 200 {
 		t.Errorf("%d after it left", g.StatusCode)
+	}
+}
+
+// Anybody may ask for /cacerts, and waits there for a CA that doesn't answer.
+func TestThreat_StrangersTakeNoPlaceOfADevice(t *testing.T) {
+	x := newSite(t, func(x *site) { x.Limits.Concurrency = 1 })
+	x.other.Add(1) // one is inside
+	for _, path := range []string{"cacerts", "csrattrs"} {
+		x.refused(t, x.do(call{method: "GET", path: path}), 503, "busy", "try again later")
+	}
+	if g := x.do(call{user: right}); g.StatusCode != 200 {
+		t.Errorf("%d for a device", g.StatusCode)
 	}
 }

@@ -52,8 +52,8 @@ type Server struct {
 	// Observe is told of every request after its answer; nil: nobody is.
 	Observe func(ctx context.Context, rep Report)
 
-	checks *checks // nil: processChecks
-	active atomic.Int64
+	checks           *checks // nil: processChecks
+	enrolling, other places
 }
 
 // Limits bound what one request, and all of them together, may cost.
@@ -62,12 +62,16 @@ type Limits struct {
 	// csr_bytes may make it shorter.
 	Body int64
 	// Concurrency is how many requests are worked on at once; 0: no limit. An
-	// enrolment counts once its client is authenticated, so that nobody else
-	// takes the places.
+	// enrolment counts once its client is authenticated, and what everybody may
+	// ask for (/cacerts, /csrattrs) has as many places of its own: so strangers
+	// take none of a device's.
 	Concurrency int
 	// BodyTimeout is how long a client may take to send its body; default 10 s.
 	BodyTimeout time.Duration
 }
+
+// places are those of Limits.Concurrency that are taken.
+type places struct{ atomic.Int64 }
 
 // Incoming is what the caller knows of a request beyond net/http.
 type Incoming struct {

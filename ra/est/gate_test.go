@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy/csr/csrtest"
+	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/ratest"
 )
 
@@ -212,6 +213,32 @@ func TestThreat_AnOpenConnectionIsNoIdentity(t *testing.T) {
 	x.idevid.down = errors.New("gone")
 	if g := x.doWith(client, call{path: "cert/simpleenroll"}); g.StatusCode != 503 {
 		t.Errorf("%d after the anchor went", g.StatusCode)
+	}
+}
+
+// A resumed session brings the certificate of its first handshake along; what
+// became of anchors and CRL since is asked all the same (CVE-2025-68121).
+func TestThreat_AResumedSessionIsNoIdentity(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		x := newSite(t)
+		cfg := &tls.Config{
+			InsecureSkipVerify: true, MinVersion: version, MaxVersion: version,
+			Certificates: certOf(x.device("device.example")), ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		}
+		enrol := func(want int, resumed bool) {
+			t.Helper()
+			tr := &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}
+			g := x.doWith(&http.Client{Transport: tr, Timeout: 10 * time.Second}, call{path: "cert/simpleenroll"})
+			if g.StatusCode != want || g.TLS.DidResume != resumed {
+				t.Errorf("%s: %d, resumed %v; want %d, %v", tls.VersionName(version), g.StatusCode, g.TLS.DidResume, want, resumed)
+			}
+		}
+		enrol(200, false)
+		enrol(200, true)
+		x.idevid.Source = anchor.File([]*x509.Certificate{ratest.NewRoot(t, "Vendor").Certificate})
+		enrol(403, true)
+		x.idevid.down = errors.New("no route")
+		enrol(503, true)
 	}
 }
 

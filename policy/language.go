@@ -215,11 +215,14 @@ func ruleShape(set *shape) *shape {
 		{name: "allow", is: texts, doc: "patterns; any other value is refused"},
 		{name: "require", is: &shape{kind: oneKind, alts: []*shape{boolean, texts}},
 			doc: "true: there must be a value that allow takes; without allow: any. A list: each pattern must have a value"},
-		{name: "max", is: number, initial: "1 for CN, else limits.names", doc: "the most values"},
+		{name: "max", is: number, initial: mostValues, doc: "the most values"},
 		{name: "set", is: set, doc: "what the certificate has, whatever was asked"},
 		{name: "wildcard", is: boolean, initial: "false", doc: "a pattern that begins with `*.` also takes the name `*.` itself"},
 	}}
 }
+
+// mostValues says the default of `max`.
+const mostValues = "1 for CN, else limits.names"
 
 // listShape is that of attributes and of extensions.
 var listShape = &shape{kind: aMap, keys: []key{

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,8 @@ import (
 type Rule struct {
 	Pos  Pos    // of the key; of a default, where it would stand
 	Path string // such as profiles.routers.san.dns.allow
+	// Profile is the name of the profile that the rule is of, or empty.
+	Profile string
 	// Values is what the line says: one text, or one for each item of a list.
 	Values []string
 	// Items are the places of Values, where each item is a rule of its own
@@ -27,6 +30,36 @@ type Rule struct {
 	Change Change
 	// Order has the values from the narrowest to the widest, with ByOrder.
 	Order []string
+
+	form *form // of patterns
+}
+
+// Covers tells whether one value of the rule takes all that another one
+// takes: of patterns by what they match, of anything else when they are equal.
+func (r Rule) Covers(wide, narrow string) bool {
+	if low, high, ok := strings.Cut(wide, " to "); ok && strings.HasSuffix(r.Path, ".rsa") {
+		least, _ := decimal(low)
+		most, _ := decimal(high)
+		bits, isNumber := decimal(narrow)
+		return wide == narrow || isNumber && bits >= least && bits <= most
+	}
+	if wide == narrow || r.form == nil {
+		return wide == narrow
+	}
+	w, err := r.form.compile(unquote(wide))
+	if err != nil {
+		return false
+	}
+	n, err := r.form.compile(unquote(narrow))
+	return err == nil && covers(w, n, *r.form, false)
+}
+
+// unquote takes away the quotes that plain puts.
+func unquote(text string) string {
+	if plain, err := strconv.Unquote(text); err == nil {
+		return plain
+	}
+	return text
 }
 
 // Change says what it means when the values of a rule become others.
@@ -42,90 +75,61 @@ const (
 	Nothing                      // nothing is decided by it
 )
 
-// A meaning is what a key means for Rules. each: its items are met one by one.
-type meaning struct {
-	change Change
-	each   bool
-	order  []string
-}
-
-var (
-	widens   = meaning{change: MoreIsWider, each: true}
-	narrows  = meaning{change: MoreIsNarrower, each: true}
-	bound    = meaning{change: LargerIsWider}
-	writes   = meaning{}
-	inert    = meaning{change: Nothing}
-	trueWide = meaning{change: ByOrder, order: []string{"false", "true"}}
-	trueSafe = meaning{change: ByOrder, order: []string{"true", "false"}}
-	offered  = meaning{change: ByOrder, order: []string{"not offered", "offered"}}
-)
-
-func ordered(narrow, wide string) meaning {
-	return meaning{change: ByOrder, order: []string{narrow, wide}}
-}
-
-// meanings by the end of a path: the longest that fits counts. A test holds
-// that each key of the language has one.
-var meanings = map[string]meaning{
-	"version": inert, "name": inert, "default": inert, "about": inert, "owner": inert,
-	"labels": {change: MoreIsWider}, "upstream": writes, "csrattrs.format": inert, "csrattrs.linking": inert,
-
-	"guardrails.never": narrows, "deny.dns": narrows, "deny.ip": narrows, "deny.email": narrows, "deny.uri": narrows,
-	"limits.csr_bytes": bound, "limits.names": bound,
-	"rsa": widens, "ecdsa": widens, "ed25519": trueWide, "rsa_exponents": widens, "signatures": widens,
-	"hygiene.roca": trueSafe, "hygiene.close_primes": trueSafe, "hygiene.small_factors": trueSafe,
-	"hygiene.debian_weak": narrows, "hygiene.blocked": narrows, "hygiene.reuse": ordered("forbid", "allow"),
-	"validity.default": bound, "validity.max": bound,
-
-	"enroll": offered, "reenroll": offered, "serverkeygen.enabled": trueWide,
-	"who": widens, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
-	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,
-
-	"allow": widens, "require": narrows, "max": bound, "wildcard": trueWide, "ignore": widens, "set": writes,
-	"usage.key": writes, "usage.ext": writes, "cel": writes,
-
-	"checks": narrows, "when": writes, "rule": writes, "message": inert, "id": inert,
-	"enforce": ordered("refuse", "warn"), "disclose": inert,
-}
-
-func meaningOf(path string) (meaning, bool) {
-	for rest := path; rest != ""; {
-		if m, ok := meanings[rest]; ok {
-			return m, true
-		}
-		_, after, found := strings.Cut(rest, ".")
-		if !found {
-			break
-		}
-		rest = after
-	}
-	// What stands under a layered set, or beside a name, is a value.
-	if strings.Contains(path, ".set.") || strings.HasPrefix(path, "set.") {
-		return writes, true
-	}
-	return meaning{}, false
-}
-
 // Rules gives every rule of the policy in the order of the language, with
 // what holds where a key isn't written.
 func (p *Policy) Rules() []Rule {
-	var w ruleWalk
+	w := ruleWalk{root: p.root}
 	w.value(p.root, policyFile, "", "")
 	return w.rules
 }
 
 // A ruleWalk goes through a file with the table of the language in hand.
-type ruleWalk struct{ rules []Rule }
+type ruleWalk struct {
+	root    node
+	profile string
+	rules   []Rule
+}
 
 // add adds a rule. path is that of the file, shapePath the same without the
 // names that the author chose.
 func (w *ruleWalk) add(r Rule, shapePath string) {
 	m, _ := meaningOf(shapePath)
 	r.Change, r.Order, r.Decides = m.change, m.order, m.change != Nothing
+	r.form, r.Profile = formAt(r.Path), w.profile
 	if !m.each {
 		r.Items = nil
 	}
 	w.rules = append(w.rules, r)
+}
+
+// formAt gives the form of the patterns of a rule, or nil.
+func formAt(path string) *form {
+	parts := strings.Split(path, ".")
+	if len(parts) < 3 {
+		return nil
+	}
+	if parts[1] == "deny" {
+		known, ok := sanForms[parts[2]]
+		f := known.form.forDeny()
+		return formOr(f, ok)
+	}
+	last := parts[len(parts)-1]
+	if parts[0] != "profiles" || last != "allow" && last != "require" {
+		return nil
+	}
+	if name, _, ok := strings.Cut(afterLast(path, ".san."), "."); ok {
+		known, ok := sanForms[name]
+		return formOr(known.form, ok)
+	}
+	oid, ok := attributeOID(strings.TrimSuffix(afterLast(path, ".subject."), "."+last))
+	return formOr(subjectForm(oid.String()), ok)
+}
+
+func formOr(f form, ok bool) *form {
+	if !ok {
+		return nil
+	}
+	return &f
 }
 
 func (w *ruleWalk) value(n node, s *shape, path, shapePath string) {
@@ -134,7 +138,12 @@ func (w *ruleWalk) value(n node, s *shape, path, shapePath string) {
 		w.keys(n, s, path, shapePath)
 	case anyMap:
 		for _, member := range n.members() {
-			w.value(member, s.each, join(path, member.name), shapePath)
+			at := join(path, member.name)
+			if shapePath == "profiles" {
+				w.profile = member.name
+				w.add(Rule{Pos: member.at, Path: at, Values: []string{"offered"}}, shapePath)
+			}
+			w.value(member, s.each, at, shapePath)
 		}
 	case aList:
 		w.list(n, s, path, shapePath)
@@ -176,24 +185,78 @@ func (w *ruleWalk) keys(n node, s *shape, path, shapePath string) {
 			}
 		}
 		switch {
+		case k.is == keysShape:
+			w.keyRules(child, at, shapeAt)
 		case child.present():
 			w.value(child, k.is, at, shapeAt)
 		case k.is.kind == aMap && !k.required && k.initial == "" && strings.HasPrefix(shapeAt, "guardrails"):
 			w.keys(child, k.is, at, shapeAt)
+		case k.initial != "" && k.is.kind == aMap && len(k.is.keys) == 1:
+			only := k.is.keys[0]
+			w.add(Rule{Pos: child.at, Path: join(at, only.name), Values: []string{k.initial}, Default: true}, join(shapeAt, only.name))
 		case k.initial != "" && k.is.kind != anyMap:
-			w.add(Rule{Pos: child.at, Path: at, Values: defaultValues(n, k), Default: true}, shapeAt)
+			w.add(Rule{Pos: child.at, Path: at, Values: w.defaults(n, path, k), Default: true}, shapeAt)
 		}
+	}
+}
+
+// afterLast gives what follows the last occurrence of a part, or "".
+func afterLast(path, part string) string {
+	if at := strings.LastIndex(path, part); at >= 0 {
+		return path[at+len(part):]
+	}
+	return ""
+}
+
+// keyRules: what isn't written for a profile is the guardrail's.
+func (w *ruleWalk) keyRules(n node, path, shapePath string) {
+	written, fence := n.present(), w.root.get("guardrails").get("keys")
+	if !written && !strings.HasPrefix(path, "guardrails.") && fence.present() {
+		n = node{yaml: fence.yaml, at: n.at, path: n.path}
+	}
+	for _, k := range keysShape.keys {
+		child, at, shapeAt := n.get(k.name), join(path, k.name), join(shapePath, k.name)
+		if written && child.present() {
+			w.value(child, k.is, at, shapeAt)
+			continue
+		}
+		r := Rule{Pos: n.at, Path: at, Default: true, Values: []string{}}
+		switch {
+		case child.isList():
+			for _, item := range child.items() {
+				r.Values = append(r.Values, item.plain())
+			}
+		case child.present():
+			r.Values = []string{child.plain()}
+		case k.name == "ed25519":
+			r.Values = []string{strconv.FormatBool(!n.present())}
+		case !n.present() && k.name == "rsa":
+			r.Values = []string{fmt.Sprintf("%d to %d", leastRSA, mostRSA)}
+		case !n.present() && k.name == "ecdsa":
+			r.Values = k.is.each.wordTexts()
+		case k.initial != "":
+			r.Values = []string{k.initial}
+		}
+		w.add(r, shapeAt)
 	}
 }
 
 func shapeTail(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
 
-// defaultValues gives what holds without a key.
-func defaultValues(parent node, k key) []string {
-	if k.initial == "the default" { // validity.max
-		return []string{parent.get("default").plain()}
-	}
-	if k.is.kind == aList {
+// defaults gives what holds without a key.
+func (w *ruleWalk) defaults(parent node, path string, k key) []string {
+	switch {
+	case k.initial == "the default": // validity.max
+		return []string{parent.get("default").scalar(period)}
+	case k.initial == mostValues:
+		if oid, ok := attributeOID(afterLast(path, ".subject.")); ok && oid.String() == commonName {
+			return []string{"1"}
+		}
+		if names := w.root.get("guardrails").get("limits").get("names"); names.present() {
+			return []string{names.plain()}
+		}
+		return []string{strconv.Itoa(defaultNames)}
+	case k.is.kind == aList:
 		return strings.Split(k.initial, ", ")
 	}
 	return []string{k.initial}

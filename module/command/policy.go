@@ -15,7 +15,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	return group("policy <command>", "Checks, explains and formats policy files",
-		checkCommand(), explainCommand(), formatCommand(), schemaCommand())
+		checkCommand(), explainCommand(), diffCommand(), formatCommand(), schemaCommand())
 }
 
 func checkCommand() *cobra.Command {

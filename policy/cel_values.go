@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
 	"cel.dev/cel-go/cel"
@@ -76,13 +77,7 @@ var celTypes = map[string][]celField{
 		}),
 	},
 	celSubjectType: subjectFields(),
-	celSANType: {
-		sanField("dns", "dNSName", csr.DNS),
-		sanField("ip", "iPAddress, as text", csr.IP),
-		sanField("email", "rfc822Name", csr.Email),
-		sanField("uri", "uniformResourceIdentifier", csr.URI),
-		sanField("registered_id", "registeredID, dotted", csr.RegisteredID),
-	},
+	celSANType:     sanFields(),
 	celKeyType: {
 		celOf("algorithm", cel.StringType, "rsa, ecdsa or ed25519", func(k celKey) any { return string(k.Algorithm) }),
 		celOf("bits", cel.IntType, "length of the RSA modulus, or size of the curve", func(k celKey) any { return int64(k.Bits) }),
@@ -157,16 +152,26 @@ func (s celSubject) values(oid string) []string {
 	return values
 }
 
-func sanField(name, doc string, form csr.NameForm) celField {
-	return celOf(name, celTexts, doc, func(s celSAN) any {
-		values := []string{}
-		for _, g := range s.names {
-			if g.Form == form {
-				values = append(values, g.Value)
-			}
+// sanFields has a field for each kind that has a key of its own in the policy
+// file.
+func sanFields() []celField {
+	var fields []celField
+	for _, name := range slices.Sorted(maps.Keys(sanKinds)) {
+		kind := sanKinds[name]
+		fields = append(fields, celOf(name, celTexts, "each "+kind.form.name+", as text", func(s celSAN) any { return s.values(kind.key) }))
+	}
+	return fields
+}
+
+// values leaves out what isn't written as its type demands.
+func (s celSAN) values(key sanKey) []string {
+	values := []string{}
+	for _, g := range s.names {
+		if keyOf(g) == key && g.Value != "" {
+			values = append(values, g.Value)
 		}
-		return values
-	})
+	}
+	return values
 }
 
 func attributeNames(attributes []csr.Attribute) []string {
@@ -193,6 +198,7 @@ func hexHash(b []byte) string {
 // Functions of ours.
 const (
 	celValues    = "values"    // subject.values("OU"): all values
+	celOther     = "other"     // san.other("1.2.3"): the otherNames of a type
 	celAttribute = "attribute" // csr.attribute("macAddress"): the texts of a PKCS #10 attribute
 )
 
@@ -206,6 +212,15 @@ func celFunctions() []cel.EnvOption {
 					return types.NewErr("no such subject attribute: %v", name.Value())
 				}
 				return types.NewStringList(types.DefaultTypeAdapter, s.values(oid.String()))
+			}))),
+		cel.Function(celOther, cel.MemberOverload("est_san_other", []*cel.Type{celObject(celSANType), cel.StringType}, celTexts,
+			cel.BinaryBinding(func(san, typeID ref.Val) ref.Val {
+				s, ok := san.Value().(celSAN)
+				oid, err := spellOID(fmt.Sprint(typeID.Value()))
+				if !ok || err != nil {
+					return types.NewErr("no such type of otherName: %v", typeID.Value())
+				}
+				return types.NewStringList(types.DefaultTypeAdapter, s.values(sanKey{csr.OtherName, oid}))
 			}))),
 		cel.Function(celAttribute, cel.MemberOverload("est_csr_attribute", []*cel.Type{celObject(celCSRType), cel.StringType}, celTexts,
 			cel.BinaryBinding(func(request, name ref.Val) ref.Val {
@@ -260,7 +275,8 @@ func celProblem(e ast.Expr) (string, ast.Expr) {
 		return "", e
 	}
 	call := e.AsCall()
-	if name := call.FunctionName(); !call.IsMemberFunction() || name != celValues && name != celAttribute || len(call.Args()) != 1 {
+	name := call.FunctionName()
+	if !call.IsMemberFunction() || name != celValues && name != celAttribute && name != celOther || len(call.Args()) != 1 {
 		return "", e
 	}
 	arg := call.Args()[0]
@@ -268,9 +284,15 @@ func celProblem(e ast.Expr) (string, ast.Expr) {
 	if isText {
 		text, isText = arg.AsLiteral().Value().(string)
 	}
+	if name == celOther {
+		if _, err := spellOID(text); err != nil {
+			return name + ` wants the OID of a type of otherName in quotes, such as "1.3.6.1.5.5.7.8.7"`, arg
+		}
+		return "", e
+	}
 	switch oid, known := attributeOID(text); {
 	case !isText:
-		return call.FunctionName() + ` wants a name in quotes, such as "OU"`, arg
+		return name + ` wants a name in quotes, such as "OU"`, arg
 	case !known:
 		return quote(text) + " is neither a known attribute nor an OID" + didYouMean(text, csr.TypeNames()), arg
 	case secretAttribute(oid.String()):

@@ -2,11 +2,7 @@
 
 package policy
 
-import (
-	"time"
-
-	"github.com/caddy-est/estra/policy/csr"
-)
+import "time"
 
 // guardrails are the outer fence of every profile. They only refuse.
 type guardrails struct {
@@ -19,7 +15,7 @@ type guardrails struct {
 	never      never
 	validity   time.Duration // 0 is none
 	validityAt spot
-	deny       map[csr.NameForm]denyRule
+	deny       map[sanKey]denyRule
 }
 
 const (
@@ -29,18 +25,8 @@ const (
 	mostNames       = 1000
 )
 
-var sanForms = map[string]struct {
-	tag  csr.NameForm
-	form form
-}{
-	"dns":   {csr.DNS, dnsForm},
-	"ip":    {csr.IP, ipForm},
-	"email": {csr.Email, emailForm},
-	"uri":   {csr.URI, uriForm},
-}
-
 func (c *compiler) guardrails(n node) {
-	g := &guardrails{deny: map[csr.NameForm]denyRule{}}
+	g := &guardrails{deny: map[sanKey]denyRule{}}
 	c.guard = g
 	g.keys = c.keys(n.get("keys"), defaultKeys)
 	g.hygiene = c.hygiene(n.get("hygiene"))
@@ -67,11 +53,9 @@ func (c *compiler) guardrails(n node) {
 		c.add(longest.at, "`%s` is 0, so that nothing could be issued", longest.path)
 	}
 	g.never = c.never(n.get("never"))
-	for _, list := range n.get("deny").members() {
-		if known, ok := sanForms[list.name]; ok {
-			form := known.form.forDeny()
-			g.deny[known.tag] = denyRule{list.spot(), form, c.patterns(list, form)}
-		}
+	for _, list := range c.sanMembers(n.get("deny")) {
+		form := list.kind.form.forDeny()
+		g.deny[list.kind.key] = denyRule{list.spot(), form, c.patterns(list.node, form)}
 	}
 }
 

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddy-est/estra/policy/csr"
 )
@@ -23,8 +24,14 @@ func (f form) forDeny() form {
 	switch f.name {
 	case emailForm.name:
 		same = asciiLower // the local part too: few hosts tell ADMIN from admin
+	case upnForm.name:
+		same = asciiLower // Windows compares them without letter case
 	case uriForm.name:
 		same = plainURI
+	case directoryForm.name:
+		same = plainDirectory
+	case dnsForm.name:
+		return form{f.name, compileDenied, spellHost}
 	default:
 		return f
 	}
@@ -38,6 +45,31 @@ func (f form) forDeny() form {
 		return same(spelled), err
 	}
 	return form{f.name, compile, spell}
+}
+
+// compileDenied is compileDNS where labels that begin with xn-- need not be
+// valid: what reads a name may not look.
+func compileDenied(text string) (pattern, error) {
+	p, err := compileDNS(text)
+	p.check = checkHost
+	return p, err
+}
+
+// plainDirectory: RFC 5280 section 7.1 compares names without letter case,
+// and with runs of spaces as one.
+func plainDirectory(text string) string {
+	name, err := csr.ParseName(text)
+	if err != nil {
+		return text
+	}
+	for _, rdn := range name {
+		for i, value := range rdn {
+			if len(value.Raw) == 0 {
+				rdn[i] = csr.NewAttributeValue(value.Type, strings.Join(strings.Fields(asciiLower(value.Value)), " "))
+			}
+		}
+	}
+	return name.String()
 }
 
 // plainURI leaves out the port that a scheme has anyway, and puts the slash
@@ -58,9 +90,10 @@ func plainURI(text string) string {
 
 // denies gives the pattern that forbids a name. The value is as the request
 // has it; one that its form can't spell is refused elsewhere. A URI is denied
-// whatever its query and its fragment are.
-func (g *guardrails) denies(tag csr.NameForm, value string) (pattern, spot, bool) {
-	rule, ok := g.deny[tag]
+// whatever its query and its fragment are, a directoryName whatever else it
+// has.
+func (g *guardrails) denies(key sanKey, value string) (pattern, spot, bool) {
+	rule, ok := g.deny[key]
 	if !ok {
 		return pattern{}, spot{}, false
 	}
@@ -69,14 +102,63 @@ func (g *guardrails) denies(tag csr.NameForm, value string) (pattern, spot, bool
 		return pattern{}, spot{}, false
 	}
 	short := spelled
-	if i := strings.IndexAny(spelled, "?#"); tag == csr.URI && i >= 0 {
+	if i := strings.IndexAny(spelled, "?#"); key.form == csr.URI && i >= 0 {
 		short = spelled[:i]
 	}
 	rest, wildcard := cutWildcard(spelled)
 	p, hit := matchAny(rule.patterns, func(p pattern) bool {
-		return p.match(spelled) || p.match(short) || wildcard && p.touchesWildcard(rest)
+		return p.match(spelled) || p.match(short) || wildcard && p.touchesWildcard(rest) || len(p.rdns) > 0 && p.touchesDirectory(spelled)
 	})
 	return p, spot{p.at, rule.spot.path}, hit
+}
+
+// deniesName looks at a SAN entry also as the names of other forms that it is
+// used as.
+func (g *guardrails) deniesName(key sanKey, value string) (pattern, spot, bool) {
+	if p, at, denied := g.denies(key, value); denied || key.form != csr.OtherName && key.form != csr.DirectoryName {
+		return p, at, denied
+	}
+	switch key {
+	case principalName:
+		return g.denies(sanKey{form: csr.Email}, value)
+	case sanKey{form: csr.DirectoryName}:
+		return g.deniesInDirectory(value)
+	}
+	// An SRVName (RFC 4985) is a host behind labels with underscores, an
+	// SmtpUTF8Mailbox (RFC 9598) a mail address; any other text may be one.
+	for _, prefix := range []string{utf8Prefix, ia5Prefix} {
+		if text, ok := strings.CutPrefix(value, prefix); ok {
+			return g.deniesCommonName(withoutService(text))
+		}
+	}
+	return pattern{}, spot{}, false
+}
+
+// withoutService cuts the labels of a service: _ldap._tcp.host.
+func withoutService(text string) string {
+	for strings.HasPrefix(text, "_") {
+		_, rest, found := strings.Cut(text, ".")
+		if !found {
+			break
+		}
+		text = rest
+	}
+	return text
+}
+
+func (g *guardrails) deniesInDirectory(value string) (pattern, spot, bool) {
+	name, err := csr.ParseName(value)
+	if err != nil {
+		return pattern{}, spot{}, false
+	}
+	for _, rdn := range name {
+		for _, attribute := range rdn {
+			if p, at, denied := g.deniesAttribute(attribute.Type.String(), attribute.Value); denied {
+				return p, at, denied
+			}
+		}
+	}
+	return pattern{}, spot{}, false
 }
 
 // deniesAttribute: what looks like a name of another form is used as one, and
@@ -84,7 +166,7 @@ func (g *guardrails) denies(tag csr.NameForm, value string) (pattern, spot, bool
 func (g *guardrails) deniesAttribute(oid, value string) (pattern, spot, bool) {
 	switch oid {
 	case emailInSubject:
-		return g.denies(csr.Email, value)
+		return g.denies(sanKey{form: csr.Email}, value)
 	case commonName:
 		return g.deniesCommonName(value)
 	}
@@ -94,16 +176,28 @@ func (g *guardrails) deniesAttribute(oid, value string) (pattern, spot, bool) {
 func (g *guardrails) deniesCommonName(value string) (pattern, spot, bool) {
 	host := hostIn(value)
 	if addr, ok := parseAddress(host); ok {
-		return g.denies(csr.IP, addr.Unmap().WithZone("").String())
+		return g.denies(sanKey{form: csr.IP}, addr.Unmap().WithZone("").String())
 	}
-	// Not a letter of host names, and yet many take it for one.
-	if p, at, denied := g.denies(csr.DNS, strings.ReplaceAll(host, "_", "x")); denied {
+	if strings.ContainsFunc(host, beyondASCII) {
+		if ascii, err := lookupIDNA.ToASCII(host); err == nil {
+			host = ascii // what a browser makes of international letters
+		}
+	}
+	if p, at, denied := g.denies(sanKey{form: csr.DNS}, strings.Map(hostLetter, host)); denied {
 		return p, at, true
 	}
-	if p, at, denied := g.denies(csr.Email, value); denied {
+	if p, at, denied := g.denies(sanKey{form: csr.Email}, value); denied {
 		return p, at, true
 	}
-	return g.denies(csr.URI, value)
+	return g.denies(sanKey{form: csr.URI}, value)
+}
+
+// hostLetter: what is not a letter of host names, and yet many take for one.
+func hostLetter(r rune) rune {
+	if r == '_' || r >= utf8.RuneSelf {
+		return 'x'
+	}
+	return r
 }
 
 // hostIn gives the host of a URL and of host:port. Of a plain host, and of

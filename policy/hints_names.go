@@ -131,8 +131,11 @@ func (r *sanRule) expectedNames() []NameHint {
 
 // hint gives the hint for a value, or for one of the client's.
 func (r *sanRule) hint(value string) NameHint {
-	hint := NameHint{Form: r.tag}
-	if name, err := csr.NewName(r.tag, value); err == nil && value != "" {
+	hint := NameHint{Form: r.kind.key.form}
+	if typeID := r.kind.key.typeID; typeID != "" {
+		hint.TypeID = mustOID(typeID)
+	}
+	if name, err := r.kind.key.name(value); err == nil && value != "" {
 		hint.Raw = name.Raw
 	}
 	return hint

@@ -40,12 +40,7 @@ var guardrailsShape = &shape{kind: aMap, keys: []key{
 	}}, doc: "bounds on a request"},
 	{name: "never", is: texts, initial: "CA:TRUE, keyCertSign, cRLSign, cmcRA, cmcCA, OCSPSigning, anyExtendedKeyUsage",
 		doc: "what may be neither asked for nor issued"},
-	{name: "deny", is: &shape{kind: aMap, keys: []key{
-		{name: "dns", is: texts, doc: "DNS names, also in CN"},
-		{name: "ip", is: texts, doc: "IP addresses, also in CN"},
-		{name: "email", is: texts, doc: "mail addresses, also in CN and in the subject's emailAddress"},
-		{name: "uri", is: texts, doc: "URIs, also in CN"},
-	}}, initial: "none", doc: "patterns of names that no certificate may have"},
+	{name: "deny", is: sanShape(texts), initial: "none", doc: "patterns of names that no certificate may have"},
 }}
 
 var keysShape = &shape{kind: aMap, keys: []key{
@@ -84,18 +79,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 		{name: "who", is: texts, later: true, doc: "who may ask"},
 	}}, initial: "not offered", doc: "/serverkeygen"},
 	{name: "subject", is: &shape{kind: anyMap, each: attributeShape, suggest: subjectNames}, doc: "subject attributes by name or OID; any other is refused"},
-	{name: "san", is: &shape{kind: aMap, keys: []key{
-		{name: "dns", is: namesShape, doc: "dNSName"},
-		{name: "ip", is: namesShape, doc: "iPAddress, as addresses and CIDR ranges"},
-		{name: "email", is: namesShape, doc: "rfc822Name"},
-		{name: "uri", is: namesShape, doc: "uniformResourceIdentifier"},
-		{name: "other_name", is: unread, later: true, doc: "otherName by type"},
-		{name: "upn", is: unread, later: true, doc: "otherName with a user principal name"},
-		{name: "directory_name", is: unread, later: true, doc: "directoryName"},
-		{name: "registered_id", is: unread, later: true, doc: "registeredID"},
-		{name: "x400_address", is: unread, later: true, doc: "x400Address"},
-		{name: "edi_party", is: unread, later: true, doc: "ediPartyName"},
-	}}, doc: "SAN entries by form; any other is refused"},
+	{name: "san", is: sanShape(namesShape), doc: "SAN entries by form; any other is refused"},
 	{name: "attributes", is: listShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
 	{name: "key", is: keysShape, initial: "the guardrail's", doc: "accepted keys, the preferred one first"},
 	{name: "usage", is: &shape{kind: aMap, keys: []key{
@@ -186,15 +170,26 @@ var (
 	namesShape     = ruleShape(nameValue)
 )
 
+// sanShape has what stands for each kind of SAN entry.
+func sanShape(each *shape) *shape {
+	return &shape{kind: aMap, keys: []key{
+		{name: "dns", is: each, doc: "dNSName"},
+		{name: "ip", is: each, doc: "iPAddress; patterns are addresses and CIDR ranges"},
+		{name: "email", is: each, doc: "rfc822Name"},
+		{name: "uri", is: each, doc: "uniformResourceIdentifier"},
+		{name: "upn", is: each, doc: "otherName with a user principal name of Windows, such as anna@corp.example"},
+		{name: "directory_name", is: each, doc: "directoryName, such as O=Example,CN=device"},
+		{name: "registered_id", is: each, doc: "registeredID, a dotted OID"},
+		{name: "permanent_identifier", is: each, doc: "otherName of RFC 4043: ASSIGNER/VALUE"},
+		{name: "hardware_module_name", is: each, doc: "otherName of RFC 4108: TYPE/SERIAL"},
+		{name: "other_name", is: &shape{kind: anyMap, each: each}, doc: "any other otherName by the OID of its type: utf8:TEXT, ia5:TEXT, oid:OID or der:BASE64"},
+	}}
+}
+
 // setShape is what an operation or a who line sets.
 var setShape = &shape{kind: aMap, keys: []key{
 	{name: "subject", is: &shape{kind: anyMap, each: attributeValue}, doc: "subject attributes by name or OID"},
-	{name: "san", is: &shape{kind: aMap, keys: []key{
-		{name: "dns", is: nameValue, doc: "dNSName"},
-		{name: "ip", is: nameValue, doc: "iPAddress"},
-		{name: "email", is: nameValue, doc: "rfc822Name"},
-		{name: "uri", is: nameValue, doc: "uniformResourceIdentifier"},
-	}}, doc: "SAN entries by form"},
+	{name: "san", is: sanShape(nameValue), doc: "SAN entries by form"},
 }}
 
 var celShape = &shape{kind: aMap, keys: []key{

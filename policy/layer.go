@@ -118,20 +118,20 @@ func (j *judge) evaluateNames(below *sanRule) bool {
 	}
 	rule.literals = nil
 	for _, value := range rule.set {
-		name, err := csr.NewName(rule.tag, value)
+		name, err := rule.kind.key.name(value)
 		if err != nil {
-			j.refuse(rule.setAt, ByPolicy, show(value), "", "the expression gives %s, which can't be a %s: %s", quote(value), rule.form.name, show(err.Error()))
+			j.refuse(rule.setAt, ByPolicy, show(value), "", "the expression gives %s, which can't be the %s: %s", quote(value), rule.label, show(err.Error()))
 			return false
 		}
-		if p, at, denied := j.profile.guard.denies(rule.tag, value); denied {
+		if p, at, denied := j.profile.guard.deniesName(rule.kind.key, value); denied {
 			j.refuse(at, ByPolicy, show(value), "not "+show(p.text), "the expression gives the %s %s, which the guardrail %s denies", rule.label, quote(value), quote(p.text))
 			return false
 		}
 		rule.literals = append(rule.literals, name)
 	}
 	rules := j.names.san
-	j.names.san = sanRules{spot: rules.spot, rules: replaced(slices.Clone(rules.rules), below, &rule), byForm: maps.Clone(rules.byForm)}
-	j.names.san.byForm[rule.tag] = &rule
+	j.names.san = sanRules{spot: rules.spot, rules: replaced(slices.Clone(rules.rules), below, &rule), byKind: maps.Clone(rules.byKind)}
+	j.names.san.byKind[rule.kind.key] = &rule
 	return true
 }
 

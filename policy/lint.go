@@ -90,7 +90,7 @@ func (c *compiler) review(p *Profile) {
 		})
 	}
 	for _, rule := range p.names.san.rules {
-		c.reviewNames(&rule.nameRule, func(value string) (pattern, spot, bool) { return c.guard.denies(rule.tag, value) })
+		c.reviewNames(&rule.nameRule, func(value string) (pattern, spot, bool) { return c.guard.deniesName(rule.kind.key, value) })
 	}
 	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
 		if o := p.operations[name]; o != nil {
@@ -101,8 +101,8 @@ func (c *compiler) review(p *Profile) {
 }
 
 func (c *compiler) reviewGuardrails() {
-	for _, form := range slices.Sorted(maps.Keys(c.guard.deny)) {
-		rule := c.guard.deny[form]
+	for _, key := range slices.SortedFunc(maps.Keys(c.guard.deny), sanKey.compare) {
+		rule := c.guard.deny[key]
 		c.shadowed(rule.patterns, rule.form, rule.spot.path, false)
 	}
 }

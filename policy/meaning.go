@@ -33,6 +33,8 @@ var meanings = map[string]meaning{
 	"profiles": {change: MoreIsWider}, "labels": {change: MoreIsWider}, "upstream": writes, "csrattrs.format": inert, "csrattrs.linking": inert,
 
 	"guardrails.never": narrows, "deny.dns": narrows, "deny.ip": narrows, "deny.email": narrows, "deny.uri": narrows,
+	"deny.upn": narrows, "deny.directory_name": narrows, "deny.registered_id": narrows, "deny.permanent_identifier": narrows,
+	"deny.hardware_module_name": narrows, "deny.other_name": narrows,
 	"limits.csr_bytes": bound, "limits.names": bound,
 	"rsa": widens, "ecdsa": widens, "ed25519": trueWide, "rsa_exponents": widens, "signatures": widens,
 	"hygiene.roca": trueSafe, "hygiene.close_primes": trueSafe, "hygiene.small_factors": trueSafe,

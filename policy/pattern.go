@@ -20,15 +20,17 @@ type pattern struct {
 	text string
 	// whole takes a value of the pattern's form, in the form's spelling.
 	whole *regexp.Regexp
-	// host is true when a value must follow the rules of host names, and
-	// letter case doesn't count.
-	host bool
+	// check is there when letter case doesn't count, and says whether a value
+	// in lower case, which whole takes, follows the rules of host names.
+	check func(string) error
 	// star is true when the first label of a DNS pattern is "*", and rest
 	// takes what follows the first label of a name.
 	star bool
 	rest *regexp.Regexp
-	// prefix stands for whole in IP patterns.
+	// prefix stands for whole in IP patterns, and rdns in those of
+	// directoryNames.
 	prefix netip.Prefix
+	rdns   []rdnPattern
 }
 
 // A form is how a kind of name is spelled and compared.
@@ -61,12 +63,12 @@ func (p pattern) match(spelled string) bool {
 		addr, err := netip.ParseAddr(spelled)
 		return err == nil && p.prefix.Contains(addr)
 	}
-	if p.host {
-		name, err := spellDNS(spelled)
-		if err != nil {
-			return false
-		}
-		spelled = name
+	if len(p.rdns) > 0 {
+		return p.matchDirectory(spelled)
+	}
+	if p.check != nil {
+		name := asciiLower(spelled)
+		return p.whole.MatchString(name) && p.check(name) == nil
 	}
 	return p.whole != nil && p.whole.MatchString(spelled)
 }
@@ -121,10 +123,18 @@ func stars(text string) error {
 	return nil
 }
 
+// What stars stand for in text: of any letters, and of ASCII alone.
+const (
+	anyRun    = `[^.]*`
+	anySome   = `.+`
+	asciiRun  = `[ -\-/-~]*`
+	asciiSome = `[ -~]+`
+)
+
 // compileText: `*` is any run of printable letters without a dot, `**` is one
 // or more of any. Letter case counts.
 func compileText(text string) (pattern, error) {
-	return compileValue(text, `[^.]*`, `.+`)
+	return compileValue("", text, anyRun, anySome)
 }
 
 // compileIdentifier is compileText where `*` stands for ASCII only. A pattern
@@ -136,17 +146,25 @@ func compileIdentifier(text string) (pattern, error) {
 			return compileDNS(text)
 		}
 	}
-	return compileValue(text, `[ -\-/-~]*`, `[ -~]+`)
+	return compileValue("", text, asciiRun, asciiSome)
 }
 
-func compileValue(text, one, many string) (pattern, error) {
+// compileValue makes a pattern of text behind a prefix that is part of every
+// value.
+func compileValue(prefix, text, one, many string) (pattern, error) {
+	if err := plainText(text); err != nil {
+		return pattern{}, err
+	}
+	return pattern{text: prefix + text, whole: anchored(regexp.QuoteMeta(prefix) + translate(text, one, many))}, nil
+}
+
+// plainText tells why a pattern of text can match none.
+func plainText(text string) error {
 	if err := stars(text); err != nil {
-		return pattern{}, err
+		return err
 	}
-	if _, err := spellText(strings.ReplaceAll(text, "*", "x")); err != nil {
-		return pattern{}, err
-	}
-	return pattern{text: text, whole: anchored(translate(text, one, many))}, nil
+	_, err := spellText(strings.ReplaceAll(text, "*", "x"))
+	return err
 }
 
 // spellText takes any printable text. What can't be seen can't be reviewed.

@@ -129,8 +129,8 @@ func TestDenyReachesIntoWildcardNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		guard := guardrails{deny: map[csr.NameForm]denyRule{csr.DNS: {form: dnsForm, patterns: []pattern{p}}}}
-		if _, _, denied := guard.denies(csr.DNS, test.name); denied != test.want {
+		guard := guardrails{deny: map[sanKey]denyRule{{form: csr.DNS}: {form: dnsForm, patterns: []pattern{p}}}}
+		if _, _, denied := guard.denies(sanKey{form: csr.DNS}, test.name); denied != test.want {
 			t.Errorf("deny %q, name %q: denied is %v", test.deny, test.name, denied)
 		}
 	}
@@ -199,7 +199,11 @@ func FuzzDNSPattern(f *testing.F) {
 			}
 			return
 		}
-		want := naiveDNS(strings.Split(asciiLower(text), "."), strings.Split(name, "."))
+		labels, err := dnsLabels(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := naiveDNS(labels, strings.Split(name, "."))
 		if got := p.match(value); got != want {
 			t.Errorf("%q takes %q: %v, and the naive matcher says %v", text, value, got, want)
 		}
@@ -252,11 +256,14 @@ func naiveText(pattern, value []rune) bool {
 func FuzzForms(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"10.0.0.0/8", "10.1.2.3"}, {"*@example.net", "a@example.net"}, {"https://*.a/b/*", "https://x.a/b/c"},
-		{"urn:*", "urn:x"}, {"::1", "::1"}, {"rtr-*.a", "rtr-1.a"},
+		{"urn:*", "urn:x"}, {"::1", "::1"}, {"rtr-*.a", "rtr-1.a"}, {"b\u00fccher.example", "xn--bcher-kva.example"},
+		{"1.2.*", "1.2.3"}, {"1.2.3/sn*", "1.2.3/sn1"}, {"1.2.3/0*", "1.2.3/0a"}, {"CN=*+O=b,C=DE", "O=b+CN=a, C=DE"},
+		{"utf8:*", "utf8:x"}, {"ia5:**", "ia5:x.y"}, {"oid:1.**", "oid:1.2"}, {"der:MAA=", "der:MAA="},
 	} {
 		f.Add(seed[0], seed[1])
 	}
-	forms := []form{dnsForm, ipForm, emailForm, uriForm, textForm, identifierForm}
+	forms := []form{dnsForm, ipForm, emailForm, uriForm, textForm, identifierForm,
+		upnForm, registeredIDForm, permanentForm, hardwareForm, directoryForm, otherForm("1.2.3")}
 	f.Fuzz(func(t *testing.T, text, value string) {
 		for _, form := range forms {
 			spelled, err := form.spell(value)

@@ -25,11 +25,11 @@ func compileEmail(text string) (pattern, error) {
 	if err := dotAtom(strings.ReplaceAll(local, "*", "x")); err != nil {
 		return pattern{}, err
 	}
-	if _, err := compileDNS(domain); err != nil {
+	labels, err := dnsLabels(domain)
+	if err != nil {
 		return pattern{}, fmt.Errorf("its domain can't match: %w", err)
 	}
-	expression := translate(local, `[`+atext+`]*`, `[.`+atext+`]+`) + `@` +
-		labelExpressions(strings.Split(asciiLower(domain), "."))
+	expression := translate(local, `[`+atext+`]*`, `[.`+atext+`]+`) + `@` + labelExpressions(labels)
 	return pattern{text: text, whole: anchored(expression)}, nil
 }
 
@@ -130,7 +130,11 @@ func compileURI(text string) (pattern, error) {
 	if err := stars(text); err != nil {
 		return pattern{}, err
 	}
-	u, err := splitURI(text)
+	ascii, err := asciiHost(text)
+	if err != nil {
+		return pattern{}, fmt.Errorf("its host can't match: %w", err)
+	}
+	u, err := splitURI(ascii)
 	if err != nil {
 		return pattern{}, err
 	}
@@ -152,6 +156,23 @@ func compileURI(text string) (pattern, error) {
 	return pattern{text: text, whole: anchored(expression + translate(u.path, one, `[^?#]+`))}, nil
 }
 
+// asciiHost puts the xn-- form for the international labels of a URI's host.
+func asciiHost(text string) (string, error) {
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found {
+		return text, nil
+	}
+	host := rest
+	if i := strings.IndexAny(rest, "/?#:"); i >= 0 {
+		host = rest[:i]
+	}
+	if !strings.ContainsFunc(host, beyondASCII) {
+		return text, nil
+	}
+	labels, err := dnsLabels(host)
+	return scheme + "://" + strings.Join(labels, ".") + rest[len(host):], err
+}
+
 func regexpScheme(u uri) string {
 	if u.authority {
 		return translate(u.scheme+"://", "", "")
@@ -163,10 +184,11 @@ func hostExpression(host string) (string, error) {
 	if addr, ok := literalHost(host); ok {
 		return translate(addr, "", ""), nil
 	}
-	if _, err := compileDNS(host); err != nil {
+	labels, err := dnsLabels(host)
+	if err != nil {
 		return "", fmt.Errorf("its host can't match: %w", err)
 	}
-	return labelExpressions(strings.Split(host, ".")), nil
+	return labelExpressions(labels), nil
 }
 
 // literalHost gives an IP address as a URI has it.

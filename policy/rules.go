@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-est/estra/policy/csr"
 )
 
 // A Rule is one line of a policy file that says something: for tools that
@@ -109,20 +111,28 @@ func formAt(path string) *form {
 		return nil
 	}
 	if parts[1] == "deny" {
-		known, ok := sanForms[parts[2]]
-		f := known.form.forDeny()
-		return formOr(f, ok)
+		kind, ok := kindAt(afterLast(path, ".deny."))
+		return formOr(kind.form.forDeny(), ok)
 	}
 	last := parts[len(parts)-1]
 	if parts[0] != "profiles" || last != "allow" && last != "require" {
 		return nil
 	}
-	if name, _, ok := strings.Cut(afterLast(path, ".san."), "."); ok {
-		known, ok := sanForms[name]
-		return formOr(known.form, ok)
+	if under := afterLast(path, ".san."); under != "" {
+		kind, ok := kindAt(strings.TrimSuffix(under, "."+last))
+		return formOr(kind.form, ok)
 	}
 	oid, ok := attributeOID(strings.TrimSuffix(afterLast(path, ".subject."), "."+last))
 	return formOr(subjectForm(oid.String()), ok)
+}
+
+// kindAt reads what stands behind `san` in a path: dns, other_name.1.2.3.
+func kindAt(path string) (sanKind, bool) {
+	if typeID, ok := strings.CutPrefix(path, otherNames+"."); ok {
+		return sanKind{sanKey{csr.OtherName, typeID}, otherForm(typeID)}, true
+	}
+	kind, ok := sanKinds[path]
+	return kind, ok
 }
 
 func formOr(f form, ok bool) *form {

@@ -11,34 +11,35 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 )
 
-// sanRules are the accepted forms of SAN, in file order.
+// sanRules are the accepted kinds of SAN entries, in file order.
 type sanRules struct {
 	spot   spot
 	rules  []*sanRule
-	byForm map[csr.NameForm]*sanRule
+	byKind map[sanKey]*sanRule
 }
 
 type sanRule struct {
 	nameRule
-	tag      csr.NameForm
+	kind     sanKind
 	literals []csr.GeneralName // with set
 }
 
+func (k sanKind) label() string { return k.form.name + " in the SAN" }
+
 func (c *compiler) san(n node) sanRules {
-	rules := sanRules{spot: n.spot(), byForm: map[csr.NameForm]*sanRule{}}
-	for _, member := range n.members() {
-		known, ok := sanForms[member.name]
-		if !ok || rules.byForm[known.tag] != nil {
+	rules := sanRules{spot: n.spot(), byKind: map[sanKey]*sanRule{}}
+	for _, member := range c.sanMembers(n) {
+		if rules.byKind[member.kind.key] != nil {
 			continue // a checker's
 		}
-		rule := &sanRule{nameRule: c.nameRule(member, known.form.name+" in the SAN", known.form, cel.StringType, celTexts), tag: known.tag}
+		rule := &sanRule{nameRule: c.nameRule(member.node, member.kind.label(), member.kind.form, cel.StringType, celTexts), kind: member.kind}
 		if set := member.get("set"); set.present() {
 			c.setNames(rule, set)
 		} else {
 			c.unset(&rule.nameRule)
 		}
 		rules.rules = append(rules.rules, rule)
-		rules.byForm[known.tag] = rule
+		rules.byKind[member.kind.key] = rule
 	}
 	return rules
 }
@@ -48,12 +49,12 @@ func (c *compiler) setNames(rule *sanRule, set node) {
 	c.literals(&rule.nameRule, set)
 	rule.literals = nil
 	for _, value := range rule.set {
-		name, err := csr.NewName(rule.tag, value)
+		name, err := rule.kind.key.name(value)
 		if err != nil {
-			c.add(set.at, "%s can't be a %s: %s", quote(value), rule.form.name, show(err.Error()))
+			c.add(set.at, "%s can't be the %s: %s", quote(value), rule.label, show(err.Error()))
 			continue
 		}
-		if p, at, denied := c.guard.denies(rule.tag, value); denied {
+		if p, at, denied := c.guard.deniesName(rule.kind.key, value); denied {
 			c.add(set.at, "%s is denied by the guardrail %s on line %d", quote(value), quote(p.text), at.at.Line)
 		}
 		rule.literals = append(rule.literals, name)
@@ -62,36 +63,33 @@ func (c *compiler) setNames(rule *sanRule, set node) {
 
 // layerSAN gives the rules with the values that a further set has.
 func (c *compiler) layerSAN(base sanRules, set node) sanRules {
-	rules := sanRules{spot: base.spot, rules: slices.Clone(base.rules), byForm: maps.Clone(base.byForm)}
-	for _, member := range set.members() {
-		known, ok := sanForms[member.name]
-		if !ok {
-			continue // a checker's
-		}
-		rule := &sanRule{nameRule: setOnly(member, known.form.name+" in the SAN", known.form, cel.StringType, celTexts), tag: known.tag}
-		below := base.byForm[known.tag]
+	rules := sanRules{spot: base.spot, rules: slices.Clone(base.rules), byKind: maps.Clone(base.byKind)}
+	for _, member := range c.sanMembers(set) {
+		rule := &sanRule{nameRule: setOnly(member.node, member.kind.label(), member.kind.form, cel.StringType, celTexts), kind: member.kind}
+		below := base.byKind[member.kind.key]
 		if below != nil {
 			*rule = *below
 		}
-		c.setNames(rule, member)
+		c.setNames(rule, member.node)
 		rules.rules = replaced(rules.rules, below, rule)
-		rules.byForm[known.tag] = rule
+		rules.byKind[member.kind.key] = rule
 	}
 	return rules
 }
 
 // san plans the SAN from the request's, entry by entry.
 func (j *judge) san() {
-	asked := map[csr.NameForm][]string{}
+	asked := map[sanKey][]string{}
 	var planned []csr.GeneralName
 	for _, name := range j.req.CSR.Names.SAN {
-		rule := j.names.san.byForm[name.Form]
+		key := keyOf(name)
+		rule := j.names.san.byKind[key]
 		if rule == nil {
 			j.unknownForm(name)
 			continue
 		}
-		first := len(asked[name.Form]) == 0
-		asked[name.Form] = append(asked[name.Form], name.Value)
+		first := len(asked[key]) == 0
+		asked[key] = append(asked[key], name.Value)
 		if !j.generalName(rule, name) {
 			continue
 		}
@@ -105,7 +103,7 @@ func (j *judge) san() {
 		}
 	}
 	for _, rule := range j.names.san.rules {
-		values := asked[rule.tag]
+		values := asked[rule.kind.key]
 		j.counts(&rule.nameRule, values)
 		if !rule.sets() || rule.asWanted(j.req.CSR.Names.SAN) {
 			continue
@@ -125,26 +123,21 @@ func (j *judge) san() {
 
 func (j *judge) unknownForm(name csr.GeneralName) {
 	got := show(name.String())
-	word := formName(name.Form)
+	word := keyOf(name).kindName()
 	if word == "" {
-		j.refuse(j.names.san.spot, ByPolicy, got, "", "the request has a SAN entry of a form that no policy of this version can accept: %s", got)
+		j.refuse(j.names.san.spot, ByPolicy, got, "", "the request has a SAN entry of a form that no policy can accept: %s", got)
 		return
 	}
 	j.refuse(j.names.san.spot, ByPolicy, got, "", "the profile takes no %s in the SAN, and the request has %s", word, got)
 }
 
-func formName(tag csr.NameForm) string {
-	for _, known := range sanForms {
-		if known.tag == tag {
-			return known.form.name
-		}
-	}
-	return ""
-}
-
 // generalName tells whether an entry may be asked for.
 func (j *judge) generalName(rule *sanRule, name csr.GeneralName) bool {
-	if p, at, denied := j.profile.guard.denies(name.Form, name.Value); denied && !rule.sets() {
+	if name.Value == "" {
+		j.refuse(rule.spot, ByPolicy, show(name.String()), "", "the %s %s is not accepted: it is not written as its type demands", rule.label, quote(name.String()))
+		return false
+	}
+	if p, at, denied := j.profile.guard.deniesName(rule.kind.key, name.Value); denied && !rule.sets() {
 		j.refuse(at, ByPolicy, show(name.Value), "not "+show(p.text), "the %s %s is denied by the guardrail %s",
 			rule.label, quote(name.Value), quote(p.text))
 		return false
@@ -162,7 +155,7 @@ func (j *judge) generalName(rule *sanRule, name csr.GeneralName) bool {
 
 // once leaves out an entry that the plan already has.
 func (j *judge) once(rule *sanRule, planned []csr.GeneralName, name csr.GeneralName) []csr.GeneralName {
-	same := func(other csr.GeneralName) bool { return other.Form == name.Form && other.Value == name.Value }
+	same := func(other csr.GeneralName) bool { return keyOf(other) == rule.kind.key && other.Value == name.Value }
 	if slices.ContainsFunc(planned, same) {
 		j.add(rule.spot, Dropped, ByPolicy, show(name.Value), "", "the %s %s stands twice in the request", rule.label, quote(name.Value))
 		return planned
@@ -174,7 +167,7 @@ func (j *judge) once(rule *sanRule, planned []csr.GeneralName, name csr.GeneralN
 func (r *sanRule) asWanted(san []csr.GeneralName) bool {
 	var got, want []string
 	for _, name := range san {
-		if name.Form == r.tag {
+		if keyOf(name) == r.kind.key {
 			got = append(got, name.Value)
 		}
 	}
@@ -190,7 +183,7 @@ func (r *sanRule) asWanted(san []csr.GeneralName) bool {
 // as `matches: names` asks.
 func (r sanRules) takes(san []csr.GeneralName) bool {
 	for _, name := range san {
-		rule := r.byForm[name.Form]
+		rule := r.byKind[keyOf(name)]
 		if rule == nil || !rule.takes(name.Value) {
 			return false
 		}

@@ -153,6 +153,10 @@ func (j *judge) subject() {
 				"the request has no %s; the certificate has %s", rule.label, quote(rule.set[0]))
 		}
 	}
+	if p, at, denied := j.profile.guard.denies(sanKey{form: csr.DirectoryName}, planned.String()); denied {
+		j.refuse(at, ByPolicy, show(planned.String()), "not "+show(p.text), "the subject %s is denied by the guardrail %s",
+			quote(planned.String()), quote(p.text))
+	}
 	j.plan.Names.Subject = planned
 }
 

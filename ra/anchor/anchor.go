@@ -49,6 +49,9 @@ type Set struct {
 type Result struct {
 	// Names are the anchors that vouch for the leaf.
 	Names []string
+	// Ends are the notAfter of those anchors' certificates, in the same order;
+	// where several of one anchor vouch, of the last to end.
+	Ends []time.Time
 	// Unavailable are anchors that couldn't be asked: a shut gate is then
 	// 503, not 401.
 	Unavailable []string

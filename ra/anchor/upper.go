@@ -37,11 +37,22 @@ func independent(upper chain) bool {
 	return true
 }
 
-// rememberUppers takes in what was verified just now.
+// rememberUppers takes in what was verified just now: all that was found above
+// an issuer together, or nothing of it, so that the next leaf has the same
+// anchors. An issuer that is an anchor itself alone has nothing above it that
+// would be worth it.
 func (s *Set) rememberUppers(a Anchor, roots []*x509.Certificate, found []chain) {
+	groups := map[string][]chain{} // by the issuer's bytes: one may be there as anchor and as presented
 	for _, c := range found {
-		if upper := c[1:]; len(upper) > 1 && independent(upper) {
-			s.uppers.put(keyOf(a, roots, upper[:1]), []chain{upper})
+		if upper := c[1:]; len(upper) > 0 {
+			groups[string(upper[0].Raw)] = append(groups[string(upper[0].Raw)], upper)
+		}
+	}
+	for _, uppers := range groups {
+		alone := func(upper chain) bool { return len(upper) == 1 }
+		depends := func(upper chain) bool { return !independent(upper) }
+		if !slices.ContainsFunc(uppers, depends) && !(len(uppers) == 1 && alone(uppers[0])) {
+			s.uppers.put(keyOf(a, roots, uppers[0][:1]), uppers)
 		}
 	}
 }
@@ -50,19 +61,35 @@ func (s *Set) rememberUppers(a Anchor, roots []*x509.Certificate, found []chain)
 // and made of certificates that are at hand now: what a client may leave out
 // doesn't depend on what others have sent.
 func (s *Set) underKnownUpper(a Anchor, leaf *x509.Certificate, roots, intermediates []*x509.Certificate, at time.Time) []chain {
-	missing := func(c *x509.Certificate) bool { return !slices.ContainsFunc(intermediates, c.Equal) }
 	for i, issuer := range intermediates {
 		if !bytes.Equal(issuer.RawSubject, leaf.RawIssuer) {
 			continue
 		}
-		for _, upper := range validAt(s.uppers.get(keyOf(a, roots, intermediates[i:i+1])), at) {
-			if slices.ContainsFunc(upper[1:len(upper)-1], missing) {
-				continue
-			}
-			if below, err := build(a, leaf, upper[:1], nil, at); err == nil && len(below[0]) == 2 {
-				return []chain{slices.Concat(below[0], upper[1:])}
-			}
+		known := validAt(s.uppers.get(keyOf(a, roots, intermediates[i:i+1])), at)
+		known = slices.DeleteFunc(known, func(upper chain) bool { return lacks(intermediates, upper) })
+		if len(known) == 0 {
+			continue
 		}
+		below, err := build(a, leaf, known[0][:1], nil, at)
+		if err != nil || len(below[0]) != 2 {
+			continue
+		}
+		found := make([]chain, len(known))
+		for j, upper := range known {
+			found[j] = slices.Concat(below[0], upper[1:])
+		}
+		return found
 	}
 	return nil
+}
+
+// lacks tells whether a certificate between the issuer and the anchor isn't at
+// hand.
+func lacks(intermediates []*x509.Certificate, upper chain) bool {
+	for _, c := range upper[1:max(1, len(upper)-1)] {
+		if !slices.ContainsFunc(intermediates, c.Equal) {
+			return true
+		}
+	}
+	return false
 }

@@ -77,10 +77,10 @@ func TestWhatIsRememberedAboveALeafChangesNoAnswer(t *testing.T) {
 				"the issuing CA itself":           above,
 			} {
 				for _, at := range []time.Time{now, now.Add(45 * time.Minute)} {
-					got := warm.Verify(t.Context(), presented, at).Names
-					want := (&anchor.Set{Anchors: all}).Verify(t.Context(), presented, at).Names
-					if !slices.Equal(got, want) {
-						t.Errorf("%s at %s: %q, and a new set says %q", what, at.Format(time.TimeOnly), got, want)
+					got := warm.Verify(t.Context(), presented, at)
+					want := (&anchor.Set{Anchors: all}).Verify(t.Context(), presented, at)
+					if !slices.Equal(got.Names, want.Names) || !slices.Equal(got.Ends, want.Ends) {
+						t.Errorf("%s at %s: %q %v, and a new set says %q %v", what, at.Format(time.TimeOnly), got.Names, got.Ends, want.Names, want.Ends)
 					}
 				}
 			}
@@ -88,6 +88,43 @@ func TestWhatIsRememberedAboveALeafChangesNoAnswer(t *testing.T) {
 			warm.Anchors = []anchor.Anchor{{Name: "a", Source: &source{anchors: []*x509.Certificate{namesake.Certificate}}}}
 			if got := warm.Verify(t.Context(), send(issuing, above, "three.good.example"), now); len(got.Names) > 0 {
 				t.Errorf("after the anchor changed: %q", got.Names)
+			}
+		})
+	}
+}
+
+// Of several anchors of one name that vouch, the last to end counts, for the
+// first device and for the next.
+func TestTheLastAnchorToEndCounts(t *testing.T) {
+	root := ratest.NewRoot(t, "Root")
+	sooner := *root.Certificate
+	sooner.NotAfter = now.AddDate(1, 0, 0)
+	short := root.Sign(t, &sooner, root.Key.Public()) // of the same name and key
+	issuing := under(t, root, "Issuing CA")
+	for name, test := range map[string]struct {
+		anchors []*x509.Certificate
+		want    time.Time
+	}{
+		"one anchor":                  {[]*x509.Certificate{short}, short.NotAfter},
+		"two, the short one first":    {[]*x509.Certificate{short, root.Certificate}, root.Certificate.NotAfter},
+		"two, the short one last":     {[]*x509.Certificate{root.Certificate, short}, root.Certificate.NotAfter},
+		"the issuing CA and its root": {[]*x509.Certificate{issuing.Certificate, short}, issuing.Certificate.NotAfter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := &anchor.Set{Anchors: []anchor.Anchor{
+				{Name: "stranger", Source: &source{anchors: []*x509.Certificate{ratest.NewRoot(t, "X").Certificate}}},
+				{Name: "a", Source: &source{anchors: test.anchors}},
+			}}
+			for i := range 3 {
+				sent, err := x509.ParseCertificate(issuing.Certificate.Raw)
+				if err != nil {
+					t.Fatal(err)
+				}
+				presented := []*x509.Certificate{issuing.Device(t, "one.example").Leaf, sent}
+				got := set.Verify(t.Context(), presented, now)
+				if len(got.Names) != 1 || len(got.Ends) != 1 || !got.Ends[0].Equal(test.want) {
+					t.Errorf("device %d: %+v, want the end %s", i, got, test.want)
+				}
 			}
 		})
 	}

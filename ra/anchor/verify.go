@@ -49,9 +49,9 @@ func (s *Set) Verify(ctx context.Context, presented []*x509.Certificate, now tim
 		return r
 	}
 	for _, a := range s.Anchors {
-		err := s.vouch(ctx, a, presented, now)
+		end, err := s.vouch(ctx, a, presented, now)
 		if err == nil {
-			r.Names = append(r.Names, a.Name)
+			r.Names, r.Ends = append(r.Names, a.Name), append(r.Ends, end)
 			continue
 		}
 		if errors.As(err, new(errUnavailable)) {
@@ -62,21 +62,21 @@ func (s *Set) Verify(ctx context.Context, presented []*x509.Certificate, now tim
 	return r
 }
 
-// vouch returns nil when the anchor stands for the leaf.
-func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate, now time.Time) error {
+// vouch returns nil when the anchor stands for the leaf, and when it ends.
+func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate, now time.Time) (end time.Time, err error) {
 	leaf := presented[0]
 	if now.Before(leaf.NotBefore) {
-		return fmt.Errorf("the certificate is valid only from %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+		return end, fmt.Errorf("the certificate is valid only from %s", leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	if a.Source == nil {
-		return errUnavailable{errors.New("it has no source")}
+		return end, errUnavailable{errors.New("it has no source")}
 	}
 	roots, intermediates, err := a.Source.Certificates(ctx)
 	if err != nil {
-		return errUnavailable{err}
+		return end, errUnavailable{err}
 	}
 	if len(roots) == 0 {
-		return errUnavailable{errors.New("it has no certificates")}
+		return end, errUnavailable{errors.New("it has no certificates")}
 	}
 	at := now
 	if now.After(leaf.NotAfter) {
@@ -84,12 +84,12 @@ func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate
 	}
 	chains, err := s.chains(a, presented, roots, intermediates, at)
 	if err != nil {
-		return err
+		return end, err
 	}
-	if err := accepted(ctx, a.Source, leaf, chains); err != nil {
-		return err
+	if end, err = accepted(ctx, a.Source, leaf, chains); err != nil {
+		return end, err
 	}
-	return unrevoked(ctx, a, leaf, now)
+	return end, unrevoked(ctx, a, leaf, now)
 }
 
 // chains returns the chains that are good at a time, from memory where they
@@ -181,15 +181,32 @@ func build(a Anchor, presented *x509.Certificate, roots, intermediates []*x509.C
 	return chains, nil
 }
 
-// accepted asks the source about each chain; one is enough.
-func accepted(ctx context.Context, source Source, leaf *x509.Certificate, chains []chain) error {
-	var refusal error
+// accepted asks the source about each chain; one is enough. It returns the end
+// of the anchor, of all accepted chains the latest: which of them crypto/x509
+// finds first means nothing. Of chains with the same issuer one is shown.
+func accepted(ctx context.Context, source Source, leaf *x509.Certificate, chains []chain) (end time.Time, err error) {
+	issuers := map[*x509.Certificate]error{}
+	found := false
 	for _, c := range chains {
-		if refusal = source.Accepts(ctx, leaf, c); refusal == nil {
-			return nil
+		issuer := c[min(1, len(c)-1)]
+		refusal, asked := issuers[issuer]
+		if !asked {
+			refusal = source.Accepts(ctx, leaf, c)
+			issuers[issuer] = refusal
+		}
+		if refusal != nil {
+			err = refusal
+			continue
+		}
+		found = true
+		if top := c[len(c)-1].NotAfter; top.After(end) {
+			end = top
 		}
 	}
-	return refusal
+	if found {
+		return end, nil
+	}
+	return end, err
 }
 
 func unrevoked(ctx context.Context, a Anchor, leaf *x509.Certificate, now time.Time) error {

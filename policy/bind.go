@@ -125,8 +125,17 @@ func (b *binder) carries(p *Profile, name string, can Capabilities) {
 	}
 	lacks(can.KeyUsage || p.usage.key == 0, p.usage.keyAt, "the key usage")
 	lacks(can.ExtKeyUsage || len(p.usage.ext) == 0, p.usage.extAt, "the extended key usage")
-	for _, entry := range slices.Concat(p.extensions.require, p.extensions.allow) {
+	for _, entry := range p.extensions.taken() {
 		lacks(can.Extensions, entry.spot, "further extensions")
+	}
+	for _, set := range p.extensions.set {
+		lacks(can.Extensions, set.spot, "further extensions")
+	}
+	for _, entry := range p.attributes.taken() {
+		changes := entry.oid.String() == changeSubjectName
+		lacks(can.Subject || entry.into != intoSubject && !changes, entry.spot, "the subject")
+		lacks(can.SAN || !changes, entry.spot, "the SAN")
+		lacks(can.Extensions || entry.into != intoDirectory, entry.intoAt, "further extensions")
 	}
 	if can.MaxValidity > 0 && p.longest > can.MaxValidity {
 		b.add(p.longestAt.at, "the upstream %s issues for at most %s, and the profile's validity is up to %s",

@@ -5,7 +5,6 @@ package policy
 import (
 	"io/fs"
 	"strings"
-	"time"
 
 	"cel.dev/cel-go/cel"
 )
@@ -121,8 +120,8 @@ func (c *compiler) profile(n node) *Profile {
 	}
 	c.scope = profileScope(n)
 	p.checks = c.checks(n.get("checks"))
-	p.attributes = c.attributes(n.get("attributes"))
-	p.extensions = c.extensions(n.get("extensions"))
+	p.attributes = c.attributes(n.get("attributes"), p.names)
+	p.extensions = c.extensions(n.get("extensions"), p)
 	p.keys = c.profileKeys(n.get("key"))
 	p.usage = c.usage(n.get("usage"), p.keys)
 	c.validity(p, n.get("validity"))
@@ -173,24 +172,4 @@ func labelProblem(label string) string {
 		return "it may have letters, digits and - . _ ~ only"
 	}
 	return ""
-}
-
-func (c *compiler) validity(p *Profile, n node) {
-	initial, longest := n.get("default"), n.get("max")
-	p.validity, _ = initial.duration()
-	p.validityAt = initial.spot()
-	p.longest, p.longestAt = p.validity, p.validityAt
-	if limit, ok := longest.duration(); ok {
-		p.longest, p.longestAt = limit, longest.spot()
-		if p.validity > limit {
-			c.add(initial.at, "the validity %s is longer than the profile's max, %s", shortDuration(p.validity), shortDuration(limit))
-		}
-	}
-	if _, ok := initial.duration(); ok && p.validity < time.Minute {
-		c.add(initial.at, "the validity %s is too short: a minute is the least", shortDuration(p.validity))
-	}
-	if fence := c.guard.validity; fence > 0 && p.longest > fence {
-		c.add(p.longestAt.at, "the validity %s is longer than the guardrail allows: %s on line %d",
-			shortDuration(p.longest), shortDuration(fence), c.guard.validityAt.at.Line)
-	}
 }

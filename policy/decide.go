@@ -15,11 +15,14 @@ type judge struct {
 	profile  *Profile
 	op       *op
 	names    nameRules // the operation's, or those of the line that decides
-	line     *whoLine  // nil: no line holds
+	line     *whoLine  // the line that decides; nil: none holds
 	input    *celInput
-	req      Request
+	req      Request   // its CSR with the names that are asked for
+	own      csr.Names // of the CSR itself
 	findings []Finding
 	plan     Plan
+	// directory is what goes into the subjectDirectoryAttributes.
+	directory []csr.Attribute
 	// steps are kept for Explain alone.
 	steps   []Step
 	explain bool
@@ -51,6 +54,7 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 		profile: p, op: operation, names: operation.names, req: req, explain: explain,
 		plan: Plan{Validity: p.validity, Upstream: p.upstream},
 	}
+	j.requested()
 	j.who()
 	j.linking()
 	j.size()
@@ -60,13 +64,11 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 	j.attributes()
 	j.extensions()
 	j.usage()
+	j.validity()
 	if req.Op == SimpleReenroll {
 		j.renewal()
 	}
 	j.keyReuse()
-	if j.explain {
-		j.asked(p.validityAt, "", shortDuration(p.validity), "sets")
-	}
 	j.checks()
 	sortFindings(j.findings)
 	decision.Findings, decision.Plan = j.findings, j.plan

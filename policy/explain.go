@@ -57,11 +57,7 @@ func explainPlan(b *strings.Builder, d Decision) {
 	fmt.Fprintf(b, "  key usage:  %s\n", keyUsageText(p.KeyUsage))
 	fmt.Fprintf(b, "  ext usage:  %s\n", extKeyUsageText(p.ExtKeyUsage))
 	for _, extension := range p.Extensions {
-		critical := ""
-		if extension.Critical {
-			critical = ", critical"
-		}
-		fmt.Fprintf(b, "  extension:  %s (%d bytes%s)\n", show(extensionName(extension.ID)), len(extension.Value), critical)
+		fmt.Fprintf(b, "  extension:  %s\n", extensionText(extension))
 	}
 	fmt.Fprintf(b, "  validity:   %s\n", shortDuration(p.Validity))
 	fmt.Fprintf(b, "  upstream:   %s\n", upstreamText(p.Upstream))

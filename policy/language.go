@@ -80,16 +80,18 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	}}, initial: "not offered", doc: "/serverkeygen"},
 	{name: "subject", is: &shape{kind: anyMap, each: attributeShape, suggest: subjectNames}, doc: "subject attributes by name or OID; any other is refused"},
 	{name: "san", is: sanShape(namesShape), doc: "SAN entries by form; any other is refused"},
-	{name: "attributes", is: listShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
+	{name: "attributes", is: attributesShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
 	{name: "key", is: keysShape, initial: "the guardrail's", doc: "accepted keys, the preferred one first"},
 	{name: "usage", is: &shape{kind: aMap, keys: []key{
 		{name: "key", is: keyUsageTexts, required: true, doc: "key usage bits of every certificate (RFC 5280 section 4.2.1.3)"},
 		{name: "ext", is: extUsageTexts, required: true, doc: "extended key usages of every certificate, by name or OID"},
 	}}, required: true, doc: "key usage and extended key usage, which are never copied from a request"},
-	{name: "extensions", is: listShape, doc: "requested extensions; any other is refused"},
+	{name: "extensions", is: extensionsShape, doc: "requested extensions; any other is refused"},
 	{name: "validity", is: &shape{kind: aMap, keys: []key{
 		{name: "default", is: period, required: true, doc: "how long a certificate is valid, such as 90d"},
 		{name: "max", is: period, initial: "the default", doc: "the longest validity of the profile"},
+		{name: "within", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "anchor"}, {text: "client_cert"}}}},
+			doc: "certificates that a new one may not outlive: that of the anchor, and the client's own"},
 	}}, required: true, doc: "how long a certificate is valid"},
 	{name: "checks", is: checksShape, doc: "rules in CEL; they can only refuse"},
 	{name: "csrattrs", is: &shape{kind: aMap, keys: []key{
@@ -219,9 +221,38 @@ func ruleShape(set *shape) *shape {
 // mostValues says the default of `max`.
 const mostValues = "1 for CN, else limits.names"
 
-// listShape is that of attributes and of extensions.
-var listShape = &shape{kind: aMap, keys: []key{
-	{name: "require", is: texts, doc: "must be in the request"},
-	{name: "allow", is: texts, doc: "may be in the request"},
-	{name: "ignore", is: texts, doc: "are dropped, and recorded"},
+// An attribute is listed by name, or with where its values go.
+var attributeEntries = &shape{kind: aList, each: &shape{kind: oneKind, alts: []*shape{
+	{kind: aText, suggest: knownAttributes},
+	{kind: aMap, keys: []key{
+		{name: "name", is: &shape{kind: aText, suggest: knownAttributes}, required: true, doc: "the attribute, by name or OID"},
+		{name: "into", is: &shape{kind: aWord, words: []word{{text: "subject"}, {text: "subjectDirectoryAttributes"}}},
+			required: true, doc: "where its values go in the certificate"},
+		{name: "allow", is: texts, initial: "any value", doc: "patterns of the values that may go into the subjectDirectoryAttributes"},
+	}},
+}}}
+
+var attributesShape = &shape{kind: aMap, keys: []key{
+	{name: "require", is: attributeEntries, doc: "must be in the request"},
+	{name: "allow", is: attributeEntries, doc: "may be in the request"},
+	{name: "ignore", is: &shape{kind: aList, each: &shape{kind: aText, suggest: knownAttributes}}, doc: "are dropped, and recorded"},
+}}
+
+var extensionTexts = &shape{kind: aList, each: &shape{kind: aText, suggest: knownExtensions}}
+
+var extensionsShape = &shape{kind: aMap, keys: []key{
+	{name: "require", is: extensionTexts, doc: "must be in the request, and are copied"},
+	{name: "allow", is: extensionTexts, doc: "may be in the request, and are copied"},
+	{name: "ignore", is: extensionTexts, doc: "are dropped, and recorded"},
+	{name: "set", is: &shape{kind: anyMap, each: extensionValueShape, suggest: knownExtensions}, doc: "what every certificate has, whatever was asked"},
+}}
+
+// extensionValueShape: the value stands in exactly one of the forms.
+var extensionValueShape = &shape{kind: aMap, keys: []key{
+	{name: "critical", is: boolean, initial: "false", doc: "who doesn't know the extension must refuse the certificate"},
+	{name: "der", is: text, doc: "the value as base64 of one value in DER"},
+	{name: "utf8", is: text, doc: "the text of a UTF8String"},
+	{name: "ia5", is: text, doc: "the text of an IA5String"},
+	{name: "oid", is: text, doc: "an OBJECT IDENTIFIER"},
+	{name: "policies", is: texts, doc: "the OIDs of certificatePolicies"},
 }}

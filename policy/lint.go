@@ -34,6 +34,11 @@ const (
 	lintNoEffect        = "no-effect"
 	lintNoClientAuth    = "no-client-auth"
 	lintWidePattern     = "wide-pattern"
+	lintOtherNames      = "other-names"
+	lintAnyAttribute    = "any-attribute"
+	lintTelling         = "telling-extension"
+	lintCritical        = "critical-extension"
+	lintNoMoreTime      = "no-more-time"
 )
 
 // lints are all lints, in the order of the documentation.
@@ -51,6 +56,11 @@ var lints = []Lint{
 	{lintNoEffect, "A rule decides nothing, whatever the request.", true},
 	{lintNoClientAuth, "A reenroll wants a client certificate, and those of the profile lack clientAuth.", false},
 	{lintWidePattern, "A pattern with ** takes values of any depth.", false},
+	{lintOtherNames, "Who may ask at all may ask for other names than those that it has.", true},
+	{lintAnyAttribute, "A certificate has whatever value of an attribute the request has.", true},
+	{lintTelling, "An extension is copied that Windows reads as more than it seems.", true},
+	{lintCritical, "A critical extension makes this server refuse the certificate at a reenroll.", true},
+	{lintNoMoreTime, "A renewal gives no more time than the certificate has that it replaces.", true},
 }
 
 // Lints gives every kind of warning, for documents that list them.

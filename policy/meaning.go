@@ -39,7 +39,7 @@ var meanings = map[string]meaning{
 	"rsa": widens, "ecdsa": widens, "ed25519": trueWide, "rsa_exponents": widens, "signatures": widens,
 	"hygiene.roca": trueSafe, "hygiene.close_primes": trueSafe, "hygiene.small_factors": trueSafe,
 	"hygiene.debian_weak": narrows, "hygiene.blocked": narrows, "hygiene.reuse": ordered("forbid", "allow"),
-	"validity.default": bound, "validity.max": bound,
+	"validity.default": bound, "validity.max": bound, "validity.within": narrows,
 
 	"enroll": offered, "reenroll": offered, "serverkeygen.enabled": trueWide,
 	"who": widens, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),

@@ -63,14 +63,16 @@ const (
 
 // changeSubjectName asks for other names than the CSR has (RFC 6402 section
 // 2.8, RFC 7030 section 4.2.2).
-const changeSubjectName = "1.3.6.1.5.5.7.7.36"
+const changeSubjectName = csr.OIDChangeSubjectName
 
 // notEnforced are attributes that ask for what this version can't do, and
 // where they stand. A profile can only ignore them.
 var notEnforced = map[string]string{
 	otpChallenge:        "RFC 7894",
 	revocationChallenge: "RFC 7894",
-	changeSubjectName:   "RFC 6402 section 2.8",
+	// extensionRequest under an OID of Microsoft: an extension in it would
+	// stand in no rule's sight.
+	"1.3.6.1.4.1.311.2.1.14": "Microsoft's form of extensionRequest",
 }
 
 // moreAttributes have names here beside those that csr knows.
@@ -119,7 +121,28 @@ var bookkeeping = []string{
 	"1.3.6.1.4.1.311.2.2.10", // CSP and key attributes of certreq
 }
 
-const authorityKeyIdentifier = "2.5.29.35" // RFC 5280 section 4.2.1.1
+// Extensions of RFC 5280 section 4.2.1. The last four are for certificates of
+// CAs alone.
+const (
+	authorityKeyIdentifier = "2.5.29.35"
+	nameConstraints        = "2.5.29.30"
+	policyMappings         = "2.5.29.33"
+	policyConstraints      = "2.5.29.36"
+	inhibitAnyPolicy       = "2.5.29.54"
+)
+
+// Extensions of Microsoft that more hangs on than they seem to say.
+const (
+	ntdsSecurity            = "1.3.6.1.4.1.311.25.2"
+	applicationCertPolicies = "1.3.6.1.4.1.311.21.10"
+)
+
+// telling are extensions that say more than it seems, and what it means that a
+// request decides them.
+var telling = map[string]string{
+	ntdsSecurity:            "it names the Windows account that the certificate logs on, by its SID",
+	applicationCertPolicies: "Windows reads it as extended key usage",
+}
 
 var extensionNames = []named{
 	{"subjectKeyIdentifier", csr.OIDSubjectKeyIdentifier},
@@ -129,8 +152,8 @@ var extensionNames = []named{
 	{"authorityKeyIdentifier", authorityKeyIdentifier},
 	{"extKeyUsage", csr.OIDExtKeyUsage},
 	{"issuerAltName", "2.5.29.18"},
-	{"certificatePolicies", "2.5.29.32"},
-	{"subjectDirectoryAttributes", "2.5.29.9"},
+	{"certificatePolicies", csr.OIDCertificatePolicies},
+	{"subjectDirectoryAttributes", csr.OIDDirectoryAttributes},
 	{"privateKeyUsagePeriod", "2.5.29.16"},
 	{"subjectInfoAccess", "1.3.6.1.5.5.7.1.11"},
 	{"tlsFeature", "1.3.6.1.5.5.7.1.24"},                 // RFC 7633
@@ -138,8 +161,24 @@ var extensionNames = []named{
 	{"netscapeComment", "2.16.840.1.113730.1.13"},        // likewise
 	{"certificateTemplateName", "1.3.6.1.4.1.311.20.2"},  // Microsoft, version 1 templates
 	{"certificateTemplate", "1.3.6.1.4.1.311.21.7"},      // Microsoft, version 2
-	{"applicationCertPolicies", "1.3.6.1.4.1.311.21.10"}, // Microsoft
+	{"applicationCertPolicies", applicationCertPolicies}, // Microsoft
+	{"ntdsSecurity", ntdsSecurity},                       // Microsoft, szOID_NTDS_CA_SECURITY_EXT
+	{"cRLDistributionPoints", "2.5.29.31"},
+	{"nameConstraints", nameConstraints},
+	{"policyMappings", policyMappings},
+	{"policyConstraints", policyConstraints},
+	{"inhibitAnyPolicy", inhibitAnyPolicy},
+	{"authorityInfoAccess", "1.3.6.1.5.5.7.1.1"},
+	{"qcStatements", "1.3.6.1.5.5.7.1.3"},     // RFC 3739 section 3.2.6
+	{"ipAddrBlocks", "1.3.6.1.5.5.7.1.7"},     // RFC 3779 section 2
+	{"autonomousSysIds", "1.3.6.1.5.5.7.1.8"}, // RFC 3779 section 3
+	{"ocspNoCheck", "1.3.6.1.5.5.7.48.1.5"},   // RFC 6960 section 4.2.2.2.1
 }
+
+// knownAttributes are the names that attributeOID knows.
+func knownAttributes() []string { return append(csr.TypeNames(), namesOf(moreAttributes)...) }
+
+func knownExtensions() []string { return namesOf(extensionNames) }
 
 func nameOf(table []named, oid string) string {
 	for _, entry := range table {

@@ -51,13 +51,14 @@ type Profile struct {
 	names      nameRules
 	checks     []check
 	attributes listRule
-	extensions listRule
+	extensions extensionRules
 	keys       keyRule
 	usage      usage
 	validity   time.Duration
 	validityAt spot
 	longest    time.Duration
 	longestAt  spot
+	within     []lifeLimit
 	hints      hintRule
 	upstream   string
 	upstreamAt spot

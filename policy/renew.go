@@ -53,8 +53,9 @@ func (j *judge) renewal() {
 
 // sameNames: RFC 7030 section 4.2.2, "the Subject field and SubjectAltName
 // extension ... MUST be identical to the corresponding fields in the
-// certificate being renewed". It is the request that is compared, before any
-// rewrite: the old certificate has the rewritten names already.
+// certificate being renewed". It is the request's own names that are compared,
+// before any rewrite: the old certificate has the rewritten names already. What
+// changeSubjectName asks for is decided as the names of any request are.
 func (j *judge) sameNames(old *x509.Certificate) {
 	rule := j.op.renewal
 	names, err := csr.NamesOf(old)
@@ -62,7 +63,7 @@ func (j *judge) sameNames(old *x509.Certificate) {
 		j.refuse(rule.namesAt, BadRenewal, "", "", "the names of the certificate being renewed can't be read: %s", show(err.Error()))
 		return
 	}
-	asked := j.req.CSR.Names
+	asked := j.own
 	switch {
 	case !asked.Equal(names):
 		j.refuse(rule.namesAt, BadRenewal, describeNames(asked), describeNames(names),

@@ -38,7 +38,11 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 //	pinned depot CN=depot-1
 //	modulus roca
 //	holder 0a1b CN=other.example | dns:other.example
+//	ends 2027-01-01 | 2028-01-01
 //	renews 2026-09-01 2026-12-01 P-256/old CN=a.example | dns:a.example
+//	attribute macAddress=00:11 | 00:22
+//	change CN=b.example | dns:b.example
+//	extension tlsFeature=3003020105
 func parseRequest(t *testing.T, text string) Request {
 	t.Helper()
 	req := Request{Op: SimpleEnroll, Linking: Matched, Now: testNow}
@@ -73,6 +77,10 @@ func parseRequest(t *testing.T, text string) Request {
 				t.Fatalf("the names of the holder: %v", err)
 			}
 			req.KeyHolder = &KeyHolder{Names: digest, Serial: serial}
+		case "ends": // of the anchors
+			for _, text := range split(value) {
+				req.Who.AnchorEnds = append(req.Who.AnchorEnds, day(t, text))
+			}
 		case "now":
 			req.Now = day(t, value)
 		default:
@@ -118,9 +126,16 @@ func csrOption(t *testing.T, word, value string) []csrtest.Option {
 	case "exponent": // of an RSA key that nobody has
 		return []csrtest.Option{csrtest.SPKI(rsaSPKI(t, value))}
 	case "attribute":
-		return []csrtest.Option{csrtest.Attribute(dottedOID(t, attributeOID, value), csrtest.UTF8("x"))}
+		return []csrtest.Option{attributeOption(t, value)}
+	case "change": // changeSubjectName
+		return []csrtest.Option{csrtest.Attribute(changeSubjectName, namesDER(t, list))}
 	case "extension", "critical":
-		return []csrtest.Option{csrtest.Extension(dottedOID(t, extensionOID, value), word == "critical", []byte{5, 0})}
+		name, text, written := strings.Cut(value, "=")
+		der := []byte{5, 0}
+		if written {
+			der = hexDER(t, text)
+		}
+		return []csrtest.Option{csrtest.Extension(dottedOID(t, extensionOID, name), word == "critical", der)}
 	case "ku":
 		var bits x509.KeyUsage
 		for _, name := range list {
@@ -146,6 +161,60 @@ func csrOption(t *testing.T, word, value string) []csrtest.Option {
 	}
 	t.Fatalf("a case has no line %q", word)
 	return nil
+}
+
+// attributeOption reads NAME with the value "x", or NAME=VALUE | VALUE; a
+// value is text, or #HEX for raw DER. NAME= has no value at all.
+func attributeOption(t *testing.T, text string) csrtest.Option {
+	t.Helper()
+	name, value, written := strings.Cut(text, "=")
+	oid := dottedOID(t, attributeOID, name)
+	if !written {
+		value = "x"
+	}
+	var values [][]byte
+	for _, v := range split(value) {
+		if digits, raw := strings.CutPrefix(v, "#"); raw {
+			values = append(values, hexDER(t, digits))
+		} else {
+			values = append(values, csrtest.UTF8(v))
+		}
+	}
+	return csrtest.Attribute(oid, values...)
+}
+
+func hexDER(t *testing.T, digits string) []byte {
+	t.Helper()
+	der, err := hex.DecodeString(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// namesDER makes the value of changeSubjectName: entries with = are RDNs, the
+// others GeneralNames; "#HEX" alone is raw DER.
+func namesDER(t *testing.T, list []string) []byte {
+	t.Helper()
+	if len(list) == 1 && strings.HasPrefix(list[0], "#") {
+		return hexDER(t, list[0][1:])
+	}
+	var subject, san []string
+	for _, entry := range list {
+		if strings.Contains(entry, "=") {
+			subject = append(subject, entry)
+		} else {
+			san = append(san, entry)
+		}
+	}
+	var parts [][]byte
+	if subject != nil {
+		parts = append(parts, csrtest.Name(rdns(t, subject)...))
+	}
+	if san != nil {
+		parts = append(parts, csrtest.SEQ(generalNames(t, san)...))
+	}
+	return csrtest.SEQ(parts...)
 }
 
 func rsaSPKI(t *testing.T, exponent string) []byte {

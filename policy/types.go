@@ -86,6 +86,9 @@ type Identity struct {
 	// Anchors are the names of the anchors under which Cert verified, in
 	// the configuration's order.
 	Anchors []string
+	// AnchorEnds are the notAfter of those anchors' own certificates, in the
+	// same order; of several that vouch the last to end.
+	AnchorEnds []time.Time
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account
 }

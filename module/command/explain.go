@@ -34,7 +34,8 @@ Who asks is said by --who, which may stand more than once:
   basic:USER            an account of HTTP Basic
   provider:NAME:USER    an account of a 'provider'
   cert:ANCHOR:FILE      a client certificate in PEM or DER that verified under
-                        this anchor; again with another anchor for several
+                        this anchor; again with another anchor for several.
+                        Of a file with several, the last is the anchor's own
 
 Nothing of it is verified: it is taken as proven. Exit code 0 is allow, 2 is
 any other verdict.`,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-est/estra/policy"
 )
@@ -54,17 +55,23 @@ func addCertificate(who *policy.Identity, rest string) error {
 	if anchor == "" || file == "" {
 		return fmt.Errorf("want cert:ANCHOR:FILE")
 	}
-	cert, err := readCertificate(file)
+	chain, err := readCertificates(file)
 	if err != nil {
 		return err
 	}
+	cert := chain[0]
 	if who.Cert != nil && !who.Cert.Equal(cert) {
 		return fmt.Errorf("a connection has one client certificate, and there is another already")
 	}
 	who.Cert = cert
-	if !slices.Contains(who.Anchors, anchor) {
-		who.Anchors = append(who.Anchors, anchor)
+	if slices.Contains(who.Anchors, anchor) {
+		return nil
 	}
+	var end time.Time // not known
+	if len(chain) > 1 {
+		end = chain[len(chain)-1].NotAfter
+	}
+	who.Anchors, who.AnchorEnds = append(who.Anchors, anchor), append(who.AnchorEnds, end)
 	return nil
 }
 

@@ -3,6 +3,8 @@
 package audit
 
 import (
+	"encoding/asn1"
+	"slices"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -14,12 +16,14 @@ import (
 type Input struct {
 	// Time is the time that the policy was told.
 	Time time.Time `json:"time"`
-	// CSR is the request without the values of its attributes.
+	// CSR is the request, without the values of most of its attributes.
 	CSR *InputCSR `json:"csr,omitempty"`
 	// Cert is the verified client certificate, DER.
 	Cert []byte `json:"cert,omitempty"`
 	// Anchors are the names of the anchors that vouch for Cert.
 	Anchors []string `json:"anchors,omitempty"`
+	// AnchorEnds are the notAfter of those anchors, in the same order.
+	AnchorEnds []time.Time `json:"anchor_ends,omitempty"`
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account `json:"accounts,omitempty"`
 	// Linking is what the channel-binding check found.
@@ -34,8 +38,9 @@ type Account struct {
 	User   string `json:"user"`
 }
 
-// InputCSR is a certification request as the policy sees it. Attribute
-// values and the signature are left out: challengePassword is among them.
+// InputCSR is a certification request as the policy sees it. The signature is
+// left out, and so are the values of attributes, save of those on which the
+// decision depends.
 type InputCSR struct {
 	Version int    `json:"version"`
 	Subject []byte `json:"subject"` // Name, DER
@@ -45,16 +50,36 @@ type InputCSR struct {
 	Extensions []Extension `json:"extensions,omitempty"`
 	// Attributes are the OIDs of the other attributes in the order sent.
 	Attributes []string `json:"attributes,omitempty"`
+	// Values are those of the attributes that the policy has the certificate
+	// have, and of changeSubjectName. No challenge is among them.
+	Values []AttributeValues `json:"values,omitempty"`
 	// Sig is the signature algorithm as csr.Request.SignatureName has it, such
 	// as "ECDSA-SHA256".
 	Sig string `json:"sig"`
 }
 
-// OfInput tells what was put before the policy.
-func OfInput(q policy.Request) *Input {
+// AttributeValues are all values of one attribute.
+type AttributeValues struct {
+	OID    string   `json:"oid"`
+	Values [][]byte `json:"values"` // DER
+}
+
+// secrets are attributes whose values no record ever has, whatever a policy
+// says: challengePassword (RFC 2985 section 5.4.1), which holds the linking
+// value or a password, and the attributes of RFC 7894 section 3.
+var secrets = []string{
+	csr.OIDChallengePassword,
+	"1.2.840.113549.1.9.16.2.56", // otpChallenge
+	"1.2.840.113549.1.9.16.2.57", // revocationChallenge
+	"1.2.840.113549.1.9.16.2.58", // estIdentityLinking
+}
+
+// OfInput tells what was put before the policy. needs says of an attribute
+// whether the decision depends on its values; nil is none.
+func OfInput(q policy.Request, needs func(asn1.ObjectIdentifier) bool) *Input {
 	in := &Input{
 		Time:    q.Now.UTC(),
-		CSR:     ofInputCSR(q.CSR),
+		CSR:     ofInputCSR(q.CSR, needs),
 		Anchors: q.Who.Anchors,
 		Linking: q.Linking.String(),
 	}
@@ -64,13 +89,16 @@ func OfInput(q policy.Request) *Input {
 	if q.Renews != nil {
 		in.Renews = q.Renews.Raw
 	}
+	for _, end := range q.Who.AnchorEnds {
+		in.AnchorEnds = append(in.AnchorEnds, end.UTC())
+	}
 	for _, a := range q.Who.Accounts {
 		in.Accounts = append(in.Accounts, Account{Method: a.Method, User: a.User})
 	}
 	return in
 }
 
-func ofInputCSR(r *csr.Request) *InputCSR {
+func ofInputCSR(r *csr.Request, needs func(asn1.ObjectIdentifier) bool) *InputCSR {
 	if r == nil {
 		return nil
 	}
@@ -82,7 +110,11 @@ func ofInputCSR(r *csr.Request) *InputCSR {
 		Sig:        r.SignatureName(),
 	}
 	for _, a := range r.Attributes {
-		in.Attributes = append(in.Attributes, a.Type.String())
+		oid := a.Type.String()
+		in.Attributes = append(in.Attributes, oid)
+		if needs != nil && needs(a.Type) && !slices.Contains(secrets, oid) {
+			in.Values = append(in.Values, AttributeValues{OID: oid, Values: a.Values})
+		}
 	}
 	return in
 }

@@ -98,7 +98,7 @@ func TestKeyText(t *testing.T) {
 func TestThreat_RecordNeverHoldsAttributeValues(t *testing.T) {
 	const secret = "s3cr3t-linking-value-0123456789"
 	var attributes []csrtest.Option
-	for _, oid := range []string{csrtest.ChallengePassword, "1.2.840.113549.1.9.16.2.56", "1.2.840.113549.1.9.16.2.58", macAddress} {
+	for _, oid := range []string{csrtest.ChallengePassword, "1.2.840.113549.1.9.16.2.56", "1.2.840.113549.1.9.16.2.57", "1.2.840.113549.1.9.16.2.58", macAddress} {
 		attributes = append(attributes, csrtest.Attribute(oid, csrtest.UTF8(secret)))
 	}
 	request := parse(t, append(attributes, csrtest.SAN(csrtest.DNS("rtr-1.example")))...)
@@ -107,7 +107,9 @@ func TestThreat_RecordNeverHoldsAttributeValues(t *testing.T) {
 	}
 	record := New("0123", policy.SimpleEnroll, time.Unix(1, 0))
 	record.CSR = OfCSR(request)
-	record.Input = OfInput(policy.Request{Op: policy.SimpleEnroll, CSR: request, Now: time.Unix(1, 0)})
+	// Whatever a policy says of the challenges; and nothing of what it leaves.
+	needs := func(oid asn1.ObjectIdentifier) bool { return oid.String() != macAddress }
+	record.Input = OfInput(policy.Request{Op: policy.SimpleEnroll, CSR: request, Now: time.Unix(1, 0)}, needs)
 	record.Plan = OfPlan(policy.Plan{Names: request.Names})
 	written, err := json.Marshal(record)
 	if err != nil {
@@ -126,34 +128,42 @@ func TestThreat_RecordNeverHoldsAttributeValues(t *testing.T) {
 	for _, e := range in.Extensions {
 		der = append(der, e.Value...)
 	}
+	for _, v := range in.Values {
+		der = append(der, slices.Concat(v.Values...)...)
+	}
 	if bytes.Contains(der, []byte(secret)) {
 		t.Error("the secret is in the input's DER")
 	}
-	if want := []string{csrtest.ChallengePassword, "1.2.840.113549.1.9.16.2.56", "1.2.840.113549.1.9.16.2.58", macAddress}; !slices.Equal(in.Attributes, want) {
+	if want := []string{csrtest.ChallengePassword, "1.2.840.113549.1.9.16.2.56", "1.2.840.113549.1.9.16.2.57", "1.2.840.113549.1.9.16.2.58", macAddress}; !slices.Equal(in.Attributes, want) {
 		t.Errorf("attribute OIDs %v", in.Attributes)
 	}
 }
 
 func TestOfInputHasWhatAReplayNeeds(t *testing.T) {
-	request := parse(t, csrtest.SAN(csrtest.DNS("a.example")))
+	request := parse(t, csrtest.SAN(csrtest.DNS("a.example")),
+		csrtest.Attribute(macAddress, csrtest.UTF8("00:11"), csrtest.UTF8("00:22")), csrtest.Attribute("1.2.840.113549.1.9.20", csrtest.UTF8("mine")))
+	end := time.Unix(1800000000, 0)
+	needs := func(oid asn1.ObjectIdentifier) bool { return oid.String() == macAddress }
 	old, client := certificate(t, 1), certificate(t, 2)
 	now := time.Unix(1700000001, 0).In(time.FixedZone("CET", 3600))
 	got := OfInput(policy.Request{
-		Who: policy.Identity{Cert: client, Anchors: []string{"ours", "idevid"}, Accounts: []policy.Account{{Method: "http_basic", User: "onboarding"}}},
+		Who: policy.Identity{Cert: client, Anchors: []string{"ours", "idevid"}, AnchorEnds: []time.Time{end, end.In(now.Location())}, Accounts: []policy.Account{{Method: "http_basic", User: "onboarding"}}},
 		CSR: request, Linking: policy.Matched, Renews: old, Now: now,
-	})
+	}, needs)
 	want := &Input{
 		Time: now.UTC(), Cert: client.Raw, Renews: old.Raw, Linking: "matched",
-		Anchors: []string{"ours", "idevid"}, Accounts: []Account{{"http_basic", "onboarding"}},
+		Anchors: []string{"ours", "idevid"}, AnchorEnds: []time.Time{end.UTC(), end.UTC()}, Accounts: []Account{{"http_basic", "onboarding"}},
 		CSR: &InputCSR{
 			Subject: request.RawSubject, SPKI: request.RawSPKI, Sig: request.SignatureName(),
 			Extensions: []Extension{{OID: "2.5.29.17", Value: request.Extensions[0].Value}},
+			Attributes: []string{macAddress, "1.2.840.113549.1.9.20"},
+			Values:     []AttributeValues{{OID: macAddress, Values: [][]byte{csrtest.UTF8("00:11"), csrtest.UTF8("00:22")}}},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if bare := OfInput(policy.Request{}); bare.CSR != nil || bare.Cert != nil || bare.Linking != "absent" {
+	if bare := OfInput(policy.Request{}, nil); bare.CSR != nil || bare.Cert != nil || bare.Linking != "absent" {
 		t.Errorf("of nothing: %+v", bare)
 	}
 }

@@ -4,8 +4,8 @@
 //
 // A record tells who asked for what, what the policy said, what the CA was
 // told and what it issued, so that the decision can be followed and repeated
-// later. It never holds a password, a token, a private key, or the value of a
-// PKCS #10 attribute such as challengePassword.
+// later. It never holds a password, a token, a private key, or the value of
+// challengePassword and the other challenges of a PKCS #10 request.
 package audit
 
 import (

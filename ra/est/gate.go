@@ -76,7 +76,7 @@ func (x *exchange) clientCert() (unavailable, reasons []string) {
 	presented := x.r.TLS.PeerCertificates
 	found := x.s.Anchors.Verify(x.r.Context(), presented, x.now)
 	if len(found.Names) > 0 {
-		x.who.Cert, x.who.Anchors = presented[0], found.Names
+		x.who.Cert, x.who.Anchors, x.who.AnchorEnds = presented[0], found.Names, found.Ends
 	}
 	return found.Unavailable, found.Reasons
 }

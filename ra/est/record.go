@@ -70,7 +70,7 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	}
 	request := x.request
 	request.Renews = out.Replaces
-	r.Input = audit.OfInput(request)
+	r.Input = audit.OfInput(request, x.profile.NeedsValue)
 	if out.Replaces != nil {
 		r.ReplacesSerial = audit.Serial(out.Replaces.SerialNumber)
 	}

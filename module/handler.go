@@ -173,10 +173,14 @@ func ReadPolicy(name string) ([]byte, error) {
 // policyFiles are the files that a policy may name: those beside it.
 func policyFiles(name string) fs.FS { return os.DirFS(filepath.Dir(name)) }
 
-func (h *Handler) loadUpstreams() error {
+func (h *Handler) defaultUpstream() {
 	if len(h.Upstreams) == 0 {
 		h.Upstreams = []NamedUpstream{{Name: "internal", UpstreamRaw: []byte(`{"module":"internal"}`)}}
 	}
+}
+
+func (h *Handler) loadUpstreams() error {
+	h.defaultUpstream()
 	extra, err := loadCertificates(h.CACertsExtra)
 	if err != nil {
 		return fmt.Errorf("cacerts_extra: %w", err)
@@ -222,16 +226,11 @@ func (h *Handler) prepareUpstreams() error {
 
 // bind checks the policy against what the configuration offers.
 func (h *Handler) bind() error {
-	env := policy.Environment{Upstreams: capabilities(h.upstreams)}
-	for _, a := range h.anchorConfigs() {
-		env.Anchors = append(env.Anchors, a.Name)
+	asksCRL := func(name string) bool {
+		known, ok := h.upstreams[name]
+		return ok && known.ca.UseCRL
 	}
-	for _, a := range h.Basic {
-		env.Users = append(env.Users, a.Username)
-	}
-	for _, p := range h.Providers {
-		env.Providers = append(env.Providers, p.Name)
-	}
+	env := h.environment(capabilities(h.upstreams), asksCRL)
 	if err := h.policy.Bind(env); err != nil {
 		return fmt.Errorf("policy:\n%w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"go.yaml.in/yaml/v3"
 )
 
 // A compiler turns a tree into a Policy. It reads leniently: what has not
@@ -46,13 +47,16 @@ func (c *compiler) file(root node) {
 	c.guardrails(root.get("guardrails"))
 	c.policy.csrBytes = c.guard.csrBytes
 	profiles := root.get("profiles")
+	isMap := profiles.present() && profiles.yaml.Kind == yaml.MappingNode
 	for _, n := range profiles.members() {
 		c.policy.profiles = append(c.policy.profiles, c.profile(n))
 	}
-	if profiles.present() && len(profiles.members()) == 0 {
+	if isMap && len(profiles.members()) == 0 {
 		c.add(profiles.at, "a policy has at least one profile")
 	}
-	c.defaultProfile(root)
+	if isMap {
+		c.defaultProfile(root)
+	}
 	c.reviewGuardrails()
 	sortFindings(c.policy.lint)
 }

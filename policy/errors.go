@@ -19,7 +19,56 @@ var ErrNotYAML = errors.New("not YAML")
 type Problem struct {
 	Pos     Pos
 	Message string
+	// ID is the stable id of the kind of mistake (see Mistakes).
+	ID string
 }
+
+// The kinds of mistakes.
+const (
+	notYAMLText   = "not-yaml"
+	notStrict     = "strict-yaml"
+	unknownKey    = "unknown-key"
+	wrongValue    = "wrong-value"
+	missingKey    = "missing-key"
+	notEnforcedID = "not-enforced"
+	contradiction = "no-sense"
+)
+
+// Mistakes gives every kind of mistake, for documents that list them.
+func Mistakes() []Lint {
+	return []Lint{
+		{ID: notYAMLText, About: "The text is not YAML at all."},
+		{ID: notStrict, About: "YAML that a policy doesn't have: anchors, aliases, tags, merge keys, a key that stands twice, a second document."},
+		{ID: unknownKey, About: "A key that the language doesn't have here."},
+		{ID: wrongValue, About: "A value that isn't of the kind that its key wants."},
+		{ID: missingKey, About: "A key that must be written is missing."},
+		{ID: notEnforcedID, About: "A key or value of the language that this version doesn't enforce."},
+		{ID: contradiction, About: "What is written can't hold, or contradicts another line."},
+	}
+}
+
+// Problems gives the mistakes in an error of Parse, Compile and Bind. It is
+// empty for any other error.
+func Problems(err error) Errors {
+	var list Errors
+	var text *unreadable
+	switch {
+	case errors.As(err, &list):
+		return list
+	case errors.As(err, &text):
+		return Errors{text.problem}
+	}
+	return nil
+}
+
+// An unreadable is the error for a text of which nothing could be read.
+type unreadable struct{ problem Problem }
+
+// Error gives "file:line:col: not YAML: …".
+func (u *unreadable) Error() string { return u.problem.String() }
+
+// Unwrap makes it an ErrNotYAML.
+func (u *unreadable) Unwrap() error { return ErrNotYAML }
 
 // String gives "file:line:col: message".
 func (p Problem) String() string { return p.Pos.String() + ": " + p.Message }
@@ -40,7 +89,11 @@ func (e Errors) Error() string {
 type problems struct{ found Errors }
 
 func (p *problems) add(at Pos, format string, args ...any) {
-	p.found = append(p.found, Problem{Pos: at, Message: fmt.Sprintf(format, args...)})
+	p.addAs(contradiction, at, format, args...)
+}
+
+func (p *problems) addAs(id string, at Pos, format string, args ...any) {
+	p.found = append(p.found, Problem{Pos: at, Message: fmt.Sprintf(format, args...), ID: id})
 }
 
 // err gives the mistakes of each file in its order, each once, or nil.

@@ -131,3 +131,43 @@ func TestAPatternCoversAnotherIfItTakesAllThatTheOtherTakes(t *testing.T) {
 		}
 	}
 }
+
+func TestBindKnowsWhatTheCaddyfileAnswers(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/lint/loose.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := Environment{
+		Anchors: []string{"idevid", "ours"}, Users: []string{"onboarding"},
+		Upstreams: map[string]Capabilities{"ca": {Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true}},
+	}
+	said := func(env Environment, id string) (lines []int) {
+		policy := mustCompile(t, "policy.yaml", archive.Files[0].Data)
+		if err := policy.Bind(env); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range policy.Lint() {
+			if f.Lint == id {
+				lines = append(lines, f.Pos.Line)
+			}
+		}
+		return lines
+	}
+	if got := said(env, lintNoRevocation); got != nil {
+		t.Errorf("all anchors have a CRL, and lines %v are warned of", got)
+	}
+	if got := said(env, lintNoClientAuth); len(got) != 1 {
+		t.Errorf("no-client-auth on lines %v", got)
+	}
+	env.Unrevoked, env.AnyEKU = []string{"ours", "unused"}, []string{"idevid"}
+	if got := said(env, lintNoRevocation); !equalInts(got, []int{12}) {
+		t.Errorf("no-revocation on lines %v, want 12", got)
+	}
+	if got := said(env, lintNoClientAuth); len(got) != 1 {
+		t.Error("the anchor of reenroll has no any_eku, and no-client-auth isn't said")
+	}
+	env.AnyEKU = []string{"ours"}
+	if got := said(env, lintNoClientAuth); got != nil {
+		t.Errorf("the anchor takes any EKU, and lines %v are warned of", got)
+	}
+}

@@ -207,7 +207,7 @@ func (c *checker) mismatch(n node, s *shape) {
 	if s.wantsText() && n.yaml.Kind == yaml.ScalarNode && n.yaml.Tag != "!!str" && n.yaml.Tag != "!!null" {
 		hint = "; YAML takes this for something else than text: put it in quotes"
 	}
-	c.wrong.add(at, "%s wants %s, and this is %s%s", subject, s.describe(), found(n.yaml), hint)
+	c.wrong.addAs(wrongValue, at, "%s wants %s, and this is %s%s", subject, s.describe(), found(n.yaml), hint)
 }
 
 func (s *shape) wantsText() bool {
@@ -222,12 +222,12 @@ func (c *checker) checkWord(n node, s *shape) {
 	}
 	i := slices.IndexFunc(s.words, func(w word) bool { return w.text == text })
 	if i < 0 {
-		c.wrong.add(nodePos(n.at.File, n.yaml), "`%s` wants %s, and this is %s%s",
+		c.wrong.addAs(wrongValue, nodePos(n.at.File, n.yaml), "`%s` wants %s, and this is %s%s",
 			n.path, s.describe(), quote(text), didYouMean(text, s.wordTexts()))
 		return
 	}
 	if s.words[i].later {
-		c.later.add(nodePos(n.at.File, n.yaml), "`%s: %s` is not enforced by this version%s", n.path, text, s.words[i].note)
+		c.later.addAs(notEnforcedID, nodePos(n.at.File, n.yaml), "`%s: %s` is not enforced by this version%s", n.path, text, s.words[i].note)
 	}
 }
 
@@ -244,7 +244,7 @@ func (c *checker) checkMap(n node, s *shape) {
 		case !ok:
 			c.unknown(member, s)
 		case k.later:
-			c.later.add(member.at, "`%s` is not enforced by this version", member.path)
+			c.later.addAs(notEnforcedID, member.at, "`%s` is not enforced by this version", member.path)
 		default:
 			c.check(member, k.is)
 		}
@@ -252,7 +252,7 @@ func (c *checker) checkMap(n node, s *shape) {
 	}
 	for _, k := range s.keys {
 		if k.required && !seen[k.name] {
-			c.wrong.add(n.at, "`%s` is missing: %s", join(n.path, k.name), k.doc)
+			c.wrong.addAs(missingKey, n.at, "`%s` is missing: %s", join(n.path, k.name), k.doc)
 		}
 	}
 }
@@ -269,7 +269,7 @@ func (c *checker) unknown(member node, s *shape) {
 	if hint == "" {
 		hint = "; here may stand " + listWords(names)
 	}
-	c.wrong.add(member.at, "unknown key `%s`%s", show(member.path), hint)
+	c.wrong.addAs(unknownKey, member.at, "unknown key `%s`%s", show(member.path), hint)
 }
 
 func (s *shape) key(name string) (key, bool) {
@@ -288,7 +288,7 @@ func (c *checker) checkAnyMap(n node, s *shape) {
 	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
 		k := n.yaml.Content[i]
 		if k.Kind != yaml.ScalarNode || k.Tag != "!!str" && k.Tag != "!!merge" {
-			c.wrong.add(nodePos(n.at.File, k), "a key of `%s` wants text, and this is %s: put it in quotes", n.path, found(k))
+			c.wrong.addAs(wrongValue, nodePos(n.at.File, k), "a key of `%s` wants text, and this is %s: put it in quotes", n.path, found(k))
 		}
 	}
 	for _, member := range n.members() {

@@ -5,7 +5,6 @@ package policy
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -49,7 +48,7 @@ func readYAML(name string, src []byte, found *problems) (*yaml.Node, error) {
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
-		found.add(nodePos(name, &second), "a second YAML document: a policy file is one document")
+		found.addAs(notStrict, nodePos(name, &second), "a second YAML document: a policy file is one document")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, yamlError(name, err)
 	}
@@ -64,14 +63,14 @@ func readYAML(name string, src []byte, found *problems) (*yaml.Node, error) {
 func plain(name string, n *yaml.Node, found *problems) {
 	at := nodePos(name, n)
 	if n.Anchor != "" {
-		found.add(at, "the anchor &%s is not allowed: write the value where it applies", n.Anchor)
+		found.addAs(notStrict, at, "the anchor &%s is not allowed: write the value where it applies", n.Anchor)
 	}
 	if n.Kind == yaml.AliasNode {
-		found.add(at, "the alias *%s is not allowed: write the value where it applies", n.Value)
+		found.addAs(notStrict, at, "the alias *%s is not allowed: write the value where it applies", n.Value)
 		return
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		found.add(at, "the tag %s is not allowed", n.Tag)
+		found.addAs(notStrict, at, "the tag %s is not allowed", n.Tag)
 	}
 	if n.Kind == yaml.MappingNode {
 		duplicates(name, n, found)
@@ -89,11 +88,11 @@ func duplicates(name string, n *yaml.Node, found *problems) {
 			continue // the shape says that a key is text
 		}
 		if key.Tag == "!!merge" {
-			found.add(nodePos(name, key), "the merge key << is not allowed: write the values where they apply")
+			found.addAs(notStrict, nodePos(name, key), "the merge key << is not allowed: write the values where they apply")
 			continue
 		}
 		if first, ok := seen[key.Value]; ok {
-			found.add(nodePos(name, key), "the key `%s` stands twice; first on line %d", show(key.Value), first.Line)
+			found.addAs(notStrict, nodePos(name, key), "the key `%s` stands twice; first on line %d", show(key.Value), first.Line)
 			continue
 		}
 		seen[key.Value] = key
@@ -140,5 +139,5 @@ func yamlError(name string, err error) error {
 }
 
 func notYAML(at Pos, text string) error {
-	return fmt.Errorf("%s: %w: %s", at, ErrNotYAML, text)
+	return &unreadable{Problem{Pos: at, Message: ErrNotYAML.Error() + ": " + text, ID: notYAMLText}}
 }

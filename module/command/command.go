@@ -65,6 +65,9 @@ func (r refusal) Unwrap() error { return r.error }
 // errTold is a refusal whose reason has been printed.
 var errTold error = refusal{errors.New("")}
 
+// errUnreadable exits with exitUnusable, and its reason has been printed.
+var errUnreadable = errors.New("")
+
 // exits turns the error of a command into its exit code. The error is shown
 // as it is: Caddy would put it into a log line.
 func exits(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {

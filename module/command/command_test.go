@@ -7,20 +7,24 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	_ "github.com/caddy-est/estra/caddyfile"
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/wire"
@@ -40,7 +44,8 @@ func TestScripts(t *testing.T) {
 	t.Cleanup(admin.Close)
 	sum := sha256.Sum256(root.Certificate.Raw)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:  "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exitsWith},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_DATA_HOME", env.WorkDir)
@@ -55,6 +60,23 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "demo_policy.yaml"), []byte(demoPolicy), 0o600)
 		},
 	})
+}
+
+// exitsWith runs a command, and wants its exit code: `exits 2 caddy est …`.
+func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	got := 0
+	var exited *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exited) {
+		got = exited.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || got != want {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
 }
 
 func adminAPI(w http.ResponseWriter, r *http.Request) {

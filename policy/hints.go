@@ -47,7 +47,7 @@ func (p *Profile) Hints(name Op) Hints {
 		return Hints{Off: true}
 	}
 	h := Hints{Format: p.hints.format, Signature: p.signatureFor(p.keys.choices[0])}
-	h.AnyKey = !p.keys.written && !p.guard.keys.written
+	h.AnyKey = p.keys.choices[0].spot == spot{} && len(p.keys.signatures.names)+len(p.guard.keys.signatures.names) == 0
 	for _, choice := range p.keys.choices {
 		h.Keys = append(h.Keys, KeyHint{Algorithm: choice.algorithm, Bits: choice.bits, Curve: choice.curve})
 	}

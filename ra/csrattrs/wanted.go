@@ -118,7 +118,7 @@ func isKeyType(oid asn1.ObjectIdentifier) bool {
 // signatures are the schemes that a list can name: RFC 8017 appendix A.2.4,
 // RFC 5758 section 3.2, RFC 8410 section 3.
 var signatures = []asn1.ObjectIdentifier{
-	{1, 2, 840, 113549, 1, 1, 11}, {1, 2, 840, 113549, 1, 1, 12}, {1, 2, 840, 113549, 1, 1, 13},
+	{1, 2, 840, 113549, 1, 1, 10}, {1, 2, 840, 113549, 1, 1, 11}, {1, 2, 840, 113549, 1, 1, 12}, {1, 2, 840, 113549, 1, 1, 13},
 	{1, 2, 840, 10045, 4, 3, 2}, {1, 2, 840, 10045, 4, 3, 3}, {1, 2, 840, 10045, 4, 3, 4},
 	{1, 3, 101, 112},
 }

@@ -186,6 +186,7 @@ type scheme struct {
 	oid    asn1.ObjectIdentifier
 	null   bool // RSA's parameters are NULL (RFC 4055 section 5)
 	digest crypto.Hash
+	pss    bool // parameters as in RFC 4055 section 3.1, for SHA-256
 }
 
 // schemeOf picks the usual scheme for a key: RFC 4055, RFC 5758 section 3.2,
@@ -195,7 +196,7 @@ func schemeOf(public crypto.PublicKey) (scheme, error) {
 	case *rsa.PublicKey:
 		return rsaSchemes[0], nil
 	case ed25519.PublicKey:
-		return scheme{asn1.ObjectIdentifier{1, 3, 101, 112}, false, 0}, nil
+		return scheme{asn1.ObjectIdentifier{1, 3, 101, 112}, false, 0, false}, nil
 	case *ecdsa.PublicKey:
 		switch key.Curve.Params().BitSize {
 		case 256:
@@ -213,14 +214,16 @@ func schemeOf(public crypto.PublicKey) (scheme, error) {
 // appendix A.2.4, RFC 5758 section 3.2.
 var (
 	rsaSchemes = []scheme{
-		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, true, crypto.SHA256},
-		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 12}, true, crypto.SHA384},
-		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 13}, true, crypto.SHA512},
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, true, crypto.SHA256, false},
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 12}, true, crypto.SHA384, false},
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 13}, true, crypto.SHA512, false},
+		// A bare OID can't name the hash: SHA-256, as everybody has it.
+		{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}, false, crypto.SHA256, true},
 	}
 	ecdsaSchemes = []scheme{
-		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}, false, crypto.SHA256},
-		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, false, crypto.SHA384},
-		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}, false, crypto.SHA512},
+		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}, false, crypto.SHA256, false},
+		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, false, crypto.SHA384, false},
+		{asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}, false, crypto.SHA512, false},
 	}
 )
 
@@ -243,11 +246,24 @@ func schemeFor(public crypto.PublicKey, wanted asn1.ObjectIdentifier) (scheme, e
 	return usual, nil
 }
 
+// pssSHA256 are the parameters of RSASSA-PSS with SHA-256, MGF1 with SHA-256
+// and a salt of 32 bytes (RFC 4055 section 3.1).
+var pssSHA256 = []byte{
+	0x30, 0x34,
+	0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+	0xa1, 0x1c, 0x30, 0x1a, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08,
+	0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+	0xa2, 0x03, 0x02, 0x01, 0x20,
+}
+
 func (s scheme) add(b *cryptobyte.Builder) {
 	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1ObjectIdentifier(s.oid)
 		if s.null {
 			b.AddASN1NULL()
+		}
+		if s.pss {
+			b.AddBytes(pssSHA256)
 		}
 	})
 }
@@ -259,5 +275,9 @@ func (s scheme) sign(random io.Reader, key crypto.Signer, message []byte) ([]byt
 	}
 	h := s.digest.New()
 	_, _ = h.Write(message)
-	return key.Sign(random, h.Sum(nil), s.digest)
+	var options crypto.SignerOpts = s.digest
+	if s.pss {
+		options = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: s.digest}
+	}
+	return key.Sign(random, h.Sum(nil), options)
 }

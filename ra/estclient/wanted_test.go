@@ -5,6 +5,7 @@ package estclient
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -167,16 +168,34 @@ func TestASchemeThatTheKeyCannotDoIsNotTaken(t *testing.T) {
 		"1.2.840.10045.4.3.3":   "1.2.840.10045.4.3.3",
 		"1.3.101.112":           "1.2.840.10045.4.3.2",
 	} {
-		oid, _ := csr.TypeOID(wanted)
-		der, err := Request(rand.Reader, newKey(t), Template{Signature: oid}, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		request, err := csr.Parse(der)
-		if err != nil || request.SignatureOID.String() != want || request.CheckPOP() != nil {
-			t.Errorf("%s: signed with %v, %v", wanted, request.SignatureOID, err)
+		if got := signedWith(t, newKey(t), wanted); got.SignatureOID.String() != want {
+			t.Errorf("%s: signed with %v", wanted, got.SignatureOID)
 		}
 	}
+	for wanted, want := range map[string]string{
+		"": "SHA256-RSA", "1.2.840.113549.1.1.13": "SHA512-RSA", "1.2.840.113549.1.1.10": "SHA256-RSAPSS", "1.2.840.10045.4.3.2": "SHA256-RSA",
+	} {
+		if got := signedWith(t, csrtest.Key(t, "rsa2048"), wanted); got.SignatureName() != want {
+			t.Errorf("%s: signed with %v", wanted, got.SignatureName())
+		}
+	}
+}
+
+func signedWith(t *testing.T, key crypto.Signer, wanted string) *csr.Request {
+	t.Helper()
+	oid, _ := csr.TypeOID(wanted)
+	der, err := Request(rand.Reader, key, Template{Signature: oid}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := csr.Parse(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := request.CheckPOP(); err != nil {
+		t.Errorf("%s: %v", wanted, err)
+	}
+	return request
 }
 
 // RFC 7030 section 4.2.2: a renewal has the names of the certificate.

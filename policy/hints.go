@@ -62,6 +62,9 @@ func (p *Profile) Hints(name Op) Hints {
 	for _, entry := range p.extensions.require {
 		h.Required = append(h.Required, entry.oid)
 	}
+	for _, set := range p.extensions.set {
+		h.Planned = append(h.Planned, set.Extension)
+	}
 	h.KeyUsage = p.usage.key
 	for _, choice := range p.keys.choices {
 		h.KeyUsage &= p.usage.keyOf(choice.algorithm)

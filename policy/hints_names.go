@@ -15,7 +15,12 @@ import (
 // left out.
 func (p *Profile) hintNames(h *Hints, name Op) {
 	names := p.namesFor(name)
+	byAttribute := false
 	for _, rule := range names.subject.rules {
+		if !rule.sets() && p.bringsSubject(rule.oid) {
+			byAttribute = true // asked for already
+			continue
+		}
 		for _, value := range rule.expected() {
 			h.Subject = append(h.Subject, RDNHint{{Type: rule.oid, Value: value}})
 		}
@@ -23,12 +28,18 @@ func (p *Profile) hintNames(h *Hints, name Op) {
 	for _, rule := range names.san.rules {
 		h.SAN = append(h.SAN, rule.expectedNames()...)
 	}
-	if len(h.Subject) == 0 && len(h.SAN) == 0 && !names.sets() {
+	if len(h.Subject) == 0 && len(h.SAN) == 0 && !byAttribute && !names.sets() {
 		// A request without a name is refused, so one has to be asked for.
 		h.firstName(names)
 	}
-	h.SANCritical = len(h.Subject) == 0
+	h.SANCritical = len(h.Subject) == 0 && !byAttribute
 	h.completeSAN()
+}
+
+// bringsSubject tells whether a required attribute brings a value into the
+// subject.
+func (p *Profile) bringsSubject(oid asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(p.attributes.require, func(l listed) bool { return l.into == intoSubject && l.oid.Equal(oid) })
 }
 
 // namesFor gives the rules that hold for everybody who asks for the operation,
@@ -87,7 +98,7 @@ func (r *nameRule) expected() []string {
 	case len(r.required) > 0:
 		var values []string
 		for _, p := range r.required {
-			values = append(values, p.literal())
+			values = append(values, r.literal(p))
 		}
 		return values
 	case r.require:
@@ -99,20 +110,40 @@ func (r *nameRule) expected() []string {
 // only gives the one value that the rule takes, or "" where there are more.
 func (r *nameRule) only() string {
 	if all := slices.Concat(r.allow, r.required); len(all) == 1 {
-		return all[0].literal()
+		return r.literal(all[0])
 	}
 	return ""
 }
 
-// literal gives the one value that the pattern takes, or "".
-func (p pattern) literal() string {
+// literal gives the one value that the pattern takes, as certificates have it,
+// or "".
+func (r *nameRule) literal(p pattern) string {
+	value := p.text
 	switch {
 	case p.prefix.IsValid() && p.prefix.IsSingleIP():
-		return p.prefix.Addr().String()
+		value = p.prefix.Addr().String()
 	case p.prefix.IsValid(), strings.Contains(p.text, "*"):
 		return ""
 	}
-	return p.text
+	if r.form.name == dnsForm.name {
+		value = inALabels(value)
+	}
+	if _, err := r.accepts(value); err != nil {
+		return ""
+	}
+	return value
+}
+
+// inALabels gives a name as certificates have it: a pattern may have
+// international labels, and no value has.
+func inALabels(name string) string {
+	labels := strings.Split(name, ".")
+	for i, label := range labels {
+		if a, err := toALabel(label); err == nil {
+			labels[i] = a
+		}
+	}
+	return strings.Join(labels, ".")
 }
 
 func (r *sanRule) expectedNames() []NameHint {

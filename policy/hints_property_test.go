@@ -106,7 +106,7 @@ func (s *sampler) request(op Op, h Hints) Request {
 	}
 	options = append(options, extensionOptions(s.t, h)...)
 	for _, oid := range slices.Concat(h.Linking, h.Attributes) {
-		options = append(options, csrtest.Attribute(oid.String(), csrtest.UTF8("x")))
+		options = append(options, s.attribute(oid, open))
 	}
 	options = append(options, csrtest.Signer(csrtest.Key(s.t, keyKind(h.Keys[0]))), csrtest.Signature(algorithmOf(h.Signature)))
 	parsed, err := csr.Parse(csrtest.New(s.t, options...))
@@ -114,6 +114,30 @@ func (s *sampler) request(op Op, h Hints) Request {
 		s.t.Fatal(err)
 	}
 	return Request{Op: op, Linking: Matched, Now: testNow, CSR: parsed, Who: identityOf(s.t, s.profile.operations[op].who[0])}
+}
+
+// attribute gives one with a value for the place where it goes.
+func (s *sampler) attribute(oid asn1.ObjectIdentifier, open map[string]int) csrtest.Option {
+	value := "x"
+	entry, _ := s.profile.attributes.treat(oid)
+	switch rule := s.names.subject.byOID[oid.String()]; {
+	case entry.into == intoSubject:
+		value = s.value(&rule.nameRule, open, func(string) bool { return false })
+	case len(entry.allow) > 0:
+		value = s.sample(entry.allow[0])
+	}
+	der, err := csr.Name{{csr.NewAttributeValue(oid, value)}}.MarshalDER()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var pair struct {
+		Type  asn1.ObjectIdentifier
+		Value asn1.RawValue
+	}
+	if _, err := asn1.Unmarshal(der[4:], &pair); err != nil { // within the Name's SEQUENCE and SET
+		s.t.Fatal(err)
+	}
+	return csrtest.Attribute(oid.String(), pair.Value.FullBytes)
 }
 
 func extensionOptions(t *testing.T, h Hints) []csrtest.Option {
@@ -132,7 +156,7 @@ func extensionOptions(t *testing.T, h Hints) []csrtest.Option {
 		}
 		options = append(options, csrtest.Extension(csr.OIDExtKeyUsage, false, value))
 	}
-	for _, e := range h.Extensions {
+	for _, e := range slices.Concat(h.Extensions, h.Planned) {
 		if !is(e.ID, csr.OIDSubjectAltName) {
 			options = append(options, csrtest.Extension(e.ID.String(), e.Critical, e.Value))
 		}
@@ -169,13 +193,15 @@ func (s *sampler) subject(h Hints) [][]byte {
 }
 
 func (s *sampler) generalName(hint NameHint, open map[string]int) []byte {
-	i := slices.IndexFunc(s.names.san.rules, func(r *sanRule) bool { return r.tag == hint.Form })
+	i := slices.IndexFunc(s.names.san.rules, func(r *sanRule) bool {
+		return r.kind.key.form == hint.Form && (hint.TypeID == nil || is(hint.TypeID, r.kind.key.typeID))
+	})
 	rule := s.names.san.rules[i]
 	value := s.value(&rule.nameRule, open, func(v string) bool {
-		_, _, denied := s.profile.guard.denies(rule.tag, v)
+		_, _, denied := s.profile.guard.deniesName(rule.kind.key, v)
 		return denied
 	})
-	name, err := csr.NewName(rule.tag, value)
+	name, err := rule.kind.key.name(value)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -185,7 +211,7 @@ func (s *sampler) generalName(hint NameHint, open map[string]int) []byte {
 // value makes one for the next name that is left to the client: each pattern
 // under require has its turn.
 func (s *sampler) value(rule *nameRule, open map[string]int, denied func(string) bool) string {
-	left := slices.DeleteFunc(slices.Clone(rule.required), func(p pattern) bool { return p.literal() != "" })
+	left := slices.DeleteFunc(slices.Clone(rule.required), func(p pattern) bool { return rule.literal(p) != "" })
 	from := rule.allow
 	if n := open[rule.label]; n < len(left) {
 		from = left[n : n+1]

@@ -47,6 +47,8 @@ type Hints struct {
 	// any.
 	KeyUsage    x509.KeyUsage
 	ExtKeyUsage []asn1.ObjectIdentifier
+	// Planned are further extensions that every certificate has.
+	Planned []csr.Extension
 	// Required are further extensions that must be there, with a value of
 	// the client's.
 	Required []asn1.ObjectIdentifier

@@ -56,6 +56,7 @@ func everything(t *testing.T) policy.Hints {
 		SAN:         []policy.NameHint{{Form: csr.OtherName}},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 2}},
+		Planned:     []csr.Extension{{ID: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, Value: []byte{5, 0}}},
 	}
 }
 

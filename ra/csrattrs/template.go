@@ -320,9 +320,8 @@ func keyOf(hint policy.KeyHint) (*Key, error) {
 	return k, nil
 }
 
-// extensionsOf gives the extensions of the template, whose complete ones are
-// those that the list has, and key usage and extended key usage as the
-// certificate will have them.
+// extensionsOf gives the extensions of the template: those that the list has,
+// those that the certificate will have, and those that are the client's.
 func extensionsOf(h policy.Hints) ([]Extension, error) {
 	var list []Extension
 	for _, e := range h.Extensions {
@@ -351,6 +350,11 @@ func extensionsOf(h policy.Hints) ([]Extension, error) {
 			return nil, fmt.Errorf("csrattrs: %w", err)
 		}
 		list = append(list, Extension{ID: oidExtKeyUsage, Value: value})
+	}
+	for _, e := range h.Planned {
+		if !known(e.ID) {
+			list = append(list, Extension{ID: e.ID, Critical: e.Critical, Value: e.Value})
+		}
 	}
 	for _, oid := range h.Required {
 		if !known(oid) {

@@ -105,6 +105,7 @@ func TestHintsMakeATemplate(t *testing.T) {
 		SAN:         []policy.NameHint{{Form: csr.DNS, Raw: dns.Raw}, {Form: csr.IP}, {Form: csr.DirectoryName}, {Form: csr.DNS}},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 2}},
+		Planned:     []csr.Extension{{ID: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, Critical: true, Value: []byte{5, 0}}},
 		Required:    []asn1.ObjectIdentifier{{2, 5, 29, 32}},
 	}
 	der, err := Encode(hints)
@@ -140,6 +141,7 @@ func TestHintsMakeATemplate(t *testing.T) {
 		{ID: subjectAltName, Value: wantSAN},
 		{ID: oidKeyUsage, Critical: true, Value: []byte{3, 2, 7, 0x80}},
 		{ID: oidExtKeyUsage, Value: csrtest.SEQ(csrtest.OID("1.3.6.1.5.5.7.3.2"))},
+		{ID: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, Critical: true, Value: []byte{5, 0}},
 		{ID: asn1.ObjectIdentifier{2, 5, 29, 32}},
 	}
 	if !reflect.DeepEqual(w.Extensions, wantExtensions) {

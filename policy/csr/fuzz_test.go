@@ -5,11 +5,8 @@ package csr_test
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/asn1"
 	"fmt"
-	"net/netip"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -17,7 +14,7 @@ import (
 )
 
 // seeds are requests of many shapes, good and bad.
-func seeds(f *testing.F) [][]byte {
+func seeds(f testing.TB) [][]byte {
 	files, err := filepath.Glob("testdata/*.b64")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no test data: %v", err)
@@ -25,6 +22,9 @@ func seeds(f *testing.F) [][]byte {
 	var list [][]byte
 	for _, file := range files {
 		list = append(list, readBase64(f, file))
+	}
+	for _, odd := range OddRequests(f) {
+		list = append(list, odd.DER)
 	}
 	return append(list, nil, SEQ(), SEQ(SEQ(), SEQ(), BITS(0)),
 		New(f, Subject(), Signer(Key(f, "ed25519"))),
@@ -105,103 +105,6 @@ func onlyPrintable(t *testing.T, s string) {
 		if c < 0x20 || 0x7f <= c && c < 0xa0 {
 			t.Errorf("%q has a control character", s)
 			return
-		}
-	}
-}
-
-// FuzzAgainstX509 holds Parse against crypto/x509: of a request that both
-// take, both see the same subject, DNS names, e-mail addresses, addresses and
-// number of URIs, and no signature is good to us only.
-func FuzzAgainstX509(f *testing.F) {
-	for _, seed := range seeds(f) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, der []byte) {
-		ours, err := csr.Parse(der)
-		if err != nil {
-			return
-		}
-		theirs, err := x509.ParseCertificateRequest(der)
-		if err != nil {
-			return
-		}
-		if !bytes.Equal(ours.RawSubject, theirs.RawSubject) || !bytes.Equal(ours.RawInfo, theirs.RawTBSCertificateRequest) ||
-			!bytes.Equal(ours.RawSPKI, theirs.RawSubjectPublicKeyInfo) || !bytes.Equal(ours.Signature, theirs.Signature) {
-			t.Error("subject, info, key or signature have other bytes")
-		}
-		var addresses []string
-		for _, ip := range theirs.IPAddresses {
-			addr, _ := netip.AddrFromSlice(ip)
-			addresses = append(addresses, addr.String())
-		}
-		sameNames(t, ours, csr.DNS, theirs.DNSNames)
-		sameNames(t, ours, csr.Email, theirs.EmailAddresses)
-		sameNames(t, ours, csr.IP, addresses)
-		if n := len(values(ours, csr.URI)); n != len(theirs.URIs) {
-			t.Errorf("%d URIs, crypto/x509 has %d", n, len(theirs.URIs))
-		}
-		if len(ours.Extensions) != len(theirs.Extensions) {
-			t.Errorf("%d extensions, crypto/x509 has %d", len(ours.Extensions), len(theirs.Extensions))
-		}
-		sameSubject(t, ours, theirs)
-		sameSAN(t, ours)
-		if ours.CheckPOP() == nil && theirs.CheckSignature() != nil {
-			t.Errorf("crypto/x509 says %v", theirs.CheckSignature())
-		}
-	})
-}
-
-func values(r *csr.Request, form csr.NameForm) []string {
-	var list []string
-	for _, g := range r.Names.SAN {
-		if g.Form == form {
-			list = append(list, g.Value)
-		}
-	}
-	return list
-}
-
-func sameNames(t *testing.T, ours *csr.Request, form csr.NameForm, theirs []string) {
-	if got := values(ours, form); !slices.Equal(got, theirs) {
-		t.Errorf("%s names are %q, crypto/x509 has %q", form, got, theirs)
-	}
-}
-
-// sameSubject checks that each attribute that crypto/x509 sees as a string
-// is in our view, and says the same where it is text to us.
-func sameSubject(t *testing.T, ours *csr.Request, theirs *x509.CertificateRequest) {
-	var flat []csr.AttributeValue
-	for _, rdn := range ours.Names.Subject {
-		flat = append(flat, rdn...)
-	}
-	if len(flat) != len(theirs.Subject.Names) {
-		t.Errorf("%d attributes, crypto/x509 has %d", len(flat), len(theirs.Subject.Names))
-		return
-	}
-	for i, v := range flat {
-		other := theirs.Subject.Names[i]
-		text, isString := other.Value.(string)
-		if !v.Type.Equal(other.Type) || v.Text && isString && v.Value != text {
-			t.Errorf("attribute %d is %s, crypto/x509 has %v=%q", i+1, v, other.Type, text)
-		}
-	}
-}
-
-// sameSAN checks that each entry that encoding/asn1 finds in a SAN is in our
-// view, byte for byte: crypto/x509 passes over five of the forms.
-func sameSAN(t *testing.T, ours *csr.Request) {
-	san, ok := ours.Extension(csr.OIDSubjectAltName)
-	if !ok {
-		return
-	}
-	var raw []asn1.RawValue
-	if rest, err := asn1.Unmarshal(san.Value, &raw); err != nil || len(rest) > 0 || len(raw) != len(ours.Names.SAN) {
-		t.Errorf("%d names, encoding/asn1 has %d (%v)", len(ours.Names.SAN), len(raw), err)
-		return
-	}
-	for i, g := range ours.Names.SAN {
-		if int(g.Form) != raw[i].Tag || !bytes.Equal(g.Raw, raw[i].FullBytes) {
-			t.Errorf("name %d is %v (%x), encoding/asn1 has %x", i+1, g, g.Raw, raw[i].FullBytes)
 		}
 	}
 }

@@ -3,9 +3,12 @@
 package csrtest_test
 
 import (
+	"bytes"
 	"crypto/x509"
+	"math/rand/v2"
 	"testing"
 
+	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 )
 
@@ -57,5 +60,40 @@ func TestAKeyIsSharedByItsName(t *testing.T) {
 	}
 	if csrtest.Key(t, "P-256") == csrtest.Key(t, "P-256/second") || csrtest.Key(t, "P-256") == csrtest.NewKey(t, "P-256") {
 		t.Error("one key for two names")
+	}
+}
+
+func TestOddRequestsAreTheSameInEveryRun(t *testing.T) {
+	first, second := csrtest.OddRequests(t), csrtest.OddRequests(t)
+	seen := map[string]bool{}
+	for i, odd := range first {
+		if odd.Name != second[i].Name || seen[odd.Name] || len(odd.DER) == 0 {
+			t.Errorf("%q stands twice, is empty, or stands elsewhere", odd.Name)
+		}
+		seen[odd.Name] = true
+	}
+}
+
+func TestMutantsDifferAndAreTheSameFromOneState(t *testing.T) {
+	der := csrtest.New(t, csrtest.SAN(csrtest.DNS("a.example")), csrtest.Extension("2.5.29.15", true, csrtest.BITS(7, 0x80)))
+	donor := csrtest.New(t, csrtest.SAN(csrtest.URI("urn:a")))
+	state := func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
+	one, again := state(), state()
+	different, parsed := map[string]bool{}, 0
+	for range 1000 {
+		mutant := csrtest.Mutate(one, der, donor)
+		if !bytes.Equal(mutant, csrtest.Mutate(again, der, donor)) {
+			t.Fatal("the same state of random gives two mutants")
+		}
+		different[string(mutant)] = true
+		if _, err := csr.Parse(mutant); err == nil {
+			parsed++
+		}
+	}
+	if len(different) < 800 || parsed < 200 || parsed > 900 {
+		t.Errorf("%d mutants of 1000 differ, and %d can be parsed", len(different), parsed)
+	}
+	if mutant := csrtest.Mutate(one, []byte("no DER"), nil); string(mutant) != "no DER" {
+		t.Errorf("what is no DER becomes %q", mutant)
 	}
 }

@@ -25,7 +25,7 @@ func init() {
 // parse reads the directive:
 //
 //	est [<matcher>] {
-//		policy FILE
+//		policy FILE [shadow FILE]
 //		anchors { … }
 //		basic { USER HASH }
 //		provider NAME MODULE { … }
@@ -59,6 +59,9 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		return nil, start.Errf("est needs a policy: write `policy FILE`; without one nothing may be issued")
 	}
 	handler.PolicySHA256 = hashOf(handler.Policy)
+	if handler.Shadow != "" {
+		handler.ShadowSHA256 = hashOf(handler.Shadow)
+	}
 	values := h.NewRoute(matcher, handler)
 	if handler.ClientCerts == "off" {
 		return values, nil

@@ -31,7 +31,7 @@ var repeatable = map[string]bool{"upstream": true, "provider": true, "cacerts_ex
 
 func (o *options) readers() map[string]func() error {
 	return map[string]func() error{
-		"policy":        func() error { return o.one("policy FILE", &o.into.Policy) },
+		"policy":        o.policy,
 		"anchors":       o.anchors,
 		"basic":         o.basic,
 		"provider":      o.provider,
@@ -87,6 +87,21 @@ func (o *options) one(usage string, into *string) error {
 	name := o.h.Val()
 	if !o.h.AllArgs(into) {
 		return o.h.Errf("%s takes exactly one value: `%s`", name, usage)
+	}
+	return nil
+}
+
+func (o *options) policy() error {
+	args := o.h.RemainingArgs()
+	switch {
+	case len(args) == 1:
+		o.into.Policy = args[0]
+	case len(args) == 3 && args[1] == "shadow":
+		o.into.Policy, o.into.Shadow = args[0], args[2]
+	case len(args) == 2 && args[1] == "shadow":
+		return o.h.Errf("policy shadow takes exactly one value: `policy FILE shadow FILE`")
+	default:
+		return o.h.Errf("policy takes exactly one value: `policy FILE`, or `policy FILE shadow FILE`")
 	}
 	return nil
 }

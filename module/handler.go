@@ -42,6 +42,12 @@ type Handler struct {
 	// compares it: it makes the configuration another one when the policy
 	// changes, since Caddy skips a reload of the same configuration.
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
+	// A second policy file that is decided beside the first for each request.
+	// What it would decide otherwise is counted and recorded, and reaches no
+	// client.
+	Shadow string `json:"shadow,omitempty"`
+	// The SHA-256 of the shadow policy file, as policy_sha256.
+	ShadowSHA256 string `json:"shadow_sha256,omitempty"`
 	// Where client certificates may come from. The name `ours` stands for
 	// the only upstream's issuing keys without being written.
 	Anchors []AnchorConfig `json:"anchors,omitempty"`
@@ -77,6 +83,7 @@ type Handler struct {
 	dated     []datedAnchor
 	server    *est.Server
 	policy    *policy.Policy
+	shadow    *policy.Policy
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,6 +128,9 @@ func (h *Handler) expandFiles() (err error) {
 	if h.Policy, err = expand("policy", h.Policy); err != nil {
 		return err
 	}
+	if h.Shadow, err = expand("policy shadow", h.Shadow); err != nil {
+		return err
+	}
 	for i := range h.CACertsExtra {
 		if h.CACertsExtra[i], err = expand("cacerts_extra", h.CACertsExtra[i]); err != nil {
 			return err
@@ -140,23 +150,32 @@ func (h *Handler) expandFiles() (err error) {
 	return nil
 }
 
-func (h *Handler) loadPolicy() error {
+func (h *Handler) loadPolicy() (err error) {
 	if h.Policy == "" {
 		return errors.New("no policy: write `policy FILE`; without one nothing may be issued")
 	}
-	src, err := ReadPolicy(h.Policy)
-	if err != nil {
-		return fmt.Errorf("policy: %w", err)
+	if h.policy, err = loadPolicy("policy", h.Policy); err != nil || h.Shadow == "" {
+		return err
 	}
-	file, err := policy.Parse(h.Policy, src)
+	h.shadow, err = loadPolicy("policy shadow", h.Shadow)
+	return err
+}
+
+// loadPolicy compiles a policy file. option is for messages.
+func loadPolicy(option, name string) (*policy.Policy, error) {
+	src, err := ReadPolicy(name)
 	if err != nil {
-		return fmt.Errorf("policy:\n%w", err)
+		return nil, fmt.Errorf("%s: %w", option, err)
 	}
-	h.policy, err = policy.Compile(file, policyFiles(h.Policy))
+	file, err := policy.Parse(name, src)
 	if err != nil {
-		return fmt.Errorf("policy:\n%w", err)
+		return nil, fmt.Errorf("%s:\n%w", option, err)
 	}
-	return nil
+	compiled, err := policy.Compile(file, policyFiles(name))
+	if err != nil {
+		return nil, fmt.Errorf("%s:\n%w", option, err)
+	}
+	return compiled, nil
 }
 
 // ReadPolicy reads a policy file, or one of its tests. Of a file that is too
@@ -234,6 +253,12 @@ func (h *Handler) bind() error {
 	if err := h.policy.Bind(env); err != nil {
 		return fmt.Errorf("policy:\n%w", err)
 	}
+	if h.shadow == nil {
+		return nil
+	}
+	if err := h.shadow.Bind(env); err != nil {
+		return fmt.Errorf("policy shadow:\n%w", err)
+	}
 	return nil
 }
 
@@ -257,6 +282,7 @@ func (h *Handler) assemble() error {
 	}
 	h.server = &est.Server{
 		Policy:    h.policy,
+		Shadow:    h.shadow,
 		Authority: &ra.Authority{Policy: h.policy, CAs: cas},
 		Anchors:   anchors,
 		Limits:    est.Limits{Body: limits.Body, Concurrency: limits.Concurrency},
@@ -274,6 +300,10 @@ func (h *Handler) assemble() error {
 func (h *Handler) logPolicy() {
 	h.log.Info("policy loaded", zap.String("file", h.Policy), zap.String("name", h.policy.Name()),
 		zap.String("sha256", h.policy.SHA256()))
+	if h.shadow != nil {
+		h.log.Info("shadow policy loaded: it is decided beside the one in force, and has no part in answers",
+			zap.String("file", h.Shadow), zap.String("name", h.shadow.Name()), zap.String("sha256", h.shadow.SHA256()))
+	}
 	for _, w := range h.policy.Warnings() {
 		h.log.Warn("policy: "+w.Message, zap.String("line", w.Pos.String()), zap.String("path", w.Path))
 	}

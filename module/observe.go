@@ -28,6 +28,10 @@ var (
 		Namespace: "caddy", Subsystem: "est", Name: "pem_armoured_requests_total",
 		Help: "Requests whose body came in PEM armour, which RFC 8951 doesn't allow.",
 	})
+	shadowTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "shadow_differences_total",
+		Help: "Requests that the shadow policy decides otherwise, by the profile of the policy in force.",
+	}, []string{"profile"})
 	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "caddy", Subsystem: "est", Name: "upstream_seconds",
 		Help:    "How long the CA took to answer.",
@@ -54,7 +58,7 @@ func newPolicyInfo() *prometheus.GaugeVec {
 // registerMetrics puts the collectors into the registry of a new
 // configuration.
 func registerMetrics(registry *prometheus.Registry, own ...prometheus.Collector) error {
-	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, upstreamSeconds}, own...) {
+	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, upstreamSeconds}, own...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err
@@ -93,6 +97,9 @@ func (h *Handler) observe(ctx context.Context, rep est.Report) {
 	requestsTotal.WithLabelValues(string(rep.Op), rep.Label, strconv.Itoa(rep.Status), rep.Kind).Inc()
 	if rep.PEMArmoured {
 		armouredTotal.Inc()
+	}
+	if rep.ShadowDiffers {
+		shadowTotal.WithLabelValues(rep.Profile).Inc()
 	}
 	if rep.Outcome.Serial != nil {
 		upstreamSeconds.WithLabelValues(rep.Upstream, string(rep.Outcome.Status)).Observe(rep.UpstreamTook.Seconds())

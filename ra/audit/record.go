@@ -63,6 +63,10 @@ type Record struct {
 	// refusal, would have been told.
 	Plan *Plan `json:"plan,omitempty"`
 
+	// Shadow is what the shadow policy decides otherwise; left out where it
+	// agrees, or there is none.
+	Shadow *Shadow `json:"shadow,omitempty"`
+
 	// Upstream is the exchange with the CA; left out when it wasn't asked.
 	Upstream *Upstream `json:"upstream,omitempty"`
 	// Input is what the policy decided upon, for a replay.

@@ -54,6 +54,7 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 	if r.Decision == nil && fail != nil && len(fail.Findings) > 0 { // of the gate
 		r.Decision = audit.OfDecision(policy.Decision{Verdict: policy.Deny, Findings: fail.Findings})
 	}
+	r.Shadow = x.shadow(fail)
 	r.Outcome = x.outcomeText(fail)
 	r.Status, r.MS = status, x.s.now().Sub(x.now).Milliseconds()
 	if fail != nil {
@@ -68,9 +69,7 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	if !x.asked {
 		return
 	}
-	request := x.request
-	request.Renews = out.Replaces
-	r.Input = audit.OfInput(request, x.profile.NeedsValue)
+	r.Input = audit.OfInput(x.decided(), x.needsValue)
 	if out.Replaces != nil {
 		r.ReplacesSerial = audit.Serial(out.Replaces.SerialNumber)
 	}
@@ -132,6 +131,7 @@ func (x *exchange) report(status int, fail *ra.Error, record *audit.Record, kept
 	if x.outcome.Decision.Profile != "" {
 		rep.Verdict = x.outcome.Decision.Verdict.String()
 	}
+	rep.ShadowDiffers = record != nil && record.Shadow != nil
 	if record != nil && record.Who != nil {
 		who := record.Who
 		rep.Identity = who.Method.String() + ":" + who.ID.String()

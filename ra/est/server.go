@@ -25,6 +25,9 @@ import (
 type Server struct {
 	Policy    *policy.Policy
 	Authority *ra.Authority
+	// Shadow is a policy that is decided beside the one in force, and whose
+	// differences are recorded; nil: none. No client ever sees anything of it.
+	Shadow *policy.Policy
 	// Anchors verify client certificates; nil: none is ever accepted.
 	Anchors *anchor.Set
 	Limits  Limits
@@ -117,6 +120,8 @@ type Report struct {
 	Err                *ra.Error // nil on success
 	// Audit is the Sink's error: the record isn't kept.
 	Audit error
+	// ShadowDiffers says that the shadow policy decides otherwise.
+	ShadowDiffers bool
 	// PEMArmoured says that the request came in PEM armour, which RFC 8951
 	// section 3 doesn't allow and some clients send.
 	PEMArmoured bool

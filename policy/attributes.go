@@ -184,6 +184,9 @@ func (p *Profile) NeedsValue(attribute asn1.ObjectIdentifier) bool {
 	if attribute.String() == changeSubjectName {
 		return true
 	}
+	if p.reads[attribute.String()] {
+		return true
+	}
 	entry, how := p.attributes.treat(attribute)
 	return how == allowed && entry.into != nowhere
 }

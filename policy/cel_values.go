@@ -257,6 +257,7 @@ func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
 	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		problem, at := celProblem(e)
 		if problem == "" {
+			c.read(e)
 			return
 		}
 		ok = false
@@ -264,6 +265,17 @@ func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
 		c.add(c.placeIn(n, place.Line(), place.Column()), "`%s`: %s", n.path, problem)
 	}))
 	return ok
+}
+
+// read keeps which attributes an expression reads.
+func (c *compiler) read(e ast.Expr) {
+	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != celAttribute || len(e.AsCall().Args()) != 1 {
+		return
+	}
+	name, _ := e.AsCall().Args()[0].AsLiteral().Value().(string)
+	if oid, ok := attributeOID(name); ok && c.reads != nil {
+		c.reads[oid.String()] = true
+	}
 }
 
 func celProblem(e ast.Expr) (string, ast.Expr) {

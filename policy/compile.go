@@ -21,6 +21,7 @@ type compiler struct {
 	envs   map[scope]*cel.Env
 	scope  scope          // of what is being read
 	ids    map[string]Pos // of the checks of the profile that is being read
+	reads  map[string]bool // attributes whose values its expressions read
 }
 
 // compile reads no other file where files is nil.
@@ -109,7 +110,8 @@ func (c *compiler) profile(n node) *Profile {
 		c.add(n.at, "%s can't be the name of a profile: %v", quote(n.name), err)
 	}
 	c.labels(p, n.get("labels"))
-	c.ids, c.scope = map[string]Pos{}, profileScope(n)
+	c.ids, c.reads, c.scope = map[string]Pos{}, map[string]bool{}, profileScope(n)
+	p.reads = c.reads
 	p.names = nameRules{c.subject(n.get("subject")), c.san(n.get("san"))}
 	if n.yaml != nil && len(p.names.subject.rules) == 0 && len(p.names.san.rules) == 0 {
 		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)

@@ -30,6 +30,8 @@ type Request struct {
 	// empty when they are absent.
 	SignatureParams []byte
 	Signature       []byte
+
+	restored string // the signature's name, of a request that Restore made
 }
 
 // Names is everything in a request or a certificate that names its subject.

@@ -52,6 +52,9 @@ var schemes = map[string]struct {
 // it, such as "SHA256-RSA", "SHA256-RSAPSS", "ECDSA-SHA384" or "Ed25519"; for
 // one that has no name here, its dotted OID.
 func (r *Request) SignatureName() string {
+	if r.restored != "" {
+		return r.restored
+	}
 	oid := r.SignatureOID.String()
 	if oid == oidPSS {
 		if p, err := parsePSS(r.SignatureParams); err == nil {

@@ -42,7 +42,9 @@ type Account struct {
 // left out, and so are the values of attributes, save of those on which the
 // decision depends.
 type InputCSR struct {
-	Version int    `json:"version"`
+	Version int `json:"version"`
+	// Bytes is the size of the whole request in DER.
+	Bytes   int    `json:"bytes"`
 	Subject []byte `json:"subject"` // Name, DER
 	SPKI    []byte `json:"spki"`    // SubjectPublicKeyInfo, DER
 	// Extensions are those of extensionRequest in the order sent, the
@@ -104,6 +106,7 @@ func ofInputCSR(r *csr.Request, needs func(asn1.ObjectIdentifier) bool) *InputCS
 	}
 	in := &InputCSR{
 		Version:    r.Version,
+		Bytes:      len(r.Raw),
 		Subject:    r.RawSubject,
 		SPKI:       r.RawSPKI,
 		Extensions: extensions(r.Extensions),

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/audit"
+)
+
+type csrAttribute = csr.Attribute
+
+// Request makes the request anew that a policy decided upon, of a record that
+// has one under `input`.
+func Request(r *audit.Record) (policy.Request, error) {
+	in := r.Input
+	if in == nil || in.CSR == nil {
+		return policy.Request{}, errors.New("the record holds no request: the policy wasn't asked about one")
+	}
+	req := policy.Request{Op: r.Op, Label: r.Label.String(), Now: in.Time, Linking: linking(in.Linking)}
+	req.Who.Anchors, req.Who.AnchorEnds = in.Anchors, in.AnchorEnds
+	for _, a := range in.Accounts {
+		req.Who.Accounts = append(req.Who.Accounts, policy.Account{Method: a.Method, User: a.User})
+	}
+	var err error
+	if req.Who.Cert, err = certificate(in.Cert); err != nil {
+		return req, fmt.Errorf("input.cert: %w", err)
+	}
+	if req.Renews, err = certificate(in.Renews); err != nil {
+		return req, fmt.Errorf("input.renews: %w", err)
+	}
+	if req.CSR, err = restored(in.CSR); err != nil {
+		return req, fmt.Errorf("input.csr: %w", err)
+	}
+	return req, nil
+}
+
+func certificate(der []byte) (*x509.Certificate, error) {
+	if len(der) == 0 {
+		return nil, nil
+	}
+	return x509.ParseCertificate(der)
+}
+
+func linking(text string) policy.Linking {
+	for _, l := range []policy.Linking{policy.Absent, policy.Matched, policy.Mismatched} {
+		if l.String() == text {
+			return l
+		}
+	}
+	return policy.Uncomputable
+}
+
+func restored(in *audit.InputCSR) (*csr.Request, error) {
+	parts := csr.Parts{Size: in.Bytes, Subject: in.Subject, SPKI: in.SPKI, Signature: in.Sig}
+	for _, e := range in.Extensions {
+		id, ok := csr.TypeOID(e.OID.String())
+		if !ok {
+			return nil, fmt.Errorf("%q is no OID", e.OID)
+		}
+		parts.Extensions = append(parts.Extensions, csr.Extension{ID: id, Critical: e.Critical, Value: e.Value})
+	}
+	values := map[string][][]byte{}
+	for _, v := range in.Values {
+		values[v.OID] = v.Values
+	}
+	for _, oid := range in.Attributes {
+		id, ok := csr.TypeOID(oid)
+		if !ok {
+			return nil, fmt.Errorf("%q is no OID", oid)
+		}
+		parts.Attributes = append(parts.Attributes, csr.Attribute{Type: id, Values: values[oid]})
+	}
+	return csr.Restore(parts)
+}

@@ -21,8 +21,18 @@ func (p *Profile) hintNames(h *Hints, name Op) {
 			byAttribute = true // asked for already
 			continue
 		}
+		if rule.beside != nil {
+			continue
+		}
 		for _, value := range rule.expected() {
 			h.Subject = append(h.Subject, RDNHint{{Type: rule.oid, Value: value}})
+		}
+	}
+	for _, rule := range names.subject.rules {
+		for _, value := range rule.expected() {
+			if rule.beside != nil && (rule.sets() || !p.bringsSubject(rule.oid)) {
+				h.joinRDN(rule.beside, AttributeHint{Type: rule.oid, Value: value})
+			}
 		}
 	}
 	for _, rule := range names.san.rules {
@@ -40,6 +50,17 @@ func (p *Profile) hintNames(h *Hints, name Op) {
 // subject.
 func (p *Profile) bringsSubject(oid asn1.ObjectIdentifier) bool {
 	return slices.ContainsFunc(p.attributes.require, func(l listed) bool { return l.into == intoSubject && l.oid.Equal(oid) })
+}
+
+// joinRDN puts an attribute beside another one, which is expected with it.
+func (h *Hints) joinRDN(beside asn1.ObjectIdentifier, a AttributeHint) {
+	for i, rdn := range h.Subject {
+		if slices.ContainsFunc(rdn, func(other AttributeHint) bool { return other.Type.Equal(beside) }) {
+			h.Subject[i] = append(rdn, a)
+			return
+		}
+	}
+	h.Subject = append(h.Subject, RDNHint{{Type: beside}, a})
 }
 
 // namesFor gives the rules that hold for everybody who asks for the operation,
@@ -65,7 +86,8 @@ func (n nameRules) sets() bool {
 func (h *Hints) firstName(names nameRules) {
 	switch {
 	case len(names.subject.rules) > 0:
-		rule := names.subject.rules[0]
+		i := slices.IndexFunc(names.subject.rules, func(r *attributeRule) bool { return r.beside == nil })
+		rule := names.subject.rules[max(i, 0)]
 		h.Subject = []RDNHint{{{Type: rule.oid, Value: rule.only()}}}
 	case len(names.san.rules) > 0:
 		h.SAN = []NameHint{names.san.rules[0].hint("")}

@@ -166,9 +166,8 @@ var proofs = []key{
 }
 
 var (
-	attributeValue = &shape{kind: oneKind, alts: []*shape{text, celShape}}
 	nameValue      = &shape{kind: oneKind, alts: []*shape{text, texts, celShape}}
-	attributeShape = ruleShape(attributeValue)
+	attributeShape = ruleShape(nameValue, key{name: "beside", is: text, doc: "the attribute in whose RDN this one stands"})
 	namesShape     = ruleShape(nameValue)
 )
 
@@ -190,7 +189,7 @@ func sanShape(each *shape) *shape {
 
 // setShape is what an operation or a who line sets.
 var setShape = &shape{kind: aMap, keys: []key{
-	{name: "subject", is: &shape{kind: anyMap, each: attributeValue}, doc: "subject attributes by name or OID"},
+	{name: "subject", is: &shape{kind: anyMap, each: nameValue}, doc: "subject attributes by name or OID"},
 	{name: "san", is: sanShape(nameValue), doc: "SAN entries by form"},
 }}
 
@@ -207,19 +206,19 @@ var checksShape = &shape{kind: aList, each: &shape{kind: aMap, keys: []key{
 	{name: "disclose", is: boolean, initial: "false", doc: "whether the client may be told the message"},
 }}}
 
-func ruleShape(set *shape) *shape {
-	return &shape{kind: aMap, keys: []key{
+func ruleShape(set *shape, more ...key) *shape {
+	return &shape{kind: aMap, keys: append([]key{
 		{name: "allow", is: texts, doc: "patterns; any other value is refused"},
 		{name: "require", is: &shape{kind: oneKind, alts: []*shape{boolean, texts}},
 			doc: "true: there must be a value that allow takes; without allow: any. A list: each pattern must have a value"},
 		{name: "max", is: number, initial: mostValues, doc: "the most values"},
 		{name: "set", is: set, doc: "what the certificate has, whatever was asked"},
 		{name: "wildcard", is: boolean, initial: "false", doc: "a pattern that begins with `*.` also takes the name `*.` itself"},
-	}}
+	}, more...)}
 }
 
 // mostValues says the default of `max`.
-const mostValues = "1 for CN, else limits.names"
+const mostValues = "1 for CN and beside another attribute, else limits.names"
 
 // An attribute is listed by name, or with where its values go.
 var attributeEntries = &shape{kind: aList, each: &shape{kind: oneKind, alts: []*shape{

@@ -8,8 +8,6 @@ import (
 	"slices"
 
 	"cel.dev/cel-go/cel"
-
-	"github.com/caddy-est/estra/policy/csr"
 )
 
 // nameRules are the accepted names of a certificate.
@@ -96,14 +94,18 @@ func (j *judge) evaluateAttribute(below *attributeRule) bool {
 	if !j.evaluate(&rule.nameRule) {
 		return false
 	}
-	rule.literal = csr.NewAttributeValue(rule.oid, rule.set[0])
-	if _, err := (csr.Name{{rule.literal}}).MarshalDER(); err != nil {
-		j.refuse(rule.setAt, ByPolicy, show(rule.set[0]), "", "the expression gives %s, which can't be the %s: %s", quote(rule.set[0]), rule.label, show(err.Error()))
-		return false
-	}
-	if p, at, denied := j.profile.guard.deniesAttribute(rule.oid.String(), rule.set[0]); denied {
-		j.refuse(at, ByPolicy, show(rule.set[0]), "not "+show(p.text), "the expression gives the %s %s, which the guardrail %s denies", rule.label, quote(rule.set[0]), quote(p.text))
-		return false
+	rule.literals = nil
+	for _, value := range rule.set {
+		literal, err := rule.write(value)
+		if err != nil {
+			j.refuse(rule.setAt, ByPolicy, show(value), "", "the expression gives %s, which can't be the %s: %s", quote(value), rule.label, show(err.Error()))
+			return false
+		}
+		if p, at, denied := j.profile.guard.deniesAttribute(rule.oid.String(), value); denied {
+			j.refuse(at, ByPolicy, show(value), "not "+show(p.text), "the expression gives the %s %s, which the guardrail %s denies", rule.label, quote(value), quote(p.text))
+			return false
+		}
+		rule.literals = append(rule.literals, literal)
 	}
 	rules := j.names.subject
 	j.names.subject = subjectRules{spot: rules.spot, rules: replaced(slices.Clone(rules.rules), below, &rule), byOID: maps.Clone(rules.byOID)}

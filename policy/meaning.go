@@ -45,7 +45,7 @@ var meanings = map[string]meaning{
 	"who": widens, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
 	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,
 
-	"allow": widens, "require": narrows, "max": bound, "wildcard": trueWide, "ignore": widens, "set": writes,
+	"allow": widens, "require": narrows, "max": bound, "wildcard": trueWide, "ignore": widens, "set": writes, "beside": writes,
 	"usage.key": {change: MoreIsWider}, "usage.ext": {change: MoreIsWider}, "cel": writes,
 
 	"checks": narrows, "when": writes, "rule": writes, "message": inert, "id": inert,

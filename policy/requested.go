@@ -20,7 +20,7 @@ func (j *judge) requested() {
 	if !changed && len(more) == 0 {
 		return
 	}
-	names.Subject = append(slices.Clone(names.Subject), more...)
+	names.Subject = j.names.subject.with(names.Subject, more)
 	request := *j.req.CSR // the caller's stays as it is
 	request.Names = names
 	j.req.CSR = &request

@@ -259,7 +259,7 @@ func (w *ruleWalk) defaults(parent node, path string, k key) []string {
 	case k.initial == "the default": // validity.max
 		return []string{parent.get("default").scalar(period)}
 	case k.initial == mostValues:
-		if oid, ok := attributeOID(afterLast(path, ".subject.")); ok && oid.String() == commonName {
+		if oid, ok := attributeOID(afterLast(path, ".subject.")); ok && oid.String() == commonName || parent.get("beside").present() {
 			return []string{"1"}
 		}
 		if names := w.root.get("guardrails").get("limits").get("names"); names.present() {

@@ -89,6 +89,12 @@ func unwanted() []vector {
 	mapped := csrtest.GeneralName(7, append(make([]byte, 10), 0xff, 0xff, 10, 0, 0, 1))
 	all := []vector{
 		{"an otherName", named(csrtest.OtherName("1.3.6.1.4.1.311.20.2.3", csrtest.UTF8("admin@corp.example"))), "upn:admin@corp.example"},
+		{"a user principal name that is no text", named(csrtest.OtherName("1.3.6.1.4.1.311.20.2.3", csrtest.INTEGER(1))), "otherName:1.3.6.1.4.1.311.20.2.3:der:AgEB"},
+		{"a permanentIdentifier", named(csrtest.OtherName("1.3.6.1.5.5.7.8.3", csrtest.SEQ(csrtest.UTF8("kiosk")))), "permanentIdentifier:/kiosk"},
+		{"a hardwareModuleName", named(csrtest.OtherName("1.3.6.1.5.5.7.8.4", csrtest.SEQ(csrtest.OID("1.2.3"), csrtest.Text(4, "k")))), "hardwareModuleName:1.2.3/6b"},
+		{"an otherName that says a host", named(csrtest.OtherName("1.3.6.1.5.5.7.8.7", csrtest.IA5("_sip.a.good.example"))), "ia5:_sip.a.good.example"},
+		{"an xn-- label of nothing", named(csrtest.DNS("xn--a.good.example")), "xn--a.good.example"},
+		{"a U-label in a common name", []csrtest.Option{csrtest.Subject(csrtest.CN("ki\u00f6sk"))}, "CN"},
 		{"an x400Address", named(csrtest.X400()), "x400Address"},
 		{"a directoryName", named(csrtest.DirectoryName(csrtest.CN("kiosk"))), "directoryName"},
 		{"an ediPartyName", named(csrtest.EDIParty("x")), "ediPartyName"},
@@ -98,6 +104,8 @@ func unwanted() []vector {
 		{"a second common name", []csrtest.Option{csrtest.Subject(csrtest.CN("kiosk"), csrtest.CN("evil"))}, "evil"},
 		{"two common names in one RDN", []csrtest.Option{csrtest.Subject(csrtest.RDN(
 			csrtest.ATV("2.5.4.3", csrtest.UTF8("evil")), csrtest.ATV("2.5.4.3", csrtest.UTF8("kiosk"))))}, "evil"},
+		{"two attributes in one RDN", []csrtest.Option{csrtest.Subject(csrtest.RDN(
+			csrtest.ATV("2.5.4.10", csrtest.UTF8("a")), csrtest.ATV("2.5.4.3", csrtest.UTF8("kiosk"))))}, "one attribute in each RDN"},
 		{"an unknown RDN", []csrtest.Option{csrtest.Subject(csrtest.CN("kiosk"), csrtest.RDN(csrtest.ATV("1.2.3.4", csrtest.UTF8("b"))))}, "1.2.3.4"},
 		{"an unknown attribute beside a known one", []csrtest.Option{csrtest.Subject(csrtest.CN("kiosk"),
 			csrtest.RDN(csrtest.ATV("2.5.4.10", csrtest.UTF8("a")), csrtest.ATV("1.2.3.4", csrtest.UTF8("b"))))}, "1.2.3.4"},

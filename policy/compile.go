@@ -19,8 +19,8 @@ type compiler struct {
 	guard  *guardrails
 	source []byte
 	envs   map[scope]*cel.Env
-	scope  scope          // of what is being read
-	ids    map[string]Pos // of the checks of the profile that is being read
+	scope  scope           // of what is being read
+	ids    map[string]Pos  // of the checks of the profile that is being read
 	reads  map[string]bool // attributes whose values its expressions read
 }
 

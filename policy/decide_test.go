@@ -91,3 +91,38 @@ func decideArchive(t *testing.T, name string) {
 		}
 	}
 }
+
+func TestADecisionNeedsTheValuesOfAttributesThatItReads(t *testing.T) {
+	profile, _ := mustCompile(t, "p.yaml", []byte(`version: 1
+name: needs
+default: a
+profiles:
+  b:
+    labels: [b]
+    enroll: {who: [{http_basic: {users: [u]}}], linking: if_present}
+    subject: {CN: {set: {cel: 'csr.attribute("title")[0]'}}}
+    usage: {key: [], ext: []}
+    validity: {default: 30d}
+  a:
+    enroll:
+      who:
+        - http_basic: {users: [u]}
+          checks: [{id: a, rule: '"x" in csr.attribute("friendlyName") || csr.attributes.size() > 1', message: m}]
+      linking: if_present
+    subject: {CN: {set: {cel: 'csr.attribute("1.3.6.1.4.1.32473.1")[0]'}}, serialNumber: {allow: ["*"]}}
+    attributes:
+      require: [{name: serialNumber, into: subject}]
+      allow: [title, friendlyName, name, {name: macAddress, into: subjectDirectoryAttributes}]
+    usage: {key: [], ext: []}
+    validity: {default: 30d}
+`)).Profile("")
+	for name, want := range map[string]bool{
+		"changeSubjectName": true, "serialNumber": true, "macAddress": true, "friendlyName": true, "1.3.6.1.4.1.32473.1": true,
+		"title": false, "name": false, "pseudonym": false, "challengePassword": false, "otpChallenge": false,
+	} {
+		oid, ok := attributeOID(name)
+		if got := profile.NeedsValue(oid); !ok || got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+}

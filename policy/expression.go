@@ -251,6 +251,19 @@ func (e *expression) texts(in *celInput) ([]string, error) {
 	return texts, nil
 }
 
+// octets gives bytes.
+func (e *expression) octets(in *celInput) ([]byte, error) {
+	value, err := e.eval(in)
+	if err != nil {
+		return nil, err
+	}
+	octets, ok := value.(types.Bytes)
+	if !ok {
+		return nil, errors.New("not bytes")
+	}
+	return []byte(octets), nil
+}
+
 func (e *expression) duration(in *celInput) (time.Duration, error) {
 	value, err := e.eval(in)
 	if err != nil {

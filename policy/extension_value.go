@@ -5,6 +5,7 @@ package policy
 import (
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,6 +64,40 @@ func encode(tag der.Tag, content []byte) ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddASN1(tag, func(c *cryptobyte.Builder) { c.AddBytes(content) })
 	return b.Bytes()
+}
+
+// evaluate gives what the expression gives: as text for people, empty where it
+// gives nothing, and a function that encodes it.
+func (s *extensionSet) evaluate(in *celInput) (encoded func() ([]byte, error), text string, err error) {
+	if s.form == "der" {
+		octets, err := s.by.octets(in)
+		return func() ([]byte, error) { return octets, nil }, hex.EncodeToString(octets), err
+	}
+	texts, err := s.by.texts(in)
+	if err != nil {
+		return nil, "", err
+	}
+	text = strings.Join(texts, ", ")
+	if s.form == "policies" {
+		return func() ([]byte, error) { return policiesOf(texts) }, text, nil
+	}
+	return func() ([]byte, error) { return extensionForms[s.form](text) }, text, nil
+}
+
+// policiesOf encodes the policies that an expression gives.
+func policiesOf(texts []string) ([]byte, error) {
+	var oids []asn1.ObjectIdentifier
+	for _, text := range texts {
+		oid, ok := parseOID(text)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("%s is no OID", quote(text))
+		case containsOID(oids, oid):
+			return nil, fmt.Errorf("the policy %s stands twice", text)
+		}
+		oids = append(oids, oid)
+	}
+	return csr.MarshalPolicies(oids)
 }
 
 // knownForm tells why a value can't be that of an extension: it is not one

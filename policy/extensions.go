@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"cel.dev/cel-go/cel"
+
 	"github.com/caddy-est/estra/policy/csr"
 )
 
@@ -22,6 +24,8 @@ type extensionRules struct {
 type extensionSet struct {
 	spot spot
 	csr.Extension
+	form string      // the key that its value stands under
+	by   *expression // gives the value; nil: Value has it
 }
 
 func (r extensionRules) sets(oid asn1.ObjectIdentifier) (extensionSet, bool) {
@@ -111,7 +115,7 @@ func (c *compiler) setExtension(rules *extensionRules, n node) {
 	if set.Critical && oid.String() == csr.OIDDirectoryAttributes {
 		c.add(n.get("critical").at, "subjectDirectoryAttributes can't be critical (RFC 5280 section 4.2.1.8)")
 	}
-	if set.Value, ok = c.extensionValue(n, oid); ok {
+	if c.extensionValue(n, &set) {
 		rules.set = append(rules.set, set)
 	}
 }
@@ -120,7 +124,7 @@ func (c *compiler) setExtension(rules *extensionRules, n node) {
 var valueKinds = []string{"der", "utf8", "ia5", "oid", "policies"}
 
 // extensionValue reads the value, which stands in exactly one form.
-func (c *compiler) extensionValue(n node, oid asn1.ObjectIdentifier) ([]byte, bool) {
+func (c *compiler) extensionValue(n node, set *extensionSet) bool {
 	var written []node
 	for _, member := range n.members() {
 		if slices.Contains(valueKinds, member.name) {
@@ -129,29 +133,48 @@ func (c *compiler) extensionValue(n node, oid asn1.ObjectIdentifier) ([]byte, bo
 	}
 	if len(written) != 1 {
 		c.add(n.at, "`%s` has its value in exactly one of %s", n.path, listWords(valueKinds))
-		return nil, false
+		return false
 	}
 	one := written[0]
-	isPolicies := oid.String() == csr.OIDCertificatePolicies
-	if one.name == "policies" {
-		if !isPolicies {
-			c.add(one.at, "`policies` is the value of certificatePolicies, and of no other extension")
-			return nil, false
-		}
-		return c.policies(one)
+	set.form = one.name
+	if set.form == "policies" && set.ID.String() != csr.OIDCertificatePolicies {
+		c.add(one.at, "`policies` is the value of certificatePolicies, and of no other extension")
+		return false
+	}
+	if source := one.get("cel"); source.present() {
+		set.by = c.expression(source, c.scope, valueType(set.form))
+		return set.by != nil
+	}
+	if set.form == "policies" {
+		var ok bool
+		set.Value, ok = c.policies(one)
+		return ok
 	}
 	if !one.isText() {
-		return nil, false // a checker's
+		return false // a checker's
 	}
 	value, err := extensionForms[one.name](one.value())
 	if err == nil {
-		err = knownForm(oid, value)
+		err = knownForm(set.ID, value)
 	}
 	if err != nil {
 		c.add(one.at, "%s can't be the value of %s: %s", quote(one.value()), n.name, show(err.Error()))
-		return nil, false
+		return false
 	}
-	return value, true
+	set.Value = value
+	return true
+}
+
+// valueType is what an expression gives for a form.
+func valueType(form string) *cel.Type {
+	switch form {
+	case "der":
+		return cel.BytesType
+	case "policies":
+		return celTexts
+	default:
+		return cel.StringType
+	}
 }
 
 // policies reads the policies of certificatePolicies.
@@ -180,26 +203,19 @@ func (c *compiler) policies(n node) ([]byte, bool) {
 // already; the key identifier is the CA's.
 func (j *judge) extensions() {
 	rules := j.profile.extensions
+	made := j.setExtensions()
 	present := map[string]bool{}
 	for _, extension := range j.req.CSR.Extensions {
 		oid := extension.ID.String()
-		name := show(extensionName(extension.ID))
-		entry, how := rules.treat(extension.ID)
-		set, isSet := rules.sets(extension.ID)
 		again := present[oid]
 		present[oid] = true
-		switch {
-		case again:
+		if again {
+			name := show(extensionName(extension.ID))
 			j.refuse(rules.spot, BadExtension, name, "", "the extension %s stands twice in the request", name)
-		case slices.Contains([]string{csr.OIDSubjectAltName, csr.OIDKeyUsage, csr.OIDExtKeyUsage, csr.OIDBasicConstraints, csr.OIDSubjectKeyIdentifier}, oid):
-		case isSet:
-			j.replacedExtension(set, extension)
-		case how == allowed:
-			j.copiedExtension(entry, extension)
-		case how == ignored:
-			j.add(entry.spot, Dropped, ByPolicy, name, "", "the extension %s is ignored", name)
-		default:
-			j.refuse(rules.spot, BadExtension, name, wantsOf(rules.listRule), "the request has the extension %s, which the profile doesn't take", name)
+			continue
+		}
+		if !slices.Contains(ownRules, oid) {
+			j.extension(extension, made)
 		}
 	}
 	for _, entry := range rules.require {
@@ -207,13 +223,81 @@ func (j *judge) extensions() {
 			j.add(entry.spot, Required, BadExtension, "", show(entry.name), "the request has no extension %s, and it must be there", show(entry.name))
 		}
 	}
-	for _, set := range rules.set {
+	for _, set := range made {
+		j.plan.Extensions = append(j.plan.Extensions, set.Extension)
+	}
+	j.planDirectory()
+}
+
+// ownRules are the extensions that other rules are for.
+var ownRules = []string{csr.OIDSubjectAltName, csr.OIDKeyUsage, csr.OIDExtKeyUsage, csr.OIDBasicConstraints, csr.OIDSubjectKeyIdentifier}
+
+// extension holds one requested extension against the profile. made are those
+// that the profile sets, with their values for this request.
+func (j *judge) extension(extension csr.Extension, made []extensionSet) {
+	rules := j.profile.extensions
+	name := show(extensionName(extension.ID))
+	entry, how := rules.treat(extension.ID)
+	_, isSet := rules.sets(extension.ID)
+	switch {
+	case isSet:
+		if i := slices.IndexFunc(made, func(s extensionSet) bool { return s.ID.Equal(extension.ID) }); i >= 0 {
+			j.replacedExtension(made[i], extension)
+		}
+	case how == allowed:
+		j.copiedExtension(entry, extension)
+	case how == ignored:
+		j.add(entry.spot, Dropped, ByPolicy, name, "", "the extension %s is ignored", name)
+	default:
+		j.refuse(rules.spot, BadExtension, name, wantsOf(rules.listRule), "the request has the extension %s, which the profile doesn't take", name)
+	}
+}
+
+// setExtensions gives the extensions that the profile sets, with the values
+// that they have for this request. One that has none is refused, and left out.
+func (j *judge) setExtensions() []extensionSet {
+	var made []extensionSet
+	for _, set := range j.profile.extensions.set {
+		set.ID = slices.Clone(set.ID)
+		if set.by == nil {
+			set.Value = slices.Clone(set.Value)
+		} else if !j.evaluateExtension(&set) {
+			continue
+		}
 		if j.explain {
 			j.asked(set.spot, "", extensionText(set.Extension), "sets")
 		}
-		j.plan.Extensions = append(j.plan.Extensions, csr.Extension{ID: slices.Clone(set.ID), Critical: set.Critical, Value: slices.Clone(set.Value)})
+		made = append(made, set)
 	}
-	j.planDirectory()
+	return made
+}
+
+// evaluateExtension gives the extension the value of its expression, held
+// against what a literal is held against when the file is loaded.
+func (j *judge) evaluateExtension(set *extensionSet) bool {
+	if j.input == nil {
+		return false // nobody asks: there is no `who`
+	}
+	name := show(extensionName(set.ID))
+	value, got, err := set.evaluate(j.input)
+	switch {
+	case err != nil:
+		j.fault(set.by.at, "", err)
+		return false
+	case got == "":
+		j.refuse(set.spot, ByPolicy, "(nothing)", "a value", "the expression gives no value for the extension %s", name)
+		return false
+	}
+	encoded, err := value()
+	if err == nil {
+		err = knownForm(set.ID, encoded)
+	}
+	if err != nil {
+		j.refuse(set.spot, ByPolicy, show(got), "", "the expression gives %s, which can't be the value of %s: %s", quote(got), name, show(err.Error()))
+		return false
+	}
+	set.Value = encoded
+	return true
 }
 
 // copiedExtension plans an extension as the request has it. A value that

@@ -90,6 +90,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "validity", is: &shape{kind: aMap, keys: []key{
 		{name: "default", is: period, required: true, doc: "how long a certificate is valid, such as 90d"},
 		{name: "max", is: period, initial: "the default", doc: "the longest validity of the profile"},
+		{name: "set", is: celShape, doc: "an expression of the type duration, in the place of the default and at most max"},
 		{name: "within", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "anchor"}, {text: "client_cert"}}}},
 			doc: "certificates that a new one may not outlive: that of the anchor, and the client's own"},
 	}}, required: true, doc: "how long a certificate is valid"},
@@ -246,12 +247,14 @@ var extensionsShape = &shape{kind: aMap, keys: []key{
 	{name: "set", is: &shape{kind: anyMap, each: extensionValueShape, suggest: knownExtensions}, doc: "what every certificate has, whatever was asked"},
 }}
 
+var textOrCEL = &shape{kind: oneKind, alts: []*shape{text, celShape}}
+
 // extensionValueShape: the value stands in exactly one of the forms.
 var extensionValueShape = &shape{kind: aMap, keys: []key{
 	{name: "critical", is: boolean, initial: "false", doc: "who doesn't know the extension must refuse the certificate"},
-	{name: "der", is: text, doc: "the value as base64 of one value in DER"},
-	{name: "utf8", is: text, doc: "the text of a UTF8String"},
-	{name: "ia5", is: text, doc: "the text of an IA5String"},
-	{name: "oid", is: text, doc: "an OBJECT IDENTIFIER"},
-	{name: "policies", is: texts, doc: "the OIDs of certificatePolicies"},
+	{name: "der", is: textOrCEL, doc: "the value as base64 of one value in DER, or an expression that gives its bytes"},
+	{name: "utf8", is: textOrCEL, doc: "the text of a UTF8String"},
+	{name: "ia5", is: textOrCEL, doc: "the text of an IA5String"},
+	{name: "oid", is: textOrCEL, doc: "an OBJECT IDENTIFIER"},
+	{name: "policies", is: &shape{kind: oneKind, alts: []*shape{texts, celShape}}, doc: "the OIDs of certificatePolicies"},
 }}

@@ -59,6 +59,7 @@ type Profile struct {
 	validityAt spot
 	longest    time.Duration
 	longestAt  spot
+	validityBy *expression // of `validity.set`; nil: the default holds
 	within     []lifeLimit
 	hints      hintRule
 	upstream   string

@@ -5,6 +5,8 @@ package policy
 import (
 	"slices"
 	"time"
+
+	"cel.dev/cel-go/cel"
 )
 
 // leastValidity is the shortest life of a certificate: below it clocks that
@@ -44,6 +46,10 @@ func (c *compiler) validity(p *Profile, n node) {
 		c.add(p.longestAt.at, "the validity %s is longer than the guardrail allows: %s on line %d",
 			shortDuration(p.longest), shortDuration(fence), c.guard.validityAt.at.Line)
 	}
+	if set := n.get("set").get("cel"); set.present() {
+		p.validityAt = n.get("set").spot()
+		p.validityBy = c.expression(set, c.scope, cel.DurationType)
+	}
 	c.within(p, n.get("within"))
 }
 
@@ -81,9 +87,12 @@ func (c *compiler) demandsCerts(o *op, within node) {
 	}
 }
 
-// validity shortens the life of the certificate where another one ends
-// before it.
+// validity sets the life of the certificate, and shortens it where another
+// certificate ends before.
 func (j *judge) validity() {
+	if j.profile.validityBy != nil && !j.evaluateValidity() {
+		return
+	}
 	if j.explain {
 		j.asked(j.profile.validityAt, "", shortDuration(j.plan.Validity), "sets")
 	}
@@ -97,6 +106,32 @@ func (j *judge) validity() {
 		}
 		j.endWith(b, end)
 	}
+}
+
+// evaluateValidity: what an expression gives lies within what the file says
+// when it is loaded.
+func (j *judge) evaluateValidity() bool {
+	if j.input == nil {
+		return false // nobody asks: there is no `who`
+	}
+	p := j.profile
+	life, err := p.validityBy.duration(j.input)
+	if err != nil {
+		j.fault(p.validityBy.at, "", err)
+		return false
+	}
+	got := life.String()
+	switch {
+	case life < leastValidity:
+		j.refuse(p.validityAt, ByPolicy, got, "a minute at least", "the expression gives the validity %s, and a minute is the least", got)
+	case life > p.longest:
+		j.refuse(p.longestAt, ByPolicy, got, "at most "+shortDuration(p.longest),
+			"the expression gives the validity %s, and the profile's longest is %s", got, shortDuration(p.longest))
+	default:
+		j.plan.Validity = life.Truncate(time.Second)
+		return true
+	}
+	return false
 }
 
 // end gives the last second of the certificate that bounds; of several anchors

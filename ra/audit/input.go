@@ -52,8 +52,9 @@ type InputCSR struct {
 	Extensions []Extension `json:"extensions,omitempty"`
 	// Attributes are the OIDs of the other attributes in the order sent.
 	Attributes []string `json:"attributes,omitempty"`
-	// Values are those of the attributes that the policy has the certificate
-	// have, and of changeSubjectName. No challenge is among them.
+	// Values are those of the attributes that the policy puts into the
+	// certificate or reads, and of changeSubjectName. No challenge is among
+	// them.
 	Values []AttributeValues `json:"values,omitempty"`
 	// Sig is the signature algorithm as csr.Request.SignatureName has it, such
 	// as "ECDSA-SHA256".

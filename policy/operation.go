@@ -86,6 +86,10 @@ func (p *Profile) notOffered(name Op) Finding {
 	return finding(p.spot, Refused, show(string(name)), "", "the profile `%s` doesn't offer %s", p.name, quote(string(name)))
 }
 
+// DurationText gives a duration in the unit that a policy would have, such as
+// 90d.
+func DurationText(d time.Duration) string { return shortDuration(d) }
+
 // shortDuration gives a duration in the unit that the policy would have.
 func shortDuration(d time.Duration) string {
 	const day = 24 * time.Hour

@@ -11,17 +11,19 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/diff"
+	"github.com/caddy-est/estra/ra/replay"
 )
 
 // A comparison holds the flags of `policy diff`.
 type comparison struct {
-	format, fail string
+	format, fail, replay string
+	most                 int
 }
 
 func diffCommand() *cobra.Command {
 	var c comparison
 	cmd := &cobra.Command{
-		Use:   "diff <old> <new> [--format text|json] [--fail wider|changed]",
+		Use:   "diff <old> <new> [--format text|json] [--fail wider|changed] [--replay <audit log> [--most <n>]]",
 		Short: "Says what a new policy file means that the old one doesn't",
 		Long: `Compares two policy files rule by rule, not line by line: what is wider (more is
 let through), what is narrower, what is another value, and what decides nothing.
@@ -30,13 +32,20 @@ covers makes no difference.
 
 Exit code 0 is a comparison, whatever it found. With --fail wider it is 2 when
 something is wider, or changed so that this can't be told; with --fail changed when
-anything is decided otherwise.`,
+anything is decided otherwise.
+
+--replay puts the requests of an audit log before both files instead, and lists
+those whose verdict or certificate would change. Then --fail changed is about
+those, and --fail wider about the ones that only the new file allows.`,
 		Example: `  caddy est policy diff policy.yaml policy.new.yaml
-  caddy est policy diff policy.yaml policy.new.yaml --fail wider`,
+  caddy est policy diff policy.yaml policy.new.yaml --fail wider
+  caddy est policy diff policy.yaml policy.new.yaml --replay est-audit.log`,
 		Args: cobra.ExactArgs(2),
 	}
 	cmd.Flags().StringVar(&c.format, "format", "text", "text or json")
 	cmd.Flags().StringVar(&c.fail, "fail", "", "wider or changed: exit code 2 when there is such a change")
+	cmd.Flags().StringVar(&c.replay, "replay", "", "audit log whose requests are decided anew under both files")
+	cmd.Flags().IntVar(&c.most, "most", 20, "how many requests --replay lists one by one")
 	cmd.RunE = exits(c.run)
 	return cmd
 }
@@ -58,6 +67,9 @@ func (c *comparison) run(cmd *cobra.Command, args []string) error {
 	after, err := load(cmd, args[1])
 	if err != nil {
 		return err
+	}
+	if c.replay != "" {
+		return c.runReplay(cmd, replay.Policies{Old: before, New: after})
 	}
 	changes := diff.Compare(before, after)
 	if c.format == "json" {

@@ -87,7 +87,7 @@ func parts(before, after policy.Plan) []Part {
 		return strings.Join(texts, ", ")
 	}
 	add("extensions", extensions(before) == extensions(after), extensions(before), extensions(after))
-	add("validity", before.Validity == after.Validity, before.Validity.String(), after.Validity.String())
+	add("validity", before.Validity == after.Validity, policy.DurationText(before.Validity), policy.DurationText(after.Validity))
 	add("upstream", before.Upstream == after.Upstream || before.Upstream == "" || after.Upstream == "", before.Upstream, after.Upstream)
 	return list
 }

@@ -96,7 +96,7 @@ func (r subjectRules) with(subject, more csr.Name) csr.Name {
 			subject = append(subject, rdn)
 			continue
 		}
-		subject[i] = append(slices.Clone(subject[i]), rdn...)
+		subject[i] = append(slices.Clone(subject[i]), rdn...).Sorted()
 	}
 	return subject
 }

@@ -139,6 +139,16 @@ func (r RDN) marshal() ([]byte, error) {
 	return wrap(der.SET, slices.Concat(pairs...))
 }
 
+// Sorted gives the RDN in the order that DER wants (X.690 section 11.6). One
+// that was parsed keeps the order in which it came, until it is changed.
+func (r RDN) Sorted() RDN {
+	encoded := func(v AttributeValue) []byte {
+		pair, _ := v.marshal() // of what can't be encoded the order is no matter
+		return pair
+	}
+	return slices.SortedStableFunc(slices.Values(r), func(a, b AttributeValue) int { return bytes.Compare(encoded(a), encoded(b)) })
+}
+
 func (v AttributeValue) marshal() ([]byte, error) {
 	value := v.Raw
 	if len(value) == 0 {

@@ -178,3 +178,21 @@ func oid(t *testing.T, name string) asn1.ObjectIdentifier {
 	}
 	return oid
 }
+
+func TestAJoinedRDNIsSortedAsDERWants(t *testing.T) {
+	long, err := csr.ValueOf(country, Printable("DE and more"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := csr.ValueOf(commonName, UTF8("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Name(RDN(ATV("2.5.4.3", UTF8("a")), ATV("2.5.4.6", Printable("DE and more"))))
+	for _, rdn := range []csr.RDN{{long, short}, {short, long}} {
+		der, err := csr.Name{rdn.Sorted()}.MarshalDER()
+		if err != nil || !bytes.Equal(der, want) {
+			t.Errorf("%v is encoded as %x, %v, want %x", rdn, der, err, want)
+		}
+	}
+}

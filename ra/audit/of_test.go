@@ -154,7 +154,7 @@ func TestOfInputHasWhatAReplayNeeds(t *testing.T) {
 		Time: now.UTC(), Cert: client.Raw, Renews: old.Raw, Linking: "matched",
 		Anchors: []string{"ours", "idevid"}, AnchorEnds: []time.Time{end.UTC(), end.UTC()}, Accounts: []Account{{"http_basic", "onboarding"}},
 		CSR: &InputCSR{
-			Subject: request.RawSubject, SPKI: request.RawSPKI, Sig: request.SignatureName(),
+			Bytes: len(request.Raw), Subject: request.RawSubject, SPKI: request.RawSPKI, Sig: request.SignatureName(),
 			Extensions: []Extension{{OID: "2.5.29.17", Value: request.Extensions[0].Value}},
 			Attributes: []string{macAddress, "1.2.840.113549.1.9.20"},
 			Values:     []AttributeValues{{OID: macAddress, Values: [][]byte{csrtest.UTF8("00:11"), csrtest.UTF8("00:22")}}},

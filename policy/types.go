@@ -247,8 +247,8 @@ type Gate struct {
 
 // Capabilities says which parts of a Plan a CA can express.
 type Capabilities struct {
-	Subject     bool
-	SAN         bool
+	Subject     bool // any subject, with several attributes in an RDN, too
+	SAN         bool // every form that a policy can set, byte for byte
 	KeyUsage    bool
 	ExtKeyUsage bool
 	Extensions  bool

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(testing.TB) ra.Upstream, pins ...*x509.Certific
 	t.Run("it gives its CA certificates", func(t *testing.T) { testCACerts(t, open(t), pins) })
 	t.Run("it issues a rewritten order as planned", func(t *testing.T) { testRewrite(t, open(t)) })
 	t.Run("it issues what a policy sets and moves", func(t *testing.T) { testDecided(t, open(t)) })
+	t.Run("it issues every form of name as planned", func(t *testing.T) { testEveryName(t, open(t)) })
 	t.Run("it issues two orders for one CSR", func(t *testing.T) { testTwice(t, open(t)) })
 	t.Run("it refuses an order that no authority made", func(t *testing.T) { testZeroOrder(t, open(t)) })
 	t.Run("it gives up when the context is cancelled", func(t *testing.T) { testCancelled(t, open(t)) })

@@ -3,11 +3,18 @@
 package policy
 
 import (
+	"encoding/asn1"
 	"fmt"
 	"strings"
 
 	"github.com/caddy-est/estra/policy/csr"
 )
+
+// ExtKeyUsageName gives the name of an extended key usage, or its OID.
+func ExtKeyUsageName(oid asn1.ObjectIdentifier) string { return extKeyUsageName(oid) }
+
+// ExtensionText gives an extension on one line: its name, and what is in it.
+func ExtensionText(e csr.Extension) string { return extensionText(e) }
 
 // ExplainText gives a decision as text for an operator: the verdict, each
 // finding with its line, and the plan. It ends with a line break. What comes

@@ -11,6 +11,9 @@ import (
 // maxShown bounds what a message repeats of a request or a file.
 const maxShown = 120
 
+// Show gives text that others chose for a terminal, as messages have it.
+func Show(s string) string { return show(s) }
+
 // show gives text for a message: control characters and everything that
 // isn't ASCII escaped, so that no look-alike and no terminal sequence passes
 // for something else, and cut to about 120 characters.

@@ -21,6 +21,9 @@ var refusalKinds = map[policy.Class]Kind{
 	policy.ByPolicy:     Refused,
 }
 
+// Refusal is what a client is told of a decision that isn't Allow.
+func Refusal(d policy.Decision) *Error { return refusal(d) }
+
 // refusal is the error of a decision that isn't Allow.
 func refusal(d policy.Decision) *Error {
 	switch d.Verdict {

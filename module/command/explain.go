@@ -3,8 +3,10 @@
 package command
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -12,23 +14,35 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/policy/report"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/estclient"
+	"github.com/caddy-est/estra/ra/replay"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
 // An explanation holds the flags of `policy explain`.
 type explanation struct {
 	label, op, csr, renews, at string
-	who                        []string
+	subject, keyType           string
+	san, who                   []string
 	linked                     bool
+	audit, id                  string
+	format                     string
 }
 
 func explainCommand() *cobra.Command {
 	var e explanation
 	cmd := &cobra.Command{
-		Use:   "explain <file> --csr <file> [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--linked] [--at <time>]",
+		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--linked] [--at <time>] [--format text|json]",
 		Short: "Says what a policy decides of a request, and by which lines",
 		Long: `Puts a certification request before a policy file, without a server and without
-a CA, and shows the verdict, every finding with its policy line, and the plan.
+a CA, and tells the decision so that a reviewer can follow it: the verdict, what
+the client would read, each rule in the order it was asked, and the certificate
+beside what was asked for.
+
+The request is a file (--csr), or is made from --subject and --san, or is one of
+an audit log, by its request id (--audit, --id), with who asked it and when.
 
 Who asks is said by --who, which may stand more than once:
   basic:USER            an account of HTTP Basic
@@ -40,21 +54,33 @@ Who asks is said by --who, which may stand more than once:
 Nothing of it is verified: it is taken as proven. Exit code 0 is allow, 2 is
 any other verdict.`,
 		Example: `  caddy est policy explain policy.yaml --csr device.csr --who basic:onboarding
-  caddy est policy explain policy.yaml --op simplereenroll --csr new.csr --who cert:ours:device.pem --linked`,
+  caddy est policy explain policy.yaml --subject CN=rtr-7.example.net --who basic:onboarding
+  caddy est policy explain policy.yaml --op simplereenroll --csr new.csr --who cert:ours:device.pem --linked
+  caddy est policy explain policy.yaml --audit est-audit.log --id 5f2c0a9e4b7d41c8`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().StringVar(&e.label, "label", "", "label of the path; none is the path without one")
-	cmd.Flags().StringVar(&e.op, "op", string(policy.SimpleEnroll), "simpleenroll or simplereenroll")
-	cmd.Flags().StringVar(&e.csr, "csr", "", "certification request: PEM, DER or base64")
-	cmd.Flags().StringArrayVar(&e.who, "who", nil, "who asks (repeatable)")
-	cmd.Flags().StringVar(&e.renews, "renews", "", "certificate that a simplereenroll replaces (default: that of --who)")
-	cmd.Flags().BoolVar(&e.linked, "linked", false, "the request is bound to its TLS channel (RFC 7030 section 3.5)")
-	cmd.Flags().StringVar(&e.at, "at", "", "time of the request, as 2030-01-02T15:04:05Z (default: now)")
+	flags := cmd.Flags()
+	flags.StringVar(&e.label, "label", "", "label of the path; none is the path without one")
+	flags.StringVar(&e.op, "op", string(policy.SimpleEnroll), "simpleenroll or simplereenroll")
+	flags.StringVar(&e.csr, "csr", "", "certification request: PEM, DER or base64")
+	flags.StringVar(&e.subject, "subject", "", "subject of a request that is made, such as CN=rtr-7.example.net")
+	flags.StringArrayVar(&e.san, "san", nil, "name of a request that is made: a form and a name, such as dns:rtr-7.example.net (repeatable)")
+	flags.StringVar(&e.keyType, "key-type", "P-256", "key of a request that is made: "+keyTypes)
+	flags.StringVar(&e.audit, "audit", "", "audit log with the request")
+	flags.StringVar(&e.id, "id", "", "request id in the audit log, as X-Request-Id had it")
+	flags.StringArrayVar(&e.who, "who", nil, "who asks (repeatable)")
+	flags.StringVar(&e.renews, "renews", "", "certificate that a simplereenroll replaces (default: that of --who)")
+	flags.BoolVar(&e.linked, "linked", false, "the request is bound to its TLS channel (RFC 7030 section 3.5)")
+	flags.StringVar(&e.at, "at", "", "time of the request, as 2030-01-02T15:04:05Z (default: now)")
+	flags.StringVar(&e.format, "format", "text", "text or json")
 	cmd.RunE = exits(e.run)
 	return cmd
 }
 
 func (e *explanation) run(cmd *cobra.Command, args []string) error {
+	if e.format != "text" && e.format != "json" {
+		return fmt.Errorf("--format %q: want text or json", e.format)
+	}
 	req, err := e.request()
 	if err != nil {
 		return err
@@ -63,32 +89,90 @@ func (e *explanation) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	profile, err := profileOf(compiled, e.label)
+	profile, err := profileOf(compiled, req.Label)
 	if err != nil {
 		return err
 	}
 	if n := int64(len(req.CSR.Raw)); n > compiled.CSRBytes() {
 		return refusal{fmt.Errorf("the request has %d bytes, and the policy takes %d", n, compiled.CSRBytes())}
 	}
-	if err := req.CSR.CheckPOP(); err != nil {
-		return refusal{fmt.Errorf("%s: proof of possession failed: %w", e.csr, err)}
+	told := explain(profile, req)
+	text := []byte(told.Text())
+	if e.format == "json" {
+		if text, err = told.JSON(); err != nil {
+			return err
+		}
 	}
-	decision := profile.Decide(req)
-	fmt.Fprint(cmd.OutOrStdout(), policy.ExplainText(decision, profile.Gate(req.Op, req.Who, req.Now)))
-	if decision.Verdict != policy.Allow {
+	if _, err := cmd.OutOrStdout().Write(text); err != nil {
+		return err
+	}
+	if told.Decision.Verdict != policy.Allow {
 		return errTold
 	}
 	return nil
 }
 
+// explain decides, and says what the client would get: what the gate says
+// where it is shut, since nothing is decided then.
+func explain(profile *policy.Profile, req policy.Request) report.Explanation {
+	told := report.Explanation{CSR: req.CSR, Gate: profile.Gate(req.Op, req.Who, req.Now), Status: http.StatusOK, Answer: "the certificate"}
+	told.Decision, told.Steps = profile.Explain(req)
+	refused := func(e *ra.Error) { told.Status, told.Answer = e.Kind.HTTPStatus(), "\""+e.Public+"\"" }
+	switch {
+	case !profile.Offers(req.Op):
+		refused(ra.Fail(ra.OperationOff, "", nil))
+	case told.Gate.Challenge && !told.Gate.Open:
+		told.Status, told.Answer = http.StatusUnauthorized, "with a challenge and an empty body"
+	case !told.Gate.Open:
+		refused(ra.Fail(ra.Forbidden, "", nil))
+	case told.Decision.Verdict != policy.Allow:
+		refused(ra.Refusal(told.Decision))
+	}
+	return told
+}
+
 // request is what the flags say, as the policy is asked it.
 func (e *explanation) request() (policy.Request, error) {
+	if (e.audit == "") != (e.id == "") {
+		return policy.Request{}, errors.New("--audit and --id go together: the log, and the request in it")
+	}
+	made := e.subject != "" || len(e.san) > 0
+	sources := 0
+	for _, is := range []bool{e.csr != "", made, e.audit != ""} {
+		if is {
+			sources++
+		}
+	}
+	switch {
+	case sources == 0:
+		return policy.Request{}, errors.New("--csr is missing: the certification request; or --subject and --san to make one, or --audit and --id")
+	case sources > 1:
+		return policy.Request{}, errors.New("--csr, --subject with --san, and --audit: only one of them")
+	case e.audit != "":
+		return e.recorded()
+	}
+	req, err := e.circumstances()
+	if err != nil {
+		return req, err
+	}
+	if made {
+		req.CSR, err = e.make()
+		return req, err
+	}
+	if req.CSR, err = readRequest(e.csr); err != nil {
+		return req, err
+	}
+	if err := req.CSR.CheckPOP(); err != nil {
+		return req, refusal{fmt.Errorf("%s: proof of possession failed: %w", e.csr, err)}
+	}
+	return req, nil
+}
+
+// circumstances are all but the CSR.
+func (e *explanation) circumstances() (policy.Request, error) {
 	req := policy.Request{Op: policy.Op(e.op), Label: e.label, Now: time.Now()}
 	if req.Op != policy.SimpleEnroll && req.Op != policy.SimpleReenroll {
 		return req, fmt.Errorf("--op %q: want simpleenroll or simplereenroll", e.op)
-	}
-	if e.csr == "" {
-		return req, errors.New("--csr is missing: the certification request")
 	}
 	if e.linked {
 		req.Linking = policy.Matched
@@ -109,8 +193,51 @@ func (e *explanation) request() (policy.Request, error) {
 	} else if req.Op == policy.SimpleReenroll {
 		req.Renews = req.Who.Cert
 	}
-	req.CSR, err = readRequest(e.csr)
-	return req, err
+	return req, nil
+}
+
+// make makes a request with a key that is thrown away.
+func (e *explanation) make() (*csr.Request, error) {
+	key, err := makeKey(e.keyType)
+	if err != nil {
+		return nil, fmt.Errorf("--key-type: %w", err)
+	}
+	var t estclient.Template
+	if e.subject != "" {
+		if t.Names.Subject, err = parseSubject(e.subject); err != nil {
+			return nil, err
+		}
+	}
+	if t.Names.SAN, err = parseSAN(e.san); err != nil {
+		return nil, err
+	}
+	t.Names.HasSAN, t.SANCritical = len(t.Names.SAN) > 0, e.subject == ""
+	der, err := estclient.Request(rand.Reader, key, t, "")
+	if err != nil {
+		return nil, err
+	}
+	return csr.Parse(der)
+}
+
+// recorded is a request of an audit log.
+func (e *explanation) recorded() (policy.Request, error) {
+	log, err := os.Open(e.audit)
+	if err != nil {
+		return policy.Request{}, err
+	}
+	defer log.Close() //nolint:errcheck // it was only read
+	record, err := replay.Find(log, e.id)
+	if err != nil {
+		return policy.Request{}, fmt.Errorf("%s: %w", e.audit, err)
+	}
+	if record == nil {
+		return policy.Request{}, refusal{fmt.Errorf("%s: there is no record of the request %q", e.audit, e.id)}
+	}
+	req, err := replay.Request(record)
+	if err != nil {
+		return req, refusal{fmt.Errorf("%s: the request %s: %w", e.audit, e.id, err)}
+	}
+	return req, nil
 }
 
 // readRequest reads a certification request: DER, PEM or base64. A text that

@@ -107,6 +107,16 @@ func TestAReloadNoticesAPolicyThatChanged(t *testing.T) {
 	if errs, code := reload(); code == 0 || !strings.Contains(errs, "policy.yaml:1:") || inForce() != before {
 		t.Errorf("a bad policy: exit %d, in force %s, before %s\n%s", code, inForce(), before, errs)
 	}
+	res, err := http.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(body(t, res), "\ncaddy_config_last_reload_successful 0\n") {
+		t.Error("no metric says that the last reload failed")
+	}
+	if !strings.Contains(s.log.String(), "policy.yaml:1:") {
+		t.Error("the server's log doesn't say which line is wrong")
+	}
 }
 
 // TestThreat_ANameStandsForOneCA: what is remembered of a CA, the audit record

@@ -141,4 +141,3 @@ func (p *progress) end() {
 		fmt.Fprintf(p.out, "\r%s\r", strings.Repeat(" ", barWidth+8))
 	}
 }
-

@@ -25,7 +25,9 @@ func TestTheShadowIsRecordedAndChangesNoAnswer(t *testing.T) {
 	}{
 		"the same policy": {func(s string) string { return s }, call{user: right}, http.StatusOK, ""},
 		"a name that the shadow refuses": {
-			func(s string) string { return strings.Replace(s, "BODY", strings.ReplaceAll(strings.Trim(body, "\n"), `CN: {allow: ["**"]}`, `CN: {allow: [nothing]}`), 1) },
+			func(s string) string {
+				return strings.Replace(s, "BODY", strings.ReplaceAll(strings.Trim(body, "\n"), `CN: {allow: ["**"]}`, `CN: {allow: [nothing]}`), 1)
+			},
 			call{user: right}, http.StatusOK, "deny",
 		},
 		"a gate that the shadow opens": {
@@ -43,7 +45,9 @@ func TestTheShadowIsRecordedAndChangesNoAnswer(t *testing.T) {
 			call{path: "devices/simpleenroll", user: right}, http.StatusOK, "deny profiles",
 		},
 		"a longer life": {
-			func(s string) string { return strings.Replace(s, "BODY", strings.ReplaceAll(strings.Trim(body, "\n"), "1d", "9d"), 1) },
+			func(s string) string {
+				return strings.Replace(s, "BODY", strings.ReplaceAll(strings.Trim(body, "\n"), "1d", "9d"), 1)
+			},
 			call{user: right}, http.StatusOK, "allow validity",
 		},
 	} {

@@ -202,4 +202,3 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
-

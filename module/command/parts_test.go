@@ -147,6 +147,25 @@ func FuzzIdentity(f *testing.F) {
 	})
 }
 
+func TestTheLastCertificateOfAChainIsTheAnchors(t *testing.T) {
+	root := ratest.NewRoot(t, "Root")
+	device := root.Device(t, "device.example")
+	dir := t.TempDir()
+	alone, chain := filepath.Join(dir, "alone.pem"), filepath.Join(dir, "chain.pem")
+	for name, content := range map[string][]byte{alone: certificatesPEM(device.Leaf), chain: certificatesPEM(device.Leaf, root.Certificate)} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	who, err := identity([]string{"cert:ours:" + chain, "cert:idevid:" + alone, "cert:ours:" + alone})
+	if err != nil || !who.Cert.Equal(device.Leaf) || !slices.Equal(who.Anchors, []string{"ours", "idevid"}) {
+		t.Fatalf("%+v, %v", who, err)
+	}
+	if len(who.AnchorEnds) != 2 || !who.AnchorEnds[0].Equal(root.Certificate.NotAfter) || !who.AnchorEnds[1].IsZero() {
+		t.Errorf("the anchors end on %v", who.AnchorEnds)
+	}
+}
+
 func TestFindingsNameTheLineOfThePolicy(t *testing.T) {
 	log := []byte("no JSON\n" +
 		`{"msg":"something else"}` + "\n" +

@@ -28,7 +28,7 @@ import (
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
-	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/adr/*.md", "../examples/*.md"} {
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/adr/*.md", "../docs/policies/*.md", "../examples/*.md"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v", pattern, err)

@@ -22,12 +22,16 @@ type Authority struct {
 	CAs    map[string]*CA   // by upstream name
 	Now    func() time.Time // nil: time.Now
 	Rand   io.Reader        // for serial numbers; nil: crypto/rand
+	// Keys remembers for whom keys were certified; nil: nothing does, and no
+	// key is known to be another's.
+	Keys Keys
 }
 
 // Enroll decides about one request and issues. The caller has parsed the CSR,
 // verified its signature (proof of possession), compared the linking value
-// and proven who asks; Renews is found here, Now is set here when zero. The
-// error is always *Error; the Outcome is filled as far as it came.
+// and proven who asks; Renews and KeyHolder are found here, Now is set here
+// when zero. The error is always *Error; the Outcome is filled as far as it
+// came.
 //
 // Once the upstream is asked, a client that hangs up ends nothing: what
 // became of the certificate must reach the record.
@@ -43,7 +47,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 	return out, nil
 }
 
-func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, out *Outcome) *Error {
+func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, out *Outcome) (e *Error) {
 	if req.Now.IsZero() {
 		req.Now = a.now()
 	}
@@ -59,6 +63,12 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, 
 		}
 		req.Renews, out.Replaces = req.Who.Cert, req.Who.Cert
 	}
+	holder, end, e := a.takeKey(ctx, ca, req)
+	if e != nil {
+		return e
+	}
+	defer func() { end(out, e) }()
+	req.KeyHolder, out.KeyHolder = holder, holder
 	out.Decision = p.Decide(req.Request)
 	if out.Decision.Verdict != policy.Allow {
 		return refusal(out.Decision)

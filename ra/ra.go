@@ -52,6 +52,8 @@ type Outcome struct {
 	// Conforms is nil when there was nothing to compare.
 	Conforms *bool
 	Replaces *x509.Certificate
+	// KeyHolder is for whom the key was certified before; nil for nobody.
+	KeyHolder *policy.KeyHolder
 	// Serial is the serial number that we chose, NotBefore and NotAfter the
 	// validity as ordered; zero before the intent.
 	Serial              *big.Int

@@ -4,6 +4,7 @@ package audit
 
 import (
 	"encoding/asn1"
+	"encoding/hex"
 	"slices"
 	"time"
 
@@ -30,6 +31,17 @@ type Input struct {
 	Linking string `json:"linking"`
 	// Renews is the certificate that a reenrolment replaces, DER.
 	Renews []byte `json:"renews,omitempty"`
+	// KeyHolder is for whom the key of the request was certified before; left
+	// out where it is new.
+	KeyHolder *KeyHolder `json:"key_holder,omitempty"`
+}
+
+// KeyHolder is for whom a key was certified.
+type KeyHolder struct {
+	// Names is the hash of the names, as csr.Names.Digest has it.
+	Names string `json:"names"`
+	// Serial is the serial number of the certificate.
+	Serial string `json:"serial,omitempty"`
 }
 
 // Account is one verified HTTP credential, without its secret.
@@ -94,6 +106,9 @@ func OfInput(q policy.Request, needs func(asn1.ObjectIdentifier) bool) *Input {
 	}
 	for _, end := range q.Who.AnchorEnds {
 		in.AnchorEnds = append(in.AnchorEnds, end.UTC())
+	}
+	if held := q.KeyHolder; held != nil {
+		in.KeyHolder = &KeyHolder{Names: hex.EncodeToString(held.Names[:]), Serial: held.Serial}
 	}
 	for _, a := range q.Who.Accounts {
 		in.Accounts = append(in.Accounts, Account{Method: a.Method, User: a.User})

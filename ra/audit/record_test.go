@@ -32,7 +32,7 @@ func full() *Record {
 	}
 	r.Upstream = &Upstream{Name: "u", Ref: "f", MS: 7, Error: "e"}
 	r.Input = &Input{
-		Time: at.UTC(), Cert: []byte{1}, Anchors: []string{"ours"}, AnchorEnds: []time.Time{at.UTC()}, Accounts: []Account{{"http_basic", "u"}}, Linking: "matched", Renews: []byte{2},
+		Time: at.UTC(), Cert: []byte{1}, Anchors: []string{"ours"}, AnchorEnds: []time.Time{at.UTC()}, Accounts: []Account{{"http_basic", "u"}}, Linking: "matched", Renews: []byte{2}, KeyHolder: &KeyHolder{"ff", "0c"},
 		CSR: &InputCSR{
 			Bytes: 700, Subject: []byte{3}, SPKI: []byte{4}, Extensions: []Extension{{OID: "1.4", Value: []byte{6}}},
 			Attributes: []string{"1.5"}, Values: []AttributeValues{{OID: "1.5", Values: [][]byte{{5, 0}}}}, Sig: "1.2",
@@ -57,7 +57,7 @@ const schema = `{"v":1,"ts":"2026-11-24T04:00:00Z","node":"ra1","id":"0123","op"
 "upstream":{"name":"u","ref":"f","ms":7,"error":"e"},
 "input":{"time":"2026-11-24T04:00:00Z","csr":{"version":0,"bytes":700,"subject":"Aw==","spki":"BA==","extensions":[{"oid":"1.4","value":"Bg=="}],"attributes":["1.5"],
 "values":[{"oid":"1.5","values":["BQA="]}],"sig":"1.2"},
-"cert":"AQ==","anchors":["ours"],"anchor_ends":["2026-11-24T04:00:00Z"],"accounts":[{"method":"http_basic","user":"u"}],"linking":"matched","renews":"Ag=="},
+"cert":"AQ==","anchors":["ours"],"anchor_ends":["2026-11-24T04:00:00Z"],"accounts":[{"method":"http_basic","user":"u"}],"linking":"matched","renews":"Ag==","key_holder":{"names":"ff","serial":"0c"}},
 "cert":{"serial":"0b","sha256":"ee","issuer":"CN=ca","not_before":"2026-11-24T04:00:00Z","not_after":"2026-11-24T04:00:00Z"},
 "outcome":"issued","serial":"0b","conforms":true,"status":200,"kind":"fault","fail_info":"internalCAError","reason":"why","ms":12,"replaces_serial":"0a"}`
 

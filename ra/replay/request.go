@@ -4,6 +4,7 @@ package replay
 
 import (
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -33,6 +34,9 @@ func Request(r *audit.Record) (policy.Request, error) {
 	if req.Renews, err = certificate(in.Renews); err != nil {
 		return req, fmt.Errorf("input.renews: %w", err)
 	}
+	if req.KeyHolder, err = holder(in.KeyHolder); err != nil {
+		return req, fmt.Errorf("input.key_holder: %w", err)
+	}
 	if req.CSR, err = restored(in.CSR); err != nil {
 		return req, fmt.Errorf("input.csr: %w", err)
 	}
@@ -44,6 +48,19 @@ func certificate(der []byte) (*x509.Certificate, error) {
 		return nil, nil
 	}
 	return x509.ParseCertificate(der)
+}
+
+func holder(in *audit.KeyHolder) (*policy.KeyHolder, error) {
+	if in == nil {
+		return nil, nil
+	}
+	held := policy.KeyHolder{Serial: in.Serial}
+	names, err := hex.DecodeString(in.Names)
+	if err != nil || len(names) != len(held.Names) {
+		return nil, fmt.Errorf("%q is no SHA-256", in.Names)
+	}
+	copy(held.Names[:], names)
+	return &held, nil
 }
 
 func linking(text string) policy.Linking {

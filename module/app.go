@@ -47,6 +47,9 @@ type App struct {
 	// while the operator's own serve.
 	madeCA *caddypki.CA
 
+	keys     *keyMemory
+	keysName string // by which it is released
+
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
 	handlers []*Handler
@@ -77,6 +80,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
+	if a.keys, a.keysName, err = shareKeys(ctx.Storage()); err != nil {
+		return err
+	}
 	a.expiry, a.policies = newExpirySeconds(), newPolicyInfo()
 	return registerMetrics(ctx.GetMetricsRegistry(), a.expiry, a.policies)
 }
@@ -111,8 +117,11 @@ func (a *App) share(ctx caddy.Context, name string, raw json.RawMessage, mod Ups
 	return made, nil
 }
 
-// Start begins to keep the chains fresh.
+// Start reads which keys were certified, and begins to keep the chains fresh.
 func (a *App) Start() error {
+	if err := a.keys.open(a.ctx, a.ctx.Storage(), a.log.Named("keys")); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
 	for _, known := range a.authorities() {
@@ -138,7 +147,19 @@ func (a *App) Stop() error {
 		a.stop()
 	}
 	a.done.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	_ = a.keys.flush(ctx) // logged; while the storage of this configuration is open
 	return nil
+}
+
+// Cleanup lets go of what is shared with other configurations.
+func (a *App) Cleanup() error {
+	if a.keysName == "" {
+		return nil
+	}
+	_, err := keyMemories.Delete(a.keysName)
+	return err
 }
 
 // keepFresh refreshes one CA's chain: at once, then when it is due.
@@ -253,6 +274,7 @@ func capabilities(named map[string]*authority) map[string]policy.Capabilities {
 }
 
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
 )

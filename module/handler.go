@@ -283,7 +283,7 @@ func (h *Handler) assemble() error {
 	h.server = &est.Server{
 		Policy:    h.policy,
 		Shadow:    h.shadow,
-		Authority: &ra.Authority{Policy: h.policy, CAs: cas},
+		Authority: &ra.Authority{Policy: h.policy, CAs: cas, Keys: h.app.keys},
 		Anchors:   anchors,
 		Limits:    est.Limits{Body: limits.Body, Concurrency: limits.Concurrency},
 		Quirks:    wire.Quirks(h.Quirks),
@@ -303,6 +303,9 @@ func (h *Handler) logPolicy() {
 	if h.shadow != nil {
 		h.log.Info("shadow policy loaded: it is decided beside the one in force, and has no part in answers",
 			zap.String("file", h.Shadow), zap.String("name", h.shadow.Name()), zap.String("sha256", h.shadow.SHA256()))
+	}
+	for _, list := range h.policy.ListFiles() {
+		h.log.Info("list of keys loaded", zap.String("file", list.Name), zap.Int("keys", list.Keys), zap.String("sha256", list.SHA256))
 	}
 	for _, w := range h.policy.Warnings() {
 		h.log.Warn("policy: "+w.Message, zap.String("line", w.Pos.String()), zap.String("path", w.Path))

@@ -5,9 +5,6 @@
 package caddyfile
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -77,13 +74,7 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	}), nil
 }
 
-// hashOf is the SHA-256 of a policy file. One that can't be read here may be
-// readable where Caddy runs; Provision says what is wrong with it.
+// hashOf is module.PolicyHash of a file by the name in the Caddyfile.
 func hashOf(name string) string {
-	src, err := module.ReadPolicy(caddy.NewReplacer().ReplaceKnown(name, ""))
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(src)
-	return hex.EncodeToString(sum[:])
+	return module.PolicyHash(caddy.NewReplacer().ReplaceKnown(name, ""))
 }

@@ -38,9 +38,10 @@ type Handler struct {
 	// The policy file (docs/policy.md). Required. Here and in the names of all
 	// other files, placeholders such as {env.X} are replaced.
 	Policy string `json:"policy"`
-	// SHA-256 of the policy file when the Caddyfile was adapted, hex. Nothing
-	// compares it: it makes the configuration another one when the policy
-	// changes, since Caddy skips a reload of the same configuration.
+	// SHA-256 of the policy file when the Caddyfile was adapted, hex, and of
+	// each file that it names, all joined by +. Nothing compares it: it makes
+	// the configuration another one when the policy changes, since Caddy skips
+	// a reload of the same configuration.
 	PolicySHA256 string `json:"policy_sha256,omitempty"`
 	// A second policy file that is decided beside the first for each request.
 	// What it would decide otherwise is counted and recorded, and reaches no

@@ -115,7 +115,9 @@ func (j *judge) listedAttribute(attribute csr.Attribute, entry listed, how treat
 	case how == allowed:
 		j.asked(entry.spot, entry.name, "", "holds")
 		j.valued(attribute, entry)
-	case oid == csr.OIDChallengePassword, oid == estIdentityLinking, oid == changeSubjectName, j.profile.hinted(oid):
+	case oid == csr.OIDChallengePassword, oid == estIdentityLinking, oid == changeSubjectName:
+	case j.profile.hinted(oid):
+		j.add(rule.spot, Dropped, ByPolicy, show(name), "", "the attribute %s, an OID that /csrattrs says, is ignored", show(name))
 	case notEnforced[oid] != "":
 		j.refuse(rule.spot, ByPolicy, name, "", "the request has the attribute %s, which this version can't honour (%s)", name, notEnforced[oid])
 	default:

@@ -230,7 +230,7 @@ func (j *judge) extensions() {
 }
 
 // ownRules are the extensions that other rules are for.
-var ownRules = []string{csr.OIDSubjectAltName, csr.OIDKeyUsage, csr.OIDExtKeyUsage, csr.OIDBasicConstraints, csr.OIDSubjectKeyIdentifier}
+var ownRules = []string{csr.OIDSubjectAltName, csr.OIDKeyUsage, csr.OIDExtKeyUsage, csr.OIDBasicConstraints}
 
 // extension holds one requested extension against the profile. made are those
 // that the profile sets, with their values for this request.
@@ -240,6 +240,8 @@ func (j *judge) extension(extension csr.Extension, made []extensionSet) {
 	entry, how := rules.treat(extension.ID)
 	_, isSet := rules.sets(extension.ID)
 	switch {
+	case extension.ID.String() == csr.OIDSubjectKeyIdentifier:
+		j.add(rules.spot, Dropped, ByPolicy, name, "", "the extension %s is left out: the CA computes it", name)
 	case isSet:
 		if i := slices.IndexFunc(made, func(s extensionSet) bool { return s.ID.Equal(extension.ID) }); i >= 0 {
 			j.replacedExtension(made[i], extension)

@@ -20,18 +20,18 @@ type denyRule struct {
 // mean the same, they count as the same. What a profile allows is compared
 // without that.
 func (f form) forDeny() form {
-	same := func(text string) string { return text }
+	same, spell := func(text string) string { return text }, f.spell
 	switch f.name {
-	case emailForm.name:
+	case emailForm.name, upnForm.name:
 		same = asciiLower // the local part too: few hosts tell ADMIN from admin
-	case upnForm.name:
-		same = asciiLower // Windows compares them without letter case
+		spell = func(value string) (string, error) { return mailbox(value, anyHost) }
 	case uriForm.name:
 		same = plainURI
+		spell = func(value string) (string, error) { return uriWith(value, anyHost) }
 	case directoryForm.name:
 		same = plainDirectory
 	case dnsForm.name:
-		return form{f.name, compileDenied, spellHost}
+		return form{f.name, compileDenied, anyHost}
 	default:
 		return f
 	}
@@ -40,20 +40,21 @@ func (f form) forDeny() form {
 		p.text = text
 		return p, err
 	}
-	spell := func(value string) (string, error) {
-		spelled, err := f.spell(value)
+	return form{f.name, compile, func(value string) (string, error) {
+		spelled, err := spell(value)
 		return same(spelled), err
-	}
-	return form{f.name, compile, spell}
+	}}
 }
 
-// compileDenied is compileDNS where labels that begin with xn-- need not be
-// valid: what reads a name may not look.
+// compileDenied is compileDNS for any host: what reads a name may not look
+// whether its labels are valid.
 func compileDenied(text string) (pattern, error) {
 	p, err := compileDNS(text)
-	p.check = checkHost
+	p.check = func(string) error { return nil }
 	return p, err
 }
+
+func anyHost(value string) (string, error) { return asciiLower(value), nil }
 
 // plainDirectory: RFC 5280 section 7.1 compares names without letter case,
 // and with runs of spaces as one.
@@ -174,6 +175,9 @@ func (g *guardrails) deniesAttribute(oid, value string) (pattern, spot, bool) {
 }
 
 func (g *guardrails) deniesCommonName(value string) (pattern, spot, bool) {
+	if len(g.deny) == 0 {
+		return pattern{}, spot{}, false
+	}
 	host := hostIn(value)
 	if addr, ok := parseAddress(host); ok {
 		return g.denies(sanKey{form: csr.IP}, addr.Unmap().WithZone("").String())

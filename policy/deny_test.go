@@ -15,7 +15,7 @@ guardrails:
   deny:
     dns: ["**.corp.example", "localhost"]
     ip: ["10.0.0.0/8", "fe80::/10"]
-    email: ["admin@corp.example", "**@Root.example"]
+    email: ["admin@corp.example", "**@Root.example", "**@**.root.example"]
     uri: ["https://h.example/Admin", "https://h.example/caf%c3%A9", "http://h.example:80", "https://h.example:8443/x"]
 profiles:
   all:
@@ -46,7 +46,9 @@ func TestADeniedNameIsDeniedInEverySpelling(t *testing.T) {
 			[]string{"x.corp.example", "X.Corp.example.", "x.corp.example:443", "x.corp.example.:443", "x.corp.example:", "*.corp.example:443",
 				"https://x.corp.example", "https://x.corp.example/", "https://u:p@x.corp.example:8443/a", "//x.corp.example/a", "x.corp.example/a",
 				"x_1.corp.example", "localhost:80", "10.1.2.3", "::ffff:10.0.0.1", "10.1.2.3:443", "http://10.1.2.3/", "[::ffff:a00:1]:443",
-				"[fe80::1]", "fe80::1%eth0", "admin@corp.example", "https://h.example/Admin"},
+				"[fe80::1]", "fe80::1%eth0", "admin@corp.example", "https://h.example/Admin",
+				"xn--a.corp.example", "xn--.corp.example:443", "-a.corp.example", "b\u00fccher.corp.example", "x\uff0ecorp\uff0eexample", "\u24e7.Corp.example", "\u2665.corp.example",
+				"loc\u1d43lhost", "root@xn--a.root.example", "https://xn--a.corp.example/"},
 			[]string{"corp.example", "x.corp.example.net", "corp.example:443", "11.0.0.1", "2001:db8::1", "Anna (x.corp.example)", "anna@x.corp.example",
 				"00:11:22:33:44:55", "https://x.example/corp.example", "x.corp.example:a"}},
 		{"emailAddress:", []string{"ADMIN@corp.example"}, []string{"anna@corp.example"}},

@@ -122,11 +122,11 @@ func onlyLDH(label string) error {
 // name syntax"), with valid labels where they begin with xn--, and gives it in
 // lower case. A whole first label `*` passes; who may have it, the rule says.
 func spellDNS(value string) (string, error) {
-	spelled, err := spellHost(value)
-	if err != nil {
+	spelled := asciiLower(value)
+	if err := checkDNS(spelled); err != nil {
 		return "", err
 	}
-	return spelled, checkDNS(spelled)
+	return spelled, nil
 }
 
 // checkDNS looks at what a pattern can't: a name in lower case that has the
@@ -141,14 +141,6 @@ func checkDNS(spelled string) error {
 		}
 	}
 	return nil
-}
-
-// spellHost is spellDNS for any label that begins with xn--.
-func spellHost(value string) (string, error) {
-	if err := checkHost(value); err != nil {
-		return "", err
-	}
-	return asciiLower(value), nil
 }
 
 func checkHost(value string) error {

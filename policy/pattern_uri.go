@@ -36,7 +36,10 @@ func compileEmail(text string) (pattern, error) {
 // spellEmail takes a Mailbox of RFC 5321 with a dot-atom local part (RFC 5280
 // section 4.2.1.6), and gives the domain in lower case. Quoted local parts
 // aren't accepted.
-func spellEmail(value string) (string, error) {
+func spellEmail(value string) (string, error) { return mailbox(value, spellDNS) }
+
+// mailbox is spellEmail with another rule for the domain.
+func mailbox(value string, spellDomain func(string) (string, error)) (string, error) {
 	local, domain, ok := strings.Cut(value, "@")
 	if !ok {
 		return "", errors.New("it has no @")
@@ -44,7 +47,7 @@ func spellEmail(value string) (string, error) {
 	if err := dotAtom(strings.ReplaceAll(local, "*", "x")); err != nil {
 		return "", err
 	}
-	domain, err := spellDNS(domain)
+	domain, err := spellDomain(domain)
 	if err != nil {
 		return "", fmt.Errorf("its domain is no DNS name: %w", err)
 	}
@@ -253,7 +256,10 @@ func upperEscapes(text string) string {
 
 // spellURI checks a URI, and gives scheme and host in lower case,
 // percent-encodings in upper case (RFC 3986 section 6.2.2.1).
-func spellURI(value string) (string, error) {
+func spellURI(value string) (string, error) { return uriWith(value, spellDNS) }
+
+// uriWith is spellURI with another rule for the host.
+func uriWith(value string, spellHostName func(string) (string, error)) (string, error) {
 	u, err := splitURI(value)
 	if err != nil {
 		return "", err
@@ -266,7 +272,7 @@ func spellURI(value string) (string, error) {
 	}
 	host, ok := literalHost(u.host)
 	if !ok {
-		if _, err := spellDNS(strings.ReplaceAll(u.host, "*", "x")); err != nil {
+		if _, err := spellHostName(strings.ReplaceAll(u.host, "*", "x")); err != nil {
 			return "", fmt.Errorf("its host is no DNS name: %w", err)
 		}
 		host = u.host

@@ -39,11 +39,20 @@ func (j *judge) subject() {
 		j.counts(&rule.nameRule, s.asked[rule.oid.String()])
 	}
 	j.setMissing(&s)
-	if p, at, denied := j.profile.guard.denies(sanKey{form: csr.DirectoryName}, s.name.String()); denied {
-		j.refuse(at, ByPolicy, show(s.name.String()), "not "+show(p.text), "the subject %s is denied by the guardrail %s",
-			quote(s.name.String()), quote(p.text))
-	}
+	j.deniedSubject(s.name)
 	j.plan.Names.Subject = s.name
+}
+
+// deniedSubject: a subject is a directory name, too.
+func (j *judge) deniedSubject(name csr.Name) {
+	key := sanKey{form: csr.DirectoryName}
+	if _, there := j.profile.guard.deny[key]; !there {
+		return
+	}
+	text := name.String()
+	if p, at, denied := j.profile.guard.denies(key, text); denied {
+		j.refuse(at, ByPolicy, show(text), "not "+show(p.text), "the subject %s is denied by the guardrail %s", quote(text), quote(p.text))
+	}
 }
 
 // attribute plans one value of the request.

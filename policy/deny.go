@@ -108,7 +108,7 @@ func (g *guardrails) denies(key sanKey, value string) (pattern, spot, bool) {
 	}
 	rest, wildcard := cutWildcard(spelled)
 	p, hit := matchAny(rule.patterns, func(p pattern) bool {
-		return p.match(spelled) || p.match(short) || wildcard && p.touchesWildcard(rest) || len(p.rdns) > 0 && p.touchesDirectory(spelled)
+		return p.match(spelled) || short != spelled && p.match(short) || wildcard && p.touchesWildcard(rest) || len(p.rdns) > 0 && p.touchesDirectory(spelled)
 	})
 	return p, spot{p.at, rule.spot.path}, hit
 }

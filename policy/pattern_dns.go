@@ -31,7 +31,7 @@ func compileDNS(text string) (pattern, error) {
 	if err != nil {
 		return pattern{}, err
 	}
-	p := pattern{text: text, whole: anchored(labelExpressions(labels)), check: checkDNS, star: labels[0] == "*"}
+	p := pattern{text: text, whole: anchored(labelExpressions(labels)), check: checkDNS, tail: tailOf(labels), star: labels[0] == "*"}
 	if len(labels) > 1 || labels[0] == "**" {
 		p.rest = restOf(labels)
 	}
@@ -61,6 +61,12 @@ func dnsLabels(text string) ([]string, error) {
 		return nil, errors.New("no DNS name is that long (253 letters)")
 	}
 	return labels, nil
+}
+
+// tailOf gives what stands behind the last star of a pattern.
+func tailOf(labels []string) string {
+	text := strings.Join(labels, ".")
+	return text[strings.LastIndexByte(text, '*')+1:]
 }
 
 // restOf gives what takes the name behind its first label.

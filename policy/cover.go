@@ -65,6 +65,9 @@ func covers(p, inner pattern, f form, wildcard bool) bool {
 	if wildcard && inner.star && !p.star {
 		return false
 	}
+	if !mayCover(p.text, inner.text) {
+		return false
+	}
 	values := samples(inner.text, p.text, f.separators())
 	matched := 0
 	for _, value := range values {
@@ -78,6 +81,18 @@ func covers(p, inner pattern, f form, wildcard bool) bool {
 		matched++
 	}
 	return matched > 0
+}
+
+// mayCover tells at once that a text can't take all of another: what it begins
+// and ends with is there, too.
+func mayCover(text, inner string) bool {
+	text, inner = strings.ToLower(text), strings.ToLower(inner)
+	begin, _, star := strings.Cut(text, "*")
+	if !star {
+		return !strings.Contains(inner, "*")
+	}
+	end := text[strings.LastIndexByte(text, '*')+1:]
+	return strings.HasPrefix(inner, begin) && strings.HasSuffix(inner, end)
 }
 
 // deniedWholly gives the guardrail's pattern that denies all that a pattern

@@ -27,6 +27,7 @@ type Problem struct {
 const (
 	notYAMLText   = "not-yaml"
 	notStrict     = "strict-yaml"
+	sizeMistake   = "too-large"
 	unknownKey    = "unknown-key"
 	wrongValue    = "wrong-value"
 	missingKey    = "missing-key"
@@ -39,6 +40,7 @@ func Mistakes() []Lint {
 	return []Lint{
 		{ID: notYAMLText, About: "The text is not YAML at all."},
 		{ID: notStrict, About: "YAML that a policy doesn't have: anchors, aliases, tags, merge keys, a key that stands twice, a second document."},
+		{ID: sizeMistake, About: "The file is far larger than a policy is."},
 		{ID: unknownKey, About: "A key that the language doesn't have here."},
 		{ID: wrongValue, About: "A value that isn't of the kind that its key wants."},
 		{ID: missingKey, About: "A key that must be written is missing."},
@@ -85,15 +87,37 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Nobody reads more mistakes of one file than these. Who makes more makes one
+// of them over and over.
+const (
+	mostShown = 200
+	mostKept  = 4 * mostShown // what is found first doesn't always stand first
+)
+
 // problems collects mistakes while a file is read.
-type problems struct{ found Errors }
+type problems struct {
+	found Errors
+	more  int // not kept
+}
 
 func (p *problems) add(at Pos, format string, args ...any) {
 	p.addAs(contradiction, at, format, args...)
 }
 
 func (p *problems) addAs(id string, at Pos, format string, args ...any) {
+	if p.full() {
+		p.more++
+		return
+	}
 	p.found = append(p.found, Problem{Pos: at, Message: fmt.Sprintf(format, args...), ID: id})
+}
+
+// full tells that no further mistake is kept.
+func (p *problems) full() bool { return len(p.found) >= mostKept }
+
+// join adds what others have found.
+func (p *problems) join(other problems) {
+	p.found, p.more = append(p.found, other.found...), p.more+other.more
 }
 
 // err gives the mistakes of each file in its order, each once, or nil.
@@ -105,7 +129,14 @@ func (p *problems) err() error {
 	slices.SortStableFunc(sorted, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), comparePos(a.Pos, b.Pos))
 	})
-	return slices.Compact(sorted)
+	sorted = slices.Compact(sorted)
+	if more := p.more + len(sorted) - mostShown; more > 0 {
+		last := sorted[mostShown-1].Pos
+		sorted = append(sorted[:mostShown:mostShown], Problem{
+			Pos: last, ID: contradiction, Message: fmt.Sprintf("there are %d more mistakes, which are not shown", more),
+		})
+	}
+	return sorted
 }
 
 func comparePos(a, b Pos) int {

@@ -149,9 +149,15 @@ func crossed(f form) string {
 	return "dots"
 }
 
+// mostCompared bounds lists of which each entry is compared with all others.
+const mostCompared = 200
+
 // shadowed warns of patterns that another one of the list makes superfluous.
 // Of two that take the same, it is the later one.
 func (c *compiler) shadowed(patterns []pattern, f form, path string, wildcard bool) {
+	if len(patterns) > mostCompared {
+		return
+	}
 	for i, p := range patterns {
 		for k, other := range patterns {
 			if k == i || !covers(other, p, f, wildcard) || k > i && covers(p, other, f, wildcard) {
@@ -166,6 +172,9 @@ func (c *compiler) shadowed(patterns []pattern, f form, path string, wildcard bo
 
 // reviewWho: the first line that holds decides.
 func (c *compiler) reviewWho(o *op) {
+	if len(o.who) > mostCompared {
+		return
+	}
 	for i, line := range o.who {
 		k := slices.IndexFunc(o.who[:i], func(earlier whoLine) bool { return earlier.holdsWith(line) })
 		if k < 0 {

@@ -23,12 +23,20 @@ func (n node) present() bool { return n.yaml != nil }
 
 // get gives the value under a key of a map.
 func (n node) get(key string) node {
-	for _, member := range n.members() {
-		if member.name == key {
-			return member
+	if n.yaml != nil && n.yaml.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.yaml.Content); i += 2 {
+			if n.yaml.Content[i].Value == key {
+				return n.member(i)
+			}
 		}
 	}
 	return node{at: n.at, path: join(n.path, key), name: key}
+}
+
+// member gives the value of a map whose key is the i-th node of its content.
+func (n node) member(i int) node {
+	key := n.yaml.Content[i]
+	return node{yaml: n.yaml.Content[i+1], at: nodePos(n.at.File, key), path: join(n.path, key.Value), name: key.Value}
 }
 
 // members gives the values of a map in file order.
@@ -38,10 +46,7 @@ func (n node) members() []node {
 	}
 	members := make([]node, 0, len(n.yaml.Content)/2)
 	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
-		key := n.yaml.Content[i]
-		members = append(members, node{
-			yaml: n.yaml.Content[i+1], at: nodePos(n.at.File, key), path: join(n.path, key.Value), name: key.Value,
-		})
+		members = append(members, n.member(i))
 	}
 	return members
 }

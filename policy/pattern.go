@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -19,7 +20,7 @@ type pattern struct {
 	at   Pos
 	text string
 	// whole takes a value of the pattern's form, in the form's spelling.
-	whole *regexp.Regexp
+	whole *matcher
 	// check is there when letter case doesn't count, and says whether a value
 	// in lower case, which whole takes, follows the rules of host names.
 	check func(string) error
@@ -29,7 +30,7 @@ type pattern struct {
 	// star is true when the first label of a DNS pattern is "*", and rest
 	// takes what follows the first label of a name.
 	star bool
-	rest *regexp.Regexp
+	rest *matcher
 	// prefix stands for whole in IP patterns, and rdns in those of
 	// directoryNames.
 	prefix netip.Prefix
@@ -88,8 +89,19 @@ func (p pattern) touchesWildcard(rest string) bool {
 	return p.rest != nil && p.rest.MatchString(rest)
 }
 
-func anchored(expression string) *regexp.Regexp {
-	return regexp.MustCompile(`\A(?s:` + expression + `)\z`)
+// A matcher is an expression that is compiled when it is first asked: a large
+// policy has many patterns, and a request asks few.
+type matcher struct {
+	compile func() *regexp.Regexp
+}
+
+// MatchString tells whether the whole text is of the expression.
+func (m *matcher) MatchString(text string) bool { return m.compile().MatchString(text) }
+
+// anchored makes a matcher. The expression is one of translate's and therefore
+// valid.
+func anchored(expression string) *matcher {
+	return &matcher{sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A(?s:` + expression + `)\z`) })}
 }
 
 // translate turns a pattern's text into an expression: literal text quoted,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -70,7 +69,7 @@ func tailOf(labels []string) string {
 }
 
 // restOf gives what takes the name behind its first label.
-func restOf(labels []string) *regexp.Regexp {
+func restOf(labels []string) *matcher {
 	if labels[0] != "**" {
 		return anchored(labelExpressions(labels[1:]))
 	}

@@ -97,7 +97,7 @@ func Parse(name string, src []byte) (*File, error) {
 		return file, nil
 	}
 	_, meaning := compile(file, nil)
-	check.wrong.found = append(check.wrong.found, meaning.found...)
+	check.wrong.join(meaning)
 	return nil, check.wrong.err()
 }
 

@@ -261,6 +261,10 @@ func (c *checker) unknown(member node, s *shape) {
 	if member.name == "<<" {
 		return // already a problem
 	}
+	if c.wrong.full() {
+		c.wrong.more++
+		return // looking for a near name takes time
+	}
 	names := make([]string, len(s.keys))
 	for i, k := range s.keys {
 		names[i] = k.name

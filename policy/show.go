@@ -53,8 +53,15 @@ func showList(values []string) string {
 // didYouMean gives a hint when one of the known names is close.
 func didYouMean(got string, known []string) string {
 	best, distance := "", 3
+	if len(got) > longestName {
+		return ""
+	}
+	got = strings.ToLower(got)
 	for _, name := range known {
-		if d := editDistance(strings.ToLower(got), strings.ToLower(name)); d < distance && d < max(len(name), 2) {
+		if len(got)-len(name) >= distance || len(name)-len(got) >= distance {
+			continue
+		}
+		if d := editDistance(got, strings.ToLower(name)); d < distance && d < max(len(name), 2) {
 			best, distance = name, d
 		}
 	}
@@ -64,14 +71,17 @@ func didYouMean(got string, known []string) string {
 	return "; did you mean `" + best + "`?"
 }
 
+// longestName bounds the text for which a near name is looked for.
+const longestName = 40
+
 // editDistance counts the letters to change, add or take away. Long text is
 // far from everything.
 func editDistance(a, b string) int {
-	if len(a) > 40 || len(b) > 40 {
-		return 40
+	if len(a) > longestName || len(b) > longestName {
+		return longestName
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
+	var row [longestName + 1]int
+	for j := range len(b) + 1 {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {

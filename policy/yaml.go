@@ -5,6 +5,7 @@ package policy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -15,6 +16,43 @@ import (
 
 // MaxFile bounds a policy file, in bytes. Far more than anybody can review.
 const MaxFile = 4 << 20
+
+// maxValues bounds the values of a file: it takes far more memory to hold them
+// than to write them. A thousand profiles have about half as many.
+const maxValues = 200_000
+
+// maxEntries bounds one list or map of a file, so that what compares each
+// entry with the others takes no time to speak of. A map has two for each key.
+const maxEntries = 10_000
+
+// widest gives the list or map with the most entries.
+func widest(n *yaml.Node) *yaml.Node {
+	wide := n
+	for _, child := range n.Content {
+		if w := widest(child); len(w.Content) > len(wide.Content) {
+			wide = w
+		}
+	}
+	return wide
+}
+
+// values gives at least as many as a text has, from what must stand before
+// each.
+func values(src []byte) int {
+	n := 0
+	for i, c := range src {
+		last := i+1 == len(src) || src[i+1] == ' ' || src[i+1] == '\n' || src[i+1] == '\r' || src[i+1] == '\t'
+		switch {
+		case c == ',' || c == '[' || c == '{':
+			n++
+		case c == ':':
+			n += 2 // the key and what it has; within brackets no space needs to follow
+		case (c == '-' || c == '?') && last:
+			n++
+		}
+	}
+	return n
+}
 
 // StrictYAML says whether a text is YAML as a policy and its test file are
 // written in: one document, and nothing but maps, lists and scalars. The
@@ -29,11 +67,15 @@ func StrictYAML(name string, src []byte) error {
 
 // readYAML reads one strict YAML document: no anchors, aliases, tags or merge
 // keys, so that what a reviewer sees on a line is all that the line says.
-// It gives nil with an error that is ErrNotYAML when there is no tree to
-// look at; mistakes that leave a tree go to found.
-func readYAML(name string, src []byte, found *problems) (*yaml.Node, error) {
+// It gives nil with an error when there is no tree to look at: one that is
+// ErrNotYAML, or Errors where the file is too large. Mistakes that leave a tree
+// go to strict.
+func readYAML(name string, src []byte, strict *problems) (*yaml.Node, error) {
 	if len(src) > MaxFile {
-		return nil, notYAML(Pos{File: name}, "the file is larger than 4 MiB")
+		return nil, tooLarge(Pos{File: name}, "the file is larger than 4 MiB, far more than anybody can review")
+	}
+	if values(src) > maxValues {
+		return nil, tooLarge(Pos{File: name}, fmt.Sprintf("the file has more than %d keys and values, far more than anybody can review", maxValues))
 	}
 	if at := firstInvalid(src); at >= 0 {
 		return nil, notYAML(offsetPos(name, src, at), "the text is not UTF-8")
@@ -48,14 +90,17 @@ func readYAML(name string, src []byte, found *problems) (*yaml.Node, error) {
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
-		found.addAs(notStrict, nodePos(name, &second), "a second YAML document: a policy file is one document")
+		strict.addAs(notStrict, nodePos(name, &second), "a second YAML document: a policy file is one document")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, yamlError(name, err)
 	}
 	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
 		return nil, notYAML(Pos{File: name, Line: 1, Col: 1}, "the file is empty")
 	}
-	plain(name, document.Content[0], found)
+	if wide := widest(document.Content[0]); len(wide.Content) > maxEntries {
+		return nil, tooLarge(nodePos(name, wide), fmt.Sprintf("%s has more than %d entries, far more than anybody can review", found(wide), maxEntries))
+	}
+	plain(name, document.Content[0], strict)
 	return document.Content[0], nil
 }
 
@@ -136,6 +181,10 @@ func yamlError(name string, err error) error {
 		text = text[len(m[0]):]
 	}
 	return notYAML(at, text)
+}
+
+func tooLarge(at Pos, text string) error {
+	return Errors{{Pos: at, Message: text, ID: sizeMistake}}
 }
 
 func notYAML(at Pos, text string) error {

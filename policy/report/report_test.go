@@ -74,14 +74,14 @@ func TestEveryEntryInSARIFHasItsRule(t *testing.T) {
 func TestAMistakeWithoutALineHasNoRegion(t *testing.T) {
 	_, err := policy.Parse("p.yaml", make([]byte, policy.MaxFile+1))
 	entries := Mistakes(err)
-	if len(entries) != 1 || entries[0].ID != "not-yaml" || entries[0].Pos.Line != 0 {
+	if len(entries) != 1 || entries[0].ID != "too-large" || entries[0].Pos.Line != 0 {
 		t.Fatalf("%+v", entries)
 	}
 	text, err := Check{File: "p.yaml", Entries: entries}.SARIF("/")
 	if err != nil || strings.Contains(string(text), "region") {
 		t.Errorf("%v\n%s", err, text)
 	}
-	if got := entries[0].Text(); got != "p.yaml: not YAML: the file is larger than 4 MiB\n" {
+	if got := entries[0].Text(); got != "p.yaml: the file is larger than 4 MiB, far more than anybody can review\n" {
 		t.Errorf("%q", got)
 	}
 	if Mistakes(errors.New("another")) != nil {

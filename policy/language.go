@@ -48,9 +48,9 @@ var keysShape = &shape{kind: aMap, keys: []key{
 	{name: "ecdsa", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "P-256"}, {text: "P-384"}, {text: "P-521"}}}},
 		doc: "ECDSA curves"},
 	{name: "ed25519", is: boolean, initial: "false", doc: "whether Ed25519 keys are accepted"},
-	{name: "rsa_exponents", is: numbers, initial: "any odd number from 65537", doc: "RSA public exponents, such as [65537]"},
+	{name: "rsa_exponents", is: numbers, initial: anyExponent, doc: "RSA public exponents, such as [65537]"},
 	{name: "signatures", is: &shape{kind: aList, each: &shape{kind: aWord, words: signatureWords()}},
-		initial: "all", doc: "signature algorithms of the request, the preferred one first"},
+		initial: anySignature, doc: "signature algorithms of the request, the preferred one first"},
 }}
 
 // fileNames are files beside the policy file.
@@ -218,8 +218,12 @@ func ruleShape(set *shape, more ...key) *shape {
 	}, more...)}
 }
 
-// mostValues says the default of `max`.
-const mostValues = "1 for CN and beside another attribute, else limits.names"
+// Defaults that other code knows by their words.
+const (
+	mostValues   = "1 for CN, else limits.names" // of max
+	anyExponent  = "any odd number from 65537"   // of rsa_exponents
+	anySignature = "all"                         // of signatures
+)
 
 // An attribute is listed by name, or with where its values go.
 var attributeEntries = &shape{kind: aList, each: &shape{kind: oneKind, alts: []*shape{

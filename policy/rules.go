@@ -39,6 +39,9 @@ type Rule struct {
 // Covers tells whether one value of the rule takes all that another one
 // takes: of patterns by what they match, of anything else when they are equal.
 func (r Rule) Covers(wide, narrow string) bool {
+	if wide == anyExponent || wide == anySignature {
+		return true
+	}
 	if low, high, ok := strings.Cut(wide, " to "); ok && strings.HasSuffix(r.Path, ".rsa") {
 		least, _ := decimal(low)
 		most, _ := decimal(high)

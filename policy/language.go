@@ -220,9 +220,9 @@ func ruleShape(set *shape, more ...key) *shape {
 
 // Defaults that other code knows by their words.
 const (
-	mostValues   = "1 for CN, else limits.names" // of max
-	anyExponent  = "any odd number from 65537"   // of rsa_exponents
-	anySignature = "all"                         // of signatures
+	mostValues   = "1 for CN and beside another attribute, else limits.names" // of max
+	anyExponent  = "any odd number from 65537"                                // of rsa_exponents
+	anySignature = "all"                                                      // of signatures
 )
 
 // An attribute is listed by name, or with where its values go.

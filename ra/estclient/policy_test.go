@@ -18,9 +18,9 @@ import (
 	"github.com/caddy-est/estra/ra/csrattrs"
 )
 
-func examplePolicy(t *testing.T, name string) *policy.Policy {
+func testPolicy(t *testing.T, name string) *policy.Policy {
 	t.Helper()
-	src, err := os.ReadFile(filepath.Join("..", "..", "examples", "policies", name))
+	src, err := os.ReadFile(filepath.Join("testdata", "policies", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func examplePolicy(t *testing.T, name string) *policy.Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compiled, err := policy.Compile(file, os.DirFS(filepath.Join("..", "..", "examples", "policies")))
+	compiled, err := policy.Compile(file, os.DirFS(filepath.Join("testdata", "policies")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestARequestThatFollowsCSRAttrsIsGranted(t *testing.T) {
 	} {
 		for _, format := range []policy.HintFormat{policy.HintList, policy.HintTemplate, policy.HintBoth} {
 			t.Run(fmt.Sprint(test.label, " ", format), func(t *testing.T) {
-				profile, ok := examplePolicy(t, test.file).Profile(test.label)
+				profile, ok := testPolicy(t, test.file).Profile(test.label)
 				if !ok {
 					t.Fatal("no such label")
 				}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
-	"go.yaml.in/yaml/v3"
 )
 
 // A compiler turns a tree into a Policy. It reads leniently: what has not
@@ -48,14 +47,13 @@ func (c *compiler) file(root node) {
 	c.guardrails(root.get("guardrails"))
 	c.policy.csrBytes = c.guard.csrBytes
 	profiles := root.get("profiles")
-	isMap := profiles.present() && profiles.yaml.Kind == yaml.MappingNode
 	for _, n := range profiles.members() {
 		c.policy.profiles = append(c.policy.profiles, c.profile(n))
 	}
-	if isMap && len(profiles.members()) == 0 {
+	if profiles.isMap() && len(profiles.members()) == 0 {
 		c.add(profiles.at, "a policy has at least one profile")
 	}
-	if isMap {
+	if profiles.isMap() {
 		c.defaultProfile(root)
 	}
 	c.reviewGuardrails()

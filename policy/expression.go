@@ -5,6 +5,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -127,6 +128,16 @@ func (c *compiler) celIssues(n node, s scope, issues *cel.Issues) {
 	}
 }
 
+// celNames are what an expression most often begins with, or calls.
+var celNames = []string{
+	"csr", "who", "req", "plan", "prior", "startsWith", "endsWith", "contains", "matches", "size", "all", "exists",
+	"exists_one", "filter", "map", "has", "duration", "timestamp", "string", "int", "lowerAscii", "split", "join", "replace", "substring",
+}
+
+// An overload is what CEL says of an operator that has no meaning for the
+// types beside it.
+var overload = regexp.MustCompile(`^found no matching overload for '_?([^_'\[]+)_?' applied to '\(([^()]+), ([^()]+)\)'`)
+
 // celMessage says a mistake in our words, with the nearest name.
 func celMessage(message string, s scope) string {
 	message, _, _ = strings.Cut(message, "\n")
@@ -148,7 +159,10 @@ func celMessage(message string, s scope) string {
 		case name == "plan":
 			return "plan is there only in checks: it is made by what `set` says"
 		}
-		return fmt.Sprintf("there is nothing called %s here%s", quote(name), didYouMean(name, []string{"csr", "who", "req", "plan", "prior"}))
+		return fmt.Sprintf("there is nothing called %s here%s", quote(name), didYouMean(name, celNames))
+	}
+	if m := overload.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("`%s` has no meaning between %s and %s", m[1], m[2], m[3])
 	}
 	message, _, _ = strings.Cut(strings.TrimPrefix(message, "Syntax error: "), " expecting {")
 	return show(strings.Replace(message, "mismatched input '<EOF>'", "the expression ends too early", 1))

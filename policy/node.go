@@ -23,7 +23,7 @@ func (n node) present() bool { return n.yaml != nil }
 
 // get gives the value under a key of a map.
 func (n node) get(key string) node {
-	if n.yaml != nil && n.yaml.Kind == yaml.MappingNode {
+	if n.isMap() {
 		for i := 0; i+1 < len(n.yaml.Content); i += 2 {
 			if n.yaml.Content[i].Value == key {
 				return n.member(i)
@@ -62,6 +62,8 @@ func (n node) items() []node {
 	}
 	return items
 }
+
+func (n node) isMap() bool { return n.yaml != nil && n.yaml.Kind == yaml.MappingNode }
 
 func (n node) isList() bool { return n.yaml != nil && n.yaml.Kind == yaml.SequenceNode }
 

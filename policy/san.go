@@ -35,7 +35,7 @@ func (c *compiler) san(n node) sanRules {
 		rule := &sanRule{nameRule: c.nameRule(member.node, member.kind.label(), member.kind.form, cel.StringType, celTexts), kind: member.kind}
 		if set := member.get("set"); set.present() {
 			c.setNames(rule, set)
-		} else {
+		} else if member.isMap() {
 			c.unset(&rule.nameRule)
 		}
 		rules.rules = append(rules.rules, rule)

@@ -65,6 +65,17 @@ func policyCorpus(t *testing.T) map[string][]byte {
 	return corpus
 }
 
+// beyondSchema are files of which JSON, and so a schema, can't say what is
+// wrong.
+var beyondSchema = map[string]string{
+	"top-name-date.txtar":      "YAML 1.2 takes a date for text",
+	"yaml-bool-key.txtar":      "each key is text in JSON",
+	"yaml-number-key.txtar":    "each key is text in JSON",
+	"yaml-list-key.txtar":      "JSON has no such key",
+	"yaml-merge.txtar":         "editors merge before they look",
+	"yaml-profile-twice.txtar": "of two keys that are the same JSON has one",
+}
+
 // What a checker finds is of the shape, and all of that the schema must find;
 // what makes no sense, or is no plain YAML, is none of the schema's business.
 func TestSchemaAndParserAgreeOnEveryPolicyOfTheRepository(t *testing.T) {
@@ -72,6 +83,9 @@ func TestSchemaAndParserAgreeOnEveryPolicyOfTheRepository(t *testing.T) {
 	accepted, refused := 0, 0
 	corpus := policyCorpus(t)
 	for _, name := range slices.Sorted(maps.Keys(corpus)) {
+		if beyondSchema[filepath.Base(name)] != "" {
+			continue
+		}
 		var strict problems
 		tree, err := readYAML(name, corpus[name], &strict)
 		if err != nil {
@@ -93,7 +107,7 @@ func TestSchemaAndParserAgreeOnEveryPolicyOfTheRepository(t *testing.T) {
 			refused++
 		}
 	}
-	if accepted < 5 || refused < 3 {
+	if accepted < 20 || refused < 40 {
 		t.Errorf("%d files of the right shape, and %d of the wrong one: the corpus wasn't found", accepted, refused)
 	}
 }

@@ -75,7 +75,7 @@ func (s *shape) describe() string {
 	case aShare:
 		return "a share from 1% to 100%"
 	case aWord:
-		return listWords(s.wordTexts())
+		return listWords(s.enforced())
 	case aList:
 		return "a list"
 	case aMap, anyMap:
@@ -204,14 +204,19 @@ func (c *checker) mismatch(n node, s *shape) {
 		subject = "a policy file"
 	}
 	hint := ""
-	if s.wantsText() && n.yaml.Kind == yaml.ScalarNode && n.yaml.Tag != "!!str" && n.yaml.Tag != "!!null" {
+	if n.yaml.Style&yaml.TaggedStyle != 0 {
+		return // already a problem
+	}
+	if s.wantsText(n.yaml.Value) && n.yaml.Kind == yaml.ScalarNode && n.yaml.Tag != "!!str" && n.yaml.Tag != "!!null" {
 		hint = "; YAML takes this for something else than text: put it in quotes"
 	}
 	c.wrong.addAs(wrongValue, at, "%s wants %s, and this is %s%s", subject, s.describe(), found(n.yaml), hint)
 }
 
-func (s *shape) wantsText() bool {
-	return s.kind == aText || s.kind == aWord || slices.ContainsFunc(s.alts, (*shape).wantsText)
+// wantsText tells whether a value would do if it were text.
+func (s *shape) wantsText(value string) bool {
+	return s.kind == aText || s.kind == aWord && slices.Contains(s.enforced(), value) ||
+		slices.ContainsFunc(s.alts, func(alt *shape) bool { return alt.wantsText(value) })
 }
 
 func (c *checker) checkWord(n node, s *shape) {
@@ -236,11 +241,12 @@ func (c *checker) checkMap(n node, s *shape) {
 		c.mismatch(n, s)
 		return
 	}
+	c.textKeys(n)
 	seen := map[string]bool{}
-	for _, member := range n.members() {
+	for i, member := range n.members() {
 		k, ok := s.key(member.name)
 		switch {
-		case seen[member.name]: // already a problem
+		case seen[member.name], n.yaml.Content[2*i].Kind != yaml.ScalarNode: // already a problem
 		case !ok:
 			c.unknown(member, s)
 		case k.later:
@@ -265,9 +271,11 @@ func (c *checker) unknown(member node, s *shape) {
 		c.wrong.more++
 		return // looking for a near name takes time
 	}
-	names := make([]string, len(s.keys))
-	for i, k := range s.keys {
-		names[i] = k.name
+	var names []string
+	for _, k := range s.keys {
+		if !k.later {
+			names = append(names, k.name)
+		}
 	}
 	hint := didYouMean(member.name, names)
 	if hint == "" {
@@ -284,17 +292,33 @@ func (s *shape) key(name string) (key, bool) {
 	return s.keys[i], true
 }
 
+// textKeys wants each key of a map to be text.
+func (c *checker) textKeys(n node) {
+	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
+		k := n.yaml.Content[i]
+		hint := ": put it in quotes"
+		if k.Kind != yaml.ScalarNode {
+			hint = ""
+		}
+		if k.Kind != yaml.ScalarNode && k.Kind != yaml.AliasNode || k.Tag != "!!str" && k.Tag != "!!merge" && k.Style&yaml.TaggedStyle == 0 && k.Kind == yaml.ScalarNode {
+			c.wrong.addAs(wrongValue, nodePos(n.at.File, k), "a key of %s wants text, and this is %s%s", pathOrFile(n.path), found(k), hint)
+		}
+	}
+}
+
+func pathOrFile(path string) string {
+	if path == "" {
+		return "a policy file"
+	}
+	return "`" + path + "`"
+}
+
 func (c *checker) checkAnyMap(n node, s *shape) {
 	if n.yaml.Kind != yaml.MappingNode {
 		c.mismatch(n, s)
 		return
 	}
-	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
-		k := n.yaml.Content[i]
-		if k.Kind != yaml.ScalarNode || k.Tag != "!!str" && k.Tag != "!!merge" {
-			c.wrong.addAs(wrongValue, nodePos(n.at.File, k), "a key of `%s` wants text, and this is %s: put it in quotes", n.path, found(k))
-		}
-	}
+	c.textKeys(n)
 	for _, member := range n.members() {
 		c.check(member, s.each)
 	}

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -57,6 +58,9 @@ func didYouMean(got string, known []string) string {
 		return ""
 	}
 	got = strings.ToLower(got)
+	if name := foreignNames[got]; slices.Contains(known, name) {
+		return "; did you mean `" + name + "`?"
+	}
 	for _, name := range known {
 		if len(got)-len(name) >= distance || len(name)-len(got) >= distance {
 			continue
@@ -69,6 +73,22 @@ func didYouMean(got string, known []string) string {
 		return ""
 	}
 	return "; did you mean `" + best + "`?"
+}
+
+// foreignNames are names that other standards and products have for ours.
+var foreignNames = map[string]string{
+	"commonname": "CN", "surname": "SN", "givenname": "GN", "countryname": "C", "country": "C",
+	"localityname": "L", "locality": "L", "stateorprovincename": "ST", "state": "ST", "province": "ST",
+	"organizationname": "O", "organization": "O", "organisation": "O",
+	"organizationalunitname": "OU", "organizationalunit": "OU", "organisationalunit": "OU",
+	"streetaddress": "STREET", "domaincomponent": "DC", "userid": "UID", "email": "emailAddress", "e": "emailAddress",
+	"prime256v1": "P-256", "secp256r1": "P-256", "nistp256": "P-256", "secp384r1": "P-384", "nistp384": "P-384",
+	"secp521r1": "P-521", "nistp521": "P-521",
+	"tls web client authentication": "clientAuth", "tls web server authentication": "serverAuth",
+	"crl sign": "cRLSign", "certificate sign": "keyCertSign", "digital signature": "digitalSignature",
+	"key encipherment": "keyEncipherment", "non repudiation": "nonRepudiation", "key agreement": "keyAgreement",
+	"rfc822": "email", "rfc822name": "email", "dnsname": "dns", "ipaddress": "ip", "dirname": "directory_name", "othername": "other_name",
+	"optional": "if_present", "mandatory": "required",
 }
 
 // longestName bounds the text for which a near name is looked for.

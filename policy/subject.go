@@ -82,7 +82,7 @@ func (c *compiler) attribute(n node, oid asn1.ObjectIdentifier) *attributeRule {
 	r.beside, r.besideAt = c.besideOf(n.get("beside"))
 	if set := n.get("set"); set.present() {
 		c.setAttribute(r, set)
-	} else {
+	} else if n.isMap() {
 		c.unset(&r.nameRule)
 	}
 	return r
@@ -139,5 +139,5 @@ func (c *compiler) layerSubject(base subjectRules, set node) subjectRules {
 }
 
 func (c *compiler) unknownAttribute(n node) {
-	c.add(n.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID", quote(n.name))
+	c.add(n.at, "%s is neither a known subject attribute, such as CN, O or serialNumber, nor an OID%s", quote(n.name), didYouMean(n.name, subjectNames()))
 }

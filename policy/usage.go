@@ -36,7 +36,7 @@ func (c *compiler) usage(n node, keys keyRule) usage {
 		bit, ok := keyUsageBit(item.value())
 		switch {
 		case !ok:
-			c.add(item.at, "%s is no key usage of RFC 5280%s", quote(item.value()), didYouMean(item.value(), knownKeyUsages()))
+			c.add(item.at, "%s is no key usage of RFC 5280%s", quote(item.value()), otherUsage(item.value(), "ext", extKeyUsageNames(), knownKeyUsages()))
 		case c.guard.never.key&bit != 0:
 			c.add(item.at, "the key usage %s is named by `guardrails.never`", item.value())
 		case u.key&bit != 0:
@@ -48,7 +48,7 @@ func (c *compiler) usage(n node, keys keyRule) usage {
 		oid, ok := extKeyUsageOID(item.value())
 		switch {
 		case !ok:
-			c.add(item.at, "%s is neither a known extended key usage nor an OID%s", quote(item.value()), didYouMean(item.value(), extKeyUsageNames()))
+			c.add(item.at, "%s is neither a known extended key usage nor an OID%s", quote(item.value()), otherUsage(item.value(), "key", knownKeyUsages(), extKeyUsageNames()))
 			continue
 		case containsOID(c.guard.never.ext, oid):
 			c.add(item.at, "the extended key usage %s is named by `guardrails.never`", item.value())
@@ -59,6 +59,15 @@ func (c *compiler) usage(n node, keys keyRule) usage {
 	}
 	c.uses(u, keys)
 	return u
+}
+
+// otherUsage says where a name belongs that the other list knows, or which
+// one of this list was meant.
+func otherUsage(name, other string, there, here []string) string {
+	if slices.Contains(there, name) {
+		return "; it belongs under `" + other + "`"
+	}
+	return didYouMean(name, here)
 }
 
 // uses refuses a profile that accepts keys for which none of its key usages

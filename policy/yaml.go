@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -86,13 +84,13 @@ func readYAML(name string, src []byte, strict *problems) (*yaml.Node, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, notYAML(Pos{File: name, Line: 1, Col: 1}, "the file is empty")
 		}
-		return nil, yamlError(name, err)
+		return nil, yamlError(name, src, err)
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
 		strict.addAs(notStrict, nodePos(name, &second), "a second YAML document: a policy file is one document")
 	} else if !errors.Is(err, io.EOF) {
-		return nil, yamlError(name, err)
+		return nil, yamlError(name, src, err)
 	}
 	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
 		return nil, notYAML(Pos{File: name, Line: 1, Col: 1}, "the file is empty")
@@ -165,22 +163,6 @@ func offsetPos(name string, src []byte, offset int) Pos {
 	line := bytes.Count(before, []byte{'\n'}) + 1
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return Pos{File: name, Line: line, Col: utf8.RuneCount(src[start:offset]) + 1}
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// yamlError puts the library's message, which has a line but no column, into
-// our form.
-func yamlError(name string, err error) error {
-	text := err.Error()
-	at := Pos{File: name, Line: 1, Col: 1}
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		if line, err := strconv.Atoi(m[1]); err == nil {
-			at.Line = line
-		}
-		text = text[len(m[0]):]
-	}
-	return notYAML(at, text)
 }
 
 func tooLarge(at Pos, text string) error {

@@ -99,8 +99,13 @@ func (p celProvider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 }
 
 func (p celProvider) NativeToValue(value any) ref.Val {
-	if object, ok := value.(celNative); ok {
-		return celValue{object}
+	switch v := value.(type) {
+	case celNative:
+		return celValue{v}
+	case string:
+		return celText(v)
+	case []string:
+		return celTextList(v)
 	}
 	return p.Registry.NativeToValue(value)
 }

@@ -211,7 +211,7 @@ func celFunctions() []cel.EnvOption {
 				if !ok || !known {
 					return types.NewErr("no such subject attribute: %v", name.Value())
 				}
-				return types.NewStringList(types.DefaultTypeAdapter, s.values(oid.String()))
+				return celTextList(s.values(oid.String()))
 			}))),
 		cel.Function(celOther, cel.MemberOverload("est_san_other", []*cel.Type{celObject(celSANType), cel.StringType}, celTexts,
 			cel.BinaryBinding(func(san, typeID ref.Val) ref.Val {
@@ -220,7 +220,7 @@ func celFunctions() []cel.EnvOption {
 				if !ok || err != nil {
 					return types.NewErr("no such type of otherName: %v", typeID.Value())
 				}
-				return types.NewStringList(types.DefaultTypeAdapter, s.values(sanKey{csr.OtherName, oid}))
+				return celTextList(s.values(sanKey{csr.OtherName, oid}))
 			}))),
 		cel.Function(celAttribute, cel.MemberOverload("est_csr_attribute", []*cel.Type{celObject(celCSRType), cel.StringType}, celTexts,
 			cel.BinaryBinding(func(request, name ref.Val) ref.Val {
@@ -229,7 +229,7 @@ func celFunctions() []cel.EnvOption {
 				if !ok || !known || secretAttribute(oid.String()) {
 					return types.NewErr("no such attribute: %v", name.Value())
 				}
-				return types.NewStringList(types.DefaultTypeAdapter, r.attribute(oid.String()))
+				return celTextList(r.attribute(oid.String()))
 			}))),
 	}
 }
@@ -252,20 +252,28 @@ func secretAttribute(oid string) bool {
 // celArguments wants what CEL's own types can't say: the names in calls of
 // our functions are known, and no object of ours is made.
 func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
-	ok := true
+	problems := 0
 	native := compiled.NativeRep()
 	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		problem, at := celProblem(e)
+		problem, at := celLimit(e, native.TypeMap())
+		if problem == "" {
+			problem, at = celProblem(e)
+		}
 		if problem == "" {
 			c.read(e)
 			return
 		}
-		ok = false
+		if problems++; problems > mostCELProblems {
+			return
+		}
 		place := native.SourceInfo().GetStartLocation(at.ID())
 		c.add(c.placeIn(n, place.Line(), place.Column()), "`%s`: %s", n.path, problem)
 	}))
-	return ok
+	return problems == 0
 }
+
+// mostCELProblems is how many problems of one expression are reported.
+const mostCELProblems = 10
 
 // read keeps which attributes an expression reads.
 func (c *compiler) read(e ast.Expr) {
@@ -321,6 +329,8 @@ type celInput struct {
 	req   *celReq
 	plan  *celPlan
 	prior *celCert
+	// spent is what the expressions of this decision have cost.
+	spent uint64
 }
 
 // ResolveName implements the activation of CEL.

@@ -20,10 +20,11 @@ import (
 
 // Bounds of an expression. A cost unit is about one step of evaluation (CEL's
 // own measure); what costs more than the limit can't be told from an attack.
+// The limit holds for each expression, and for all of one decision together.
 const (
 	maxExpression      = 4096 // code points
 	maxExpressionDepth = 32
-	costLimit          = 100_000
+	costLimit          = 25_000
 	// textEstimate is how long a text of a request is taken to be when a cost
 	// is estimated. A longer one meets the limit while it is evaluated.
 	textEstimate = 256
@@ -61,13 +62,13 @@ func (c *compiler) celEnv(s scope) *cel.Env {
 
 func newCELEnv(s scope) (*cel.Env, error) {
 	provider := celProvider{types.NewEmptyRegistry()}
-	options := []cel.EnvOption{
+	options := append(celStandard(),
 		cel.CustomTypeProvider(provider), cel.CustomTypeAdapter(provider),
-		cel.StdLib(), ext.Strings(), ext.Sets(), ext.Bindings(),
+		ext.Strings(), ext.Sets(), ext.Bindings(),
 		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(maxExpressionDepth),
 		cel.Variable("csr", types.NewObjectType(celCSRType)),
 		cel.Variable("req", types.NewObjectType(celReqType)),
-	}
+	)
 	who := celWhoType
 	if s.cert {
 		who = celWhoCertType
@@ -79,7 +80,7 @@ func newCELEnv(s scope) (*cel.Env, error) {
 	if s.plan {
 		options = append(options, cel.Variable("plan", types.NewObjectType(celPlanType)))
 	}
-	return cel.NewCustomEnv(append(options, celFunctions()...)...)
+	return cel.NewCustomEnv(slices.Concat(options, celBounded(), celFunctions())...)
 }
 
 // expression compiles a CEL expression that gives one of the wanted types.
@@ -112,7 +113,7 @@ func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
 			n.path, cost.Max, c.guard.names, costLimit)
 		return nil
 	}
-	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))
+	program, err := env.Program(ast, append(celCosts(), cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))...)
 	if err != nil {
 		c.add(nodePos(n.at.File, n.yaml), "`%s` can't be used: %s", n.path, show(err.Error()))
 		return nil
@@ -219,7 +220,13 @@ func (s celSizes) EstimateCallCost(function, _ string, _ *celcost.AstNode, _ []c
 
 // eval evaluates the expression. An error is a Fault.
 func (e *expression) eval(in *celInput) (ref.Val, error) {
-	value, _, err := e.program.Eval(in)
+	if in.spent > costLimit {
+		return nil, fmt.Errorf("all expressions of the decision together cost more than %d steps", costLimit)
+	}
+	value, details, err := e.program.Eval(in)
+	if details != nil && details.ActualCost() != nil {
+		in.spent += *details.ActualCost()
+	}
 	switch {
 	case err != nil:
 		return nil, err

@@ -29,13 +29,13 @@ func (c *compiler) placeIn(n node, line, col int) Pos {
 		text = text[i+1:]
 	}
 	full, _ := n.text()
-	before := full[:len(full)-len(text)]
-	for _, r := range text {
+	before := full
+	for i := range text {
 		if col <= 0 {
+			before = full[:len(full)-len(text)+i]
 			break
 		}
 		col--
-		before += string(r)
 	}
 	source := sourceAt(c.source, start)
 	if source == nil {

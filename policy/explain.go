@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
 	"strings"
@@ -12,6 +13,41 @@ import (
 
 // ExtKeyUsageName gives the name of an extended key usage, or its OID.
 func ExtKeyUsageName(oid asn1.ObjectIdentifier) string { return extKeyUsageName(oid) }
+
+// ExtensionName gives the name of an extension, or its OID.
+func ExtensionName(oid asn1.ObjectIdentifier) string { return extensionName(oid) }
+
+// ExtensionOID reads the name of an extension as a policy has it, or an OID.
+func ExtensionOID(text string) (asn1.ObjectIdentifier, bool) { return extensionOID(text) }
+
+// AttributeOID reads the name of an attribute as a policy has it, or an OID.
+func AttributeOID(text string) (asn1.ObjectIdentifier, bool) { return attributeOID(text) }
+
+// KeyUsageBits reads names of key usages.
+func KeyUsageBits(names []string) (x509.KeyUsage, error) {
+	var bits x509.KeyUsage
+	for _, name := range names {
+		bit, ok := keyUsageBit(name)
+		if !ok {
+			return 0, fmt.Errorf("%s is no key usage of RFC 5280%s", quote(name), didYouMean(name, knownKeyUsages()))
+		}
+		bits |= bit
+	}
+	return bits, nil
+}
+
+// ExtKeyUsageOIDs reads names of extended key usages, or OIDs.
+func ExtKeyUsageOIDs(names []string) ([]asn1.ObjectIdentifier, error) {
+	var oids []asn1.ObjectIdentifier
+	for _, name := range names {
+		oid, ok := extKeyUsageOID(name)
+		if !ok {
+			return nil, fmt.Errorf("%s is neither a known extended key usage nor an OID%s", quote(name), didYouMean(name, extKeyUsageNames()))
+		}
+		oids = append(oids, oid)
+	}
+	return oids, nil
+}
 
 // ExtensionText gives an extension on one line: its name, and what is in it.
 func ExtensionText(e csr.Extension) string { return extensionText(e) }

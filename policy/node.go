@@ -140,6 +140,16 @@ func (n node) duration() (time.Duration, bool) {
 	return parseDuration(text)
 }
 
+// instant reads a time as RFC 3339 has it. YAML knows times, so it needs no
+// quotes.
+func (n node) instant() (time.Time, bool) {
+	if n.yaml == nil || n.yaml.Kind != yaml.ScalarNode || n.yaml.Tag != "!!str" && n.yaml.Tag != "!!timestamp" {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339, n.yaml.Value)
+	return at.UTC(), err == nil
+}
+
 func (n node) size() (int64, bool) {
 	if number, ok := n.number(); ok {
 		return int64(number), true

@@ -19,6 +19,7 @@ const (
 	aDuration
 	aSize
 	aShare
+	aTime
 	aWord   // one of the shape's words
 	aList   // of the shape's items
 	aMap    // with the shape's keys
@@ -74,6 +75,8 @@ func (s *shape) describe() string {
 		return "a size such as 16KiB (N, NKiB or NMiB)"
 	case aShare:
 		return "a share from 1% to 100%"
+	case aTime:
+		return "a time such as 2026-01-02T15:04:05Z"
 	case aWord:
 		return listWords(s.enforced())
 	case aList:
@@ -181,6 +184,8 @@ func (s *shape) takes(n node) bool {
 		_, ok = n.size()
 	case aShare:
 		_, ok = n.share()
+	case aTime:
+		_, ok = n.instant()
 	case aList:
 		ok = n.isList()
 	case aMap, anyMap:

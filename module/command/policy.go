@@ -12,7 +12,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	return group("policy <command>", "Checks, explains and formats policy files",
-		checkCommand(), explainCommand(), diffCommand(), formatCommand(), schemaCommand())
+		checkCommand(), testCommand(), explainCommand(), diffCommand(), formatCommand(), schemaCommand())
 }
 
 // profileOf finds the profile that serves a label.

@@ -150,12 +150,9 @@ func (r RDN) Sorted() RDN {
 }
 
 func (v AttributeValue) marshal() ([]byte, error) {
-	value := v.Raw
-	if len(value) == 0 {
-		var err error
-		if value, err = v.encodeText(); err != nil {
-			return nil, err
-		}
+	value, err := v.Element()
+	if err != nil {
+		return nil, err
 	}
 	var b cryptobyte.Builder
 	b.AddASN1(der.SEQUENCE, func(c *cryptobyte.Builder) {
@@ -163,6 +160,14 @@ func (v AttributeValue) marshal() ([]byte, error) {
 		c.AddBytes(value)
 	})
 	return b.Bytes()
+}
+
+// Element gives the value alone in DER, as an attribute of PKCS #10 has it.
+func (v AttributeValue) Element() ([]byte, error) {
+	if len(v.Raw) > 0 {
+		return v.Raw, nil
+	}
+	return v.encodeText()
 }
 
 func (v AttributeValue) encodeText() ([]byte, error) {

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cases
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+)
+
+// A builder makes the request of a case.
+type builder struct {
+	files fs.FS
+	test  policy.TestCase
+}
+
+// A mistake is what is wrong with a case, with its place.
+type mistake struct {
+	at  policy.Pos
+	err error
+}
+
+func (m mistake) Error() string { return m.at.String() + ": " + m.err.Error() }
+
+func wrong(at policy.Pos, format string, args ...any) error {
+	return mistake{at, fmt.Errorf(format, args...)}
+}
+
+func (b builder) request() (policy.Request, error) {
+	c := b.test
+	req := policy.Request{Op: c.Op, Label: c.Label, Now: c.At, Linking: c.Linking}
+	req.Who.Accounts = slices.Clone(c.Who.Accounts)
+	var err error
+	if c.Who.Cert != nil {
+		if req.Who.Cert, err = b.certificate(*c.Who.Cert); err != nil {
+			return req, err
+		}
+		req.Who.Anchors = c.Who.Cert.Anchors
+	}
+	if c.Op == policy.SimpleReenroll {
+		req.Renews = req.Who.Cert
+	}
+	if c.Renews != nil {
+		if req.Renews, err = b.certificate(*c.Renews); err != nil {
+			return req, err
+		}
+	}
+	old := req.Renews
+	if old == nil {
+		old = req.Who.Cert
+	}
+	if req.CSR, err = b.csr(old); err != nil {
+		return req, err
+	}
+	if c.HeldBy != "" {
+		subject, err := csr.ParseName(c.HeldBy)
+		if err != nil {
+			return req, wrong(c.Pos, "`key_held_by`: %w", err)
+		}
+		digest, ok := csr.Names{Subject: subject}.Digest()
+		if !ok {
+			return req, wrong(c.Pos, "`key_held_by`: %q can't be compared", c.HeldBy)
+		}
+		req.KeyHolder = &policy.KeyHolder{Names: digest, Serial: "01"}
+	}
+	return req, nil
+}
+
+// Times of a certificate that says none: in the last tenth of its life, so
+// that any window for renewals is open.
+const (
+	age  = 90 * 24 * time.Hour
+	left = 10 * 24 * time.Hour
+)
+
+// certificate makes a certificate with the names of the case, signed by nobody
+// in particular: what its chain would prove is taken as proven.
+func (b builder) certificate(c policy.TestCert) (*x509.Certificate, error) {
+	if c.File != "" {
+		return b.certificateFile(c)
+	}
+	names, err := namesOf(c.Subject, c.SAN)
+	if err != nil {
+		return nil, wrong(c.Pos, "%w", err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: b.test.At.Add(-age), NotAfter: b.test.At.Add(left)}
+	if !c.NotBefore.IsZero() {
+		template.NotBefore = c.NotBefore
+	}
+	if !c.NotAfter.IsZero() {
+		template.NotAfter = c.NotAfter
+	}
+	if template.RawSubject, err = names.Subject.MarshalDER(); err != nil {
+		return nil, wrong(c.Pos, "%w", err)
+	}
+	if names.HasSAN {
+		value, err := csr.MarshalSAN(names.SAN)
+		if err != nil {
+			return nil, wrong(c.Pos, "%w", err)
+		}
+		template.ExtraExtensions = []pkix.Extension{{Id: []int{2, 5, 29, 17}, Critical: len(names.Subject) == 0, Value: value}}
+	}
+	issuer := &x509.Certificate{Subject: pkix.Name{CommonName: "an issuer"}}
+	if c.Issuer != "" {
+		name, err := csr.ParseName(c.Issuer)
+		if err != nil {
+			return nil, wrong(c.Pos, "`issuer`: %w", err)
+		}
+		if issuer.RawSubject, err = name.MarshalDER(); err != nil {
+			return nil, wrong(c.Pos, "`issuer`: %w", err)
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), key)
+	if err != nil {
+		return nil, wrong(c.Pos, "the certificate can't be made: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+func (b builder) read(at policy.Pos, name string) ([]byte, error) {
+	if b.files == nil {
+		return nil, wrong(at, "%s can't be read: no files are beside these cases", name)
+	}
+	data, err := fs.ReadFile(b.files, name)
+	if err != nil {
+		return nil, wrong(at, "%w", err)
+	}
+	if block, _ := pem.Decode(data); block != nil {
+		return block.Bytes, nil
+	}
+	return data, nil
+}
+
+func (b builder) certificateFile(c policy.TestCert) (*x509.Certificate, error) {
+	der, err := b.read(c.Pos, c.File)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, wrong(c.Pos, "%s: %w", c.File, err)
+	}
+	return cert, nil
+}
+
+func namesOf(subject string, san []string) (csr.Names, error) {
+	var names csr.Names
+	var err error
+	if subject != "" {
+		if names.Subject, err = csr.ParseName(subject); err != nil {
+			return names, fmt.Errorf("subject %q: %w", subject, err)
+		}
+	}
+	for _, text := range san {
+		name, err := csr.ParseGeneralName(text)
+		if err != nil {
+			return names, fmt.Errorf("san %q: %w", text, err)
+		}
+		names.SAN = append(names.SAN, name)
+	}
+	names.HasSAN = len(names.SAN) > 0
+	return names, nil
+}
+
+// csr makes the request. It isn't signed: whether a signature is good isn't
+// the policy's to say.
+func (b builder) csr(old *x509.Certificate) (*csr.Request, error) {
+	c := b.test.CSR
+	if c.File != "" {
+		der, err := b.read(c.Pos, c.File)
+		if err != nil {
+			return nil, err
+		}
+		request, err := csr.Parse(der)
+		if err != nil {
+			return nil, wrong(c.Pos, "%s: %w", c.File, err)
+		}
+		return request, nil
+	}
+	names, err := namesOf(c.Subject, c.SAN)
+	if err != nil {
+		return nil, wrong(c.Pos, "%w", err)
+	}
+	var parts csr.Parts
+	if parts.Subject, err = names.Subject.MarshalDER(); err != nil {
+		return nil, wrong(c.Pos, "%w", err)
+	}
+	if parts.SPKI, parts.Signature, err = b.spki(old); err != nil {
+		return nil, err
+	}
+	if parts.Extensions, err = b.extensions(names); err != nil {
+		return nil, err
+	}
+	if parts.Attributes, err = b.attributes(); err != nil {
+		return nil, err
+	}
+	parts.Size = len(parts.Subject) + len(parts.SPKI) + 128 // the frame and a signature
+	for _, e := range parts.Extensions {
+		parts.Size += len(e.Value) + 16
+	}
+	for _, a := range parts.Attributes {
+		parts.Size += len(bytes.Join(a.Values, nil)) + 16
+	}
+	request, err := csr.Restore(parts)
+	if err != nil {
+		return nil, wrong(c.Pos, "%w", err)
+	}
+	return request, nil
+}
+
+func (b builder) spki(old *x509.Certificate) ([]byte, string, error) {
+	c := b.test.CSR
+	if c.SameKey {
+		if old == nil {
+			return nil, "", wrong(c.Pos, "`same_key`: there is no certificate whose key it could be")
+		}
+		return old.RawSubjectPublicKeyInfo, "ECDSA-SHA256", nil
+	}
+	public, signature, err := publicKey(c.Key)
+	if err != nil {
+		return nil, "", wrong(c.Pos, "%w", err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	return der, signature, err
+}
+
+func (b builder) extensions(names csr.Names) ([]csr.Extension, error) {
+	c := b.test.CSR
+	var list []csr.Extension
+	add := func(oid string, critical bool, value []byte, err error) error {
+		id, ok := policy.ExtensionOID(oid)
+		if err == nil && !ok {
+			err = errors.New("neither a name known here nor an OID")
+		}
+		list = append(list, csr.Extension{ID: id, Critical: critical, Value: value})
+		return err
+	}
+	if names.HasSAN {
+		value, err := csr.MarshalSAN(names.SAN)
+		if err := add(csr.OIDSubjectAltName, len(names.Subject) == 0, value, err); err != nil {
+			return nil, wrong(c.Pos, "%w", err)
+		}
+	}
+	if len(c.KeyUsage) > 0 {
+		bits, err := policy.KeyUsageBits(c.KeyUsage)
+		if err != nil {
+			return nil, wrong(c.Pos, "`key_usage`: %w", err)
+		}
+		value, err := csr.MarshalKeyUsage(bits)
+		if err := add(csr.OIDKeyUsage, true, value, err); err != nil {
+			return nil, wrong(c.Pos, "`key_usage`: %w", err)
+		}
+	}
+	if len(c.ExtKeyUsage) > 0 {
+		oids, err := policy.ExtKeyUsageOIDs(c.ExtKeyUsage)
+		if err != nil {
+			return nil, wrong(c.Pos, "`ext_key_usage`: %w", err)
+		}
+		value, err := csr.MarshalExtKeyUsage(oids)
+		if err := add(csr.OIDExtKeyUsage, false, value, err); err != nil {
+			return nil, wrong(c.Pos, "`ext_key_usage`: %w", err)
+		}
+	}
+	for _, e := range c.Extensions {
+		value, err := base64.StdEncoding.DecodeString(e.Value)
+		if err := add(e.Name, false, value, err); err != nil {
+			return nil, wrong(e.Pos, "the extension %s: %w", e.Name, err)
+		}
+	}
+	return list, nil
+}
+
+func (b builder) attributes() ([]csr.Attribute, error) {
+	var list []csr.Attribute
+	for _, a := range b.test.CSR.Attributes {
+		oid, ok := policy.AttributeOID(a.Name)
+		if !ok {
+			return nil, wrong(a.Pos, "the attribute %s is neither a name known here nor an OID", a.Name)
+		}
+		value, err := csr.NewAttributeValue(oid, a.Value).Element()
+		if err != nil {
+			return nil, wrong(a.Pos, "the attribute %s: %w", a.Name, err)
+		}
+		list = append(list, csr.Attribute{Type: oid, Values: [][]byte{value}})
+	}
+	return list, nil
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cases
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+)
+
+func compiled(t *testing.T, text string) *policy.Policy {
+	t.Helper()
+	file, err := policy.Parse("policy.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Compile(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const everything = `version: 1
+name: everything
+default: all
+profiles:
+  all:
+    enroll: {who: [{http_basic: {users: [one]}}, {client_cert: {anchor: depot}}, {provider: {name: ldap}}], linking: if_present}
+    reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present}
+    subject: {CN: {allow: ["*.example.net"]}}
+    san:
+      dns: {allow: ["*.example.net"]}
+      upn: {allow: ["*@example.net"]}
+    attributes: {allow: [friendlyName]}
+    extensions: {allow: [tlsFeature]}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+`
+
+func run(t *testing.T, text string, files fstest.MapFS) Run {
+	t.Helper()
+	tests, err := policy.ParseTests("policy_test.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Test(compiled(t, everything), tests.Cases, files, nil)
+}
+
+func TestACaseIsMadeOfItsFields(t *testing.T) {
+	der := csrtest.New(t, csrtest.Subject(csrtest.CN("f.example.net")))
+	result := run(t, `version: 1
+cases:
+  - name: fields
+    who: {basic: one}
+    csr:
+      subject: CN=a.example.net
+      san: ["dns:a.example.net", "upn:a@example.net"]
+      key: ed25519
+      attributes: {friendlyName: a friend}
+      extensions: {tlsFeature: MAMCAQU=}
+      key_usage: [digitalSignature]
+      ext_key_usage: [clientAuth]
+    want:
+      verdict: allow
+      plan:
+        subject: CN=a.example.net
+        san: ["upn:a@example.net", "dns:a.example.net"]
+        key_usage: [digitalSignature]
+        ext_key_usage: [clientAuth]
+        extensions: [tlsFeature]
+        validity: 720h
+  - name: a file
+    who: {provider: {name: ldap, user: two}}
+    csr: {file: f.csr}
+    want: {verdict: allow, plan: {subject: CN=f.example.net}}
+  - name: a certificate
+    who: {cert: {anchor: [depot, other], subject: CN=depot, issuer: CN=depots, san: ["dns:depot.example"], not_after: 2027-01-01T00:00:00Z}}
+    linking: matched
+    csr: {subject: CN=a.example.net, key: rsa2048}
+    want: {verdict: allow}
+  - name: one that has ended
+    who: {cert: {anchor: depot, not_before: 2025-01-01T00:00:00Z, not_after: 2025-02-01T00:00:00Z}}
+    csr: {subject: CN=a.example.net}
+    want: {verdict: deny, findings: [enroll.who]}
+  - name: the renewed key
+    op: simplereenroll
+    who: {cert: {anchor: ours, subject: CN=a.example.net}}
+    csr: {subject: CN=a.example.net, same_key: true}
+    want: {verdict: deny, findings: [{path: reenroll.same_key, effect: refused}], only: true}
+  - name: a key of another device
+    who: {basic: one}
+    key_held_by: CN=b.example.net
+    csr: {subject: CN=a.example.net}
+    want: {verdict: deny, findings: [guardrails.hygiene.reuse], only: true}
+`, fstest.MapFS{"f.csr": {Data: der}})
+	for _, r := range result.Results {
+		if !r.Passed() {
+			t.Errorf("%s:\n%s", r.Case.Name, strings.Join(r.Problems, "\n"))
+		}
+	}
+}
+
+func TestACaseThatWantsSomethingElseFailsAndSaysSo(t *testing.T) {
+	for name, c := range map[string]struct{ want, problem string }{
+		"the verdict":             {"{verdict: deny}", "the verdict is allow, and deny is wanted"},
+		"a finding":               {"{verdict: allow, findings: [san.dns]}", "no finding is of san.dns"},
+		"the effect of a finding": {"{verdict: allow, findings: [{path: x, effect: warned}]}", "no finding is warned of x"},
+		"a part of the plan":      {"{verdict: allow, plan: {san: [\"dns:b.example.net\"]}}", `san of the certificate is "", and "dns:b.example.net" is wanted`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			result := run(t, "version: 1\ncases:\n  - {name: x, who: {basic: one}, csr: {subject: CN=a.example.net}, want: "+c.want+"}\n", nil)
+			problems := strings.Join(result.Results[0].Problems, "\n")
+			if !strings.Contains(problems, c.problem) || !strings.HasPrefix(problems, "policy_test.yaml:3:") {
+				t.Errorf("got %q, want %q", problems, c.problem)
+			}
+		})
+	}
+}
+
+func TestCoverageCountsWhatDecided(t *testing.T) {
+	result := run(t, "version: 1\ncases:\n  - {name: x, who: {basic: one}, csr: {subject: CN=a.example.net}, want: {verdict: allow}}\n", nil)
+	var paths []string
+	for _, u := range result.Coverage.Untouched {
+		paths = append(paths, u.Path+"="+u.Value)
+	}
+	for _, want := range []string{"profiles.all.enroll.who={provider: {name: ldap}}", "profiles.all.san.upn.allow=*@example.net", "profiles.all.reenroll=offered"} {
+		if !slices.Contains(paths, want) {
+			t.Errorf("%s counts as asked; not asked are %q", want, paths)
+		}
+	}
+	for _, asked := range []string{"profiles.all.subject.CN.allow=*.example.net", "profiles.all.enroll.linking=if_present", "profiles.all.enroll.who={http_basic: {users: [one]}}"} {
+		if slices.Contains(paths, asked) {
+			t.Errorf("%s counts as not asked", asked)
+		}
+	}
+	if c := result.Coverage; c.Touched+len(c.Untouched) != c.Units || c.Percent() != 100*c.Touched/c.Units {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A modulus of a case must pass for a good one with every policy.
+func TestAMadeModulusHasItsLength(t *testing.T) {
+	for _, bits := range []int{2048, 3072} {
+		n, err := modulus(bits)
+		if err != nil || n.BitLen() != bits || n.Bit(0) != 1 {
+			t.Errorf("%d: %d bits, %v", bits, n.BitLen(), err)
+		}
+	}
+}
+
+func FuzzParseTests(f *testing.F) {
+	if src, err := os.ReadFile("../../module/command/testdata/test.txtar"); err == nil {
+		f.Add(src)
+	}
+	f.Add([]byte("version: 1\ncases:\n  - {name: x, csr: {subject: CN=a}, want: {verdict: allow}}\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		tests, err := policy.ParseTests("fuzz.yaml", src)
+		if err != nil {
+			return
+		}
+		for _, c := range tests.Cases[:min(len(tests.Cases), 3)] {
+			if strings.HasPrefix(c.CSR.Key, "rsa") {
+				continue
+			}
+			_, _ = builder{nil, c}.request()
+		}
+	})
+}
+

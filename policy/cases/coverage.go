@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cases
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/caddy-est/estra/policy"
+)
+
+// A Coverage says which rules of a policy the cases have asked.
+type Coverage struct {
+	Units     int // rules that decide something, each pattern of a list for itself
+	Touched   int
+	Untouched []Unit // in the order of the language
+	units     []Unit
+}
+
+// A Unit is a rule, or one item of a list of rules.
+type Unit struct {
+	Pos     policy.Pos
+	Path    string
+	Value   string
+	touched bool
+	item    bool
+	plain   string // the path as steps have it
+}
+
+// Percent is the share of rules that were asked, rounded down; 100 where there
+// are none.
+func (c Coverage) Percent() int {
+	if c.Units == 0 {
+		return 100
+	}
+	return 100 * c.Touched / c.Units
+}
+
+var lineOf = regexp.MustCompile(`\.who\[.*\]\.`)
+
+// coverageOf finds the rules that are written and decide something. What the
+// file leaves to a default is nobody's to test.
+func coverageOf(p *policy.Policy) Coverage {
+	var c Coverage
+	for _, r := range p.Rules() {
+		if r.Default || !r.Decides || r.Path == "profiles."+r.Profile || strings.HasSuffix(r.Path, ".labels") {
+			continue
+		}
+		plain := strings.TrimSuffix(lineOf.ReplaceAllString(r.Path, ".who."), ".cel")
+		if len(r.Items) == 0 {
+			c.units = append(c.units, Unit{Pos: r.Pos, Path: r.Path, Value: strings.Join(r.Values, ", "), plain: plain})
+			continue
+		}
+		for i, at := range r.Items {
+			c.units = append(c.units, Unit{Pos: at, Path: r.Path, Value: r.Values[i], plain: plain, item: len(r.Items) > 1 || at != r.Pos})
+		}
+	}
+	return c
+}
+
+// touch marks what the steps of a decision asked. An item of a list counts
+// where it decided; a rule of its own where its line was asked.
+func (c *Coverage) touch(profile string, op policy.Op, steps []policy.Step) {
+	operation := map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll"}[op]
+	for i := range c.units {
+		u := &c.units[i]
+		if u.Path == "profiles."+profile+"."+operation {
+			u.touched = true
+		}
+		for _, s := range steps {
+			if u.touched {
+				break
+			}
+			u.touched = s.Pos == u.Pos || !u.item && s.Path == u.plain && near(s.Pos, u.Pos)
+		}
+	}
+}
+
+// near tells whether two places are of one rule, whose key and value may stand
+// on two lines.
+func near(a, b policy.Pos) bool { return a.Line-b.Line <= 1 && b.Line-a.Line <= 1 }
+
+func (c *Coverage) close() {
+	c.Units = len(c.units)
+	for _, u := range c.units {
+		if u.touched {
+			c.Touched++
+		} else {
+			c.Untouched = append(c.Untouched, u)
+		}
+	}
+}

@@ -104,7 +104,7 @@ func (t *table) print(w io.Writer) {
 
 func (t *table) printSizes(w io.Writer) {
 	if len(t.sizes) > 0 {
-		fmt.Fprint(w, "\n| memory | measured | bound | |\n|---|---|---|---|\n")
+		fmt.Fprint(w, "\n| memory and time | measured | bound | |\n|---|---|---|---|\n")
 	}
 	for _, s := range t.sizes {
 		bound := ""

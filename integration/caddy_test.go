@@ -61,6 +61,10 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
+// handed are the ports of this run. Caddy shares a port with another process
+// without a word (SO_REUSEPORT), so none is handed out twice.
+var handed sync.Map
+
 // freePort finds a port that nobody listens on, for TCP and UDP.
 func freePort(t *testing.T) int {
 	t.Helper()
@@ -72,8 +76,11 @@ func freePort(t *testing.T) int {
 		port := l.Addr().(*net.TCPAddr).Port
 		u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
 		l.Close()
-		if err == nil {
-			u.Close()
+		if err != nil {
+			continue
+		}
+		u.Close()
+		if _, taken := handed.LoadOrStore(port, true); !taken {
 			return port
 		}
 	}
@@ -209,6 +216,11 @@ func (s *site) up() bool {
 	}
 	res.Body.Close()
 	if s.plain {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.http))
+		if err != nil {
+			return false
+		}
+		conn.Close()
 		return true
 	}
 	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port), &tls.Config{ServerName: "localhost", InsecureSkipVerify: true})
@@ -269,8 +281,30 @@ func (s *site) client(change func(*tls.Config)) *http.Client {
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
 }
 
+// sync waits for what Caddy has logged so far: the admin API logs a request of
+// ours behind it, and the pipe keeps the order.
+func (s *site) sync() {
+	if s.stopped {
+		return
+	}
+	mark := fmt.Sprintf("sync=%d", time.Now().UnixNano())
+	res, err := http.Get("http://" + s.admin + "/est/ready?" + mark)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res.Body.Close()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if strings.Contains(s.log.String(), mark) {
+			return
+		}
+	}
+	s.t.Fatal("Caddy logs no request to its admin API")
+}
+
 // audits are the audit records so far.
 func (s *site) audits() []map[string]any {
+	s.t.Helper()
+	s.sync()
 	var all []map[string]any
 	for line := range strings.Lines(s.log.String()) {
 		var entry struct {

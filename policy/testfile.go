@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddy-est/estra/policy/csr"
 )
 
 // A TestFile is a file of cases for a policy: requests, and what the policy
@@ -275,6 +277,9 @@ func (r *testReader) want(n node) TestWant {
 		value := part.value()
 		if part.isList() {
 			words := part.words()
+			if part.name == "san" {
+				words = canonicalSAN(words)
+			}
 			slices.Sort(words)
 			value = strings.Join(words, ", ")
 		}
@@ -284,4 +289,16 @@ func (r *testReader) want(n node) TestWant {
 		w.Plan = append(w.Plan, TestValue{part.at, part.name, value})
 	}
 	return w
+}
+
+// canonicalSAN spells names as findings do: other_name as otherName. What is
+// no name stays, and will be found to differ.
+func canonicalSAN(words []string) []string {
+	names := slices.Clone(words)
+	for i, word := range words {
+		if name, err := csr.ParseGeneralName(word); err == nil {
+			names[i] = name.String()
+		}
+	}
+	return names
 }

@@ -173,3 +173,36 @@ func FuzzParseTests(f *testing.F) {
 	})
 }
 
+func TestANameIsWantedAsThePolicySpellsIt(t *testing.T) {
+	const text = `version: 1
+name: names
+default: all
+profiles:
+  all:
+    enroll: {who: [{http_basic: {users: [one]}}], linking: if_present}
+    subject: {CN: {allow: ["*"]}}
+    san: {other_name: {"1.2.3": {set: "ia5:x"}}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    extensions: {set: {"1.2.4": {utf8: x, critical: true}}}
+    validity: {default: 30d}
+`
+	tests, err := policy.ParseTests("policy_test.yaml", []byte(`version: 1
+cases:
+  - name: an otherName
+    who: {basic: one}
+    csr: {subject: CN=a}
+    want: {verdict: allow, plan: {san: ["other_name:1.2.3:ia5:x"]}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := Test(compiled(t, text), tests.Cases, nil, nil)
+	if !got.Results[0].Passed() {
+		t.Error(got.Results[0].Problems)
+	}
+	for _, u := range got.Coverage.Untouched {
+		if strings.Contains(u.Path, "extensions.set") {
+			t.Errorf("%s is part of an extension that was set, and counts as not asked", u.Path)
+		}
+	}
+}

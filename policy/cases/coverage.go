@@ -36,7 +36,11 @@ func (c Coverage) Percent() int {
 	return 100 * c.Touched / c.Units
 }
 
-var lineOf = regexp.MustCompile(`\.who\[.*\]\.`)
+var (
+	lineOf = regexp.MustCompile(`\.who\[.*\]\.`)
+	// partOfSet is what stands below an extension that is set: it is asked as one.
+	partOfSet = regexp.MustCompile(`(\.extensions\.set\..*)\.(der|utf8|ia5|oid|policies|critical|cel)$`)
+)
 
 // coverageOf finds the rules that are written and decide something. What the
 // file leaves to a default is nobody's to test.
@@ -46,7 +50,7 @@ func coverageOf(p *policy.Policy) Coverage {
 		if r.Default || !r.Decides || r.Path == "profiles."+r.Profile || strings.HasSuffix(r.Path, ".labels") {
 			continue
 		}
-		plain := strings.TrimSuffix(lineOf.ReplaceAllString(r.Path, ".who."), ".cel")
+		plain := strings.TrimSuffix(lineOf.ReplaceAllString(partOfSet.ReplaceAllString(r.Path, "$1"), ".who."), ".cel")
 		if len(r.Items) == 0 {
 			c.units = append(c.units, Unit{Pos: r.Pos, Path: r.Path, Value: strings.Join(r.Values, ", "), plain: plain})
 			continue

@@ -56,6 +56,24 @@ func TestEveryPolicyToStartFromHasAPage(t *testing.T) {
 	}
 }
 
+// TestThePoliciesToStartFromDoWhatTheirTestsSay: and next to no rule of them
+// is untested, so that who changes one is told what it meant.
+func TestThePoliciesToStartFromDoWhatTheirTestsSay(t *testing.T) {
+	t.Parallel()
+	for name, path := range examplePolicies(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			abs, err := filepath.Abs(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, errs, code := runCaddy(t, t.TempDir(), "est", "policy", "test", abs, "--least", "88"); code != 0 {
+				t.Errorf("exit %d\n%s%s", code, out, errs)
+			}
+		})
+	}
+}
+
 func explained(t *testing.T, path, text string) {
 	t.Helper()
 	src, err := os.ReadFile(path)

@@ -60,7 +60,7 @@ func ExplainText(d Decision, g Gate) string {
 	fmt.Fprintf(&b, "verdict:  %s\n", d.Verdict)
 	fmt.Fprintf(&b, "profile:  %s\n", show(d.Profile))
 	fmt.Fprintf(&b, "policy:   %s\n", show(d.Policy))
-	fmt.Fprintf(&b, "gate:     %s\n", gateText(g))
+	fmt.Fprintf(&b, "gate:     %s\n", g)
 	b.WriteString("findings:")
 	if len(d.Findings) == 0 {
 		b.WriteString(" none")
@@ -73,7 +73,8 @@ func ExplainText(d Decision, g Gate) string {
 	return b.String()
 }
 
-func gateText(g Gate) string {
+// String says whether the gate is open and, if not, what the client gets.
+func (g Gate) String() string {
 	switch {
 	case g.Open:
 		return "open"

@@ -29,7 +29,7 @@ type Explanation struct {
 func (e Explanation) Text() string {
 	var b strings.Builder
 	d := e.Decision
-	fmt.Fprintf(&b, "verdict:  %s\nprofile:  %s\npolicy:   %s\ngate:     %s\n", d.Verdict, policy.Show(d.Profile), policy.Show(d.Policy), gateText(e.Gate))
+	fmt.Fprintf(&b, "verdict:  %s\nprofile:  %s\npolicy:   %s\ngate:     %s\n", d.Verdict, policy.Show(d.Profile), policy.Show(d.Policy), e.Gate)
 	b.WriteString(hang(0, "client:  ", fmt.Sprintf("%d, %s", e.Status, e.Answer)))
 	b.WriteString("\nRULES, in the order asked\n")
 	for _, s := range e.Steps {
@@ -45,17 +45,6 @@ func (e Explanation) Text() string {
 		e.certificate(&b)
 	}
 	return b.String()
-}
-
-func gateText(g policy.Gate) string {
-	switch {
-	case g.Open:
-		return "open"
-	case g.Challenge:
-		return "shut; an HTTP credential could open it (401)"
-	default:
-		return "shut (403)"
-	}
 }
 
 // step writes one rule: outcome, place, path; below it what was compared.

@@ -74,6 +74,25 @@ func TestThePoliciesToStartFromDoWhatTheirTestsSay(t *testing.T) {
 	}
 }
 
+// The page of the language shows a policy and its tests.
+func TestTheTestsOnThePageAreThoseOfItsFirstPolicy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, block := range fence.FindAllStringSubmatch(page(t, "../docs/policy.md"), -1) {
+		name := "routers.yaml"
+		if strings.Contains(block[2], "\ncases:") {
+			name = "routers_test.yaml"
+		}
+		_, err := os.Stat(filepath.Join(dir, name))
+		if strings.HasPrefix(block[2], "version:") && err != nil {
+			write(t, dir, name, block[2])
+		}
+	}
+	if out, errs, code := runCaddy(t, dir, "est", "policy", "test", "routers.yaml"); code != 0 {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+}
+
 func explained(t *testing.T, path, text string) {
 	t.Helper()
 	src, err := os.ReadFile(path)

@@ -18,9 +18,9 @@ const modulePath = "github.com/caddy-est/estra"
 // under or what stands under it. What forTests names is for tests alone.
 var levels = map[string]int{
 	"policy/csr": 0, "policy/csr/csrtest": 0, "policy/weakkey": 0,
-	"policy": 1, "policy/format": 1, "policy/diff": 1, "policy/cases": 1,
+	"ra/secret": 1, "policy": 1, "policy/format": 1, "policy/diff": 1, "policy/cases": 1,
 	"policy/report": 2,
-	"ra/cms":        2, "ra/wire": 2, "ra/csrattrs": 2, "ra/binding": 2, "ra/audit": 2, "ra/crl": 2, "ra/ocsp": 2,
+	"ra/cms":        2, "ra/wire": 2, "ra/csrattrs": 2, "ra/binding": 2, "ra/audit": 2, "ra/crl": 2, "ra/ocsp": 2, "ra/store": 2, "ra/store/storetest": 2,
 	"ra/replay": 3, "ra/anchor": 3, "ra/estclient": 3,
 	"ra":                            4,
 	"ra/ratest":                     5,
@@ -39,7 +39,7 @@ var levels = map[string]int{
 // forTests are the packages that tests import, the packages of this list, and
 // the benchmark, which starts what they start. In a server ra/ratest could make
 // an order that no authority has allowed.
-var forTests = []string{"policy/csr/csrtest", "ra/ratest", "ra/upstream/upstreamtest", "ra/upstream/stepca/stepcatest"}
+var forTests = []string{"policy/csr/csrtest", "ra/ratest", "ra/upstream/upstreamtest", "ra/upstream/stepca/stepcatest", "ra/store/storetest"}
 
 type listed struct {
 	ImportPath string

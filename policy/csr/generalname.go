@@ -51,6 +51,16 @@ func sanOf(list []Extension) (names []GeneralName, present bool, err error) {
 	return names, true, nil
 }
 
+// ParseSAN reads the value of a subjectAltName extension. Nothing is lost: a
+// name that isn't understood has its Raw.
+func ParseSAN(value []byte) ([]GeneralName, error) {
+	names, err := parseSAN(value)
+	if err != nil {
+		return nil, within("subjectAltName", err)
+	}
+	return names, nil
+}
+
 func parseSAN(value []byte) ([]GeneralName, error) {
 	input := cryptobyte.String(value)
 	var list cryptobyte.String

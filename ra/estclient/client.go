@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/secret"
 )
 
 // ErrNotAccepted says that there are no trust anchors, because nobody has
@@ -84,13 +85,7 @@ type Credentials struct {
 }
 
 // A Secret is text that no format verb and no encoder shows.
-type Secret string
-
-// Format writes a placeholder for every verb.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "(secret)") }
-
-// MarshalText gives a placeholder, so that encoders can't show the text.
-func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
+type Secret = secret.Text
 
 // operations are the names that a label may not have (RFC 7030 section
 // 3.2.2).

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/ra/secret"
+	"github.com/caddy-est/estra/ra/store"
+	"github.com/caddy-est/estra/ra/store/storetest"
+)
+
+// The child of a test is this binary, told by its environment what to do.
+const (
+	childFile = "ESTRA_STORE_TEST_FILE"
+	childDoes = "ESTRA_STORE_TEST_DOES"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childFile); path != "" {
+		if err := child(path, os.Getenv(childDoes)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// child opens the store, and says of each password that it is durable.
+func child(path, does string) error {
+	s, err := store.OpenSQLite(context.Background(), path, store.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	if does == "hold" {
+		fmt.Println("open")
+		select {}
+	}
+	for {
+		made, err := s.Passwords().Create(context.Background(), []store.Template{
+			{Label: "routers", Expires: storetest.Now.Add(time.Hour)}, {Label: "routers", Expires: storetest.Now.Add(time.Hour)},
+		}, storetest.Now)
+		if err != nil {
+			return err
+		}
+		fmt.Println(string(made[0].Text), string(made[1].Text))
+	}
+}
+
+func start(t *testing.T, path, does string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childFile+"="+path, childDoes+"="+does)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd, bufio.NewScanner(out)
+}
+
+func open(t testing.TB, path string, o store.Options) store.Store {
+	t.Helper()
+	s, err := store.OpenSQLite(context.Background(), path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closed(t testing.TB, s store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSQLitePassesTheSuite(t *testing.T) {
+	storetest.Suite(t, func(t testing.TB) store.Store {
+		return open(t, filepath.Join(t.TempDir(), "folder with ?#%", "store.db"), store.Options{Create: true})
+	})
+}
+
+func TestWhatWasWrittenSurvivesAKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	for round := range 3 {
+		cmd, lines := start(t, path, "write")
+		var texts []secret.Text
+		for len(texts) < 40 && lines.Scan() {
+			for _, text := range strings.Fields(lines.Text()) {
+				texts = append(texts, secret.Text(text))
+			}
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() { // said before it died
+			for _, text := range strings.Fields(lines.Text()) {
+				texts = append(texts, secret.Text(text))
+			}
+		}
+		_ = cmd.Wait()
+		s := open(t, path, store.Options{})
+		for _, text := range texts {
+			if _, err := s.Passwords().Verify(t.Context(), text, "routers", storetest.Now); err != nil {
+				t.Fatalf("round %d: of %d passwords one is lost: %v", round, len(texts), err)
+			}
+		}
+		all, err := s.Passwords().List(t.Context(), "")
+		if err != nil || len(all)%2 != 0 {
+			t.Errorf("round %d: %d passwords, %v: half a write is there", round, len(all), err)
+		}
+		closed(t, s)
+	}
+}
+
+func TestASecondProcessIsKeptOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	cmd, lines := start(t, path, "hold")
+	if !lines.Scan() {
+		t.Fatal("the first process didn't open it")
+	}
+	_, err := store.OpenSQLite(t.Context(), path, store.Options{})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d", cmd.Process.Pid)) || !strings.Contains(err.Error(), "admin API") {
+		t.Errorf("got %v", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	closed(t, open(t, path, store.Options{}))
+}
+
+func TestTheSameProcessIsKeptOutTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := open(t, path, store.Options{Create: true})
+	if _, err := store.OpenSQLite(t.Context(), path, store.Options{}); err == nil {
+		t.Error("it is open twice")
+	}
+	closed(t, s)
+	closed(t, open(t, path, store.Options{}))
+}
+
+func TestAStoreIsMadeOnlyWhereItMayBe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "est", "store.db")
+	if _, err := store.OpenSQLite(t.Context(), path, store.Options{}); err == nil {
+		t.Error("a store was made")
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err == nil {
+		t.Error("a folder was made")
+	}
+	closed(t, open(t, path, store.Options{Create: true}))
+	for name, mode := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s has the mode %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+// exec makes a change to a database behind the store's back.
+func change(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWhatIsNoStoreOfOursIsLeftAlone(t *testing.T) {
+	folder := t.TempDir()
+	foreign, newer, text := filepath.Join(folder, "a.db"), filepath.Join(folder, "b.db"), filepath.Join(folder, "c.db")
+	change(t, foreign, "CREATE TABLE bookmarks (url TEXT)")
+	closed(t, open(t, newer, store.Options{Create: true}))
+	change(t, newer, "INSERT INTO schema_version VALUES (1000)")
+	if err := os.WriteFile(text, []byte(strings.Repeat("not a database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		foreign: "the database of another program",
+		newer:   "a newer Estra has written it",
+		text:    "not a database",
+		folder:  "it is no file",
+	} {
+		_, err := store.OpenSQLite(t.Context(), path, store.Options{Create: true})
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}
+
+func TestThreat_NoPasswordStandsInTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := open(t, path, store.Options{Create: true})
+	made, err := s.Passwords().Create(t.Context(), []store.Template{{Label: "routers", Expires: storetest.Now}}, storetest.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(path + "*")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	found := false
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = found || strings.Contains(string(data), made[0].ID)
+		if word := string(made[0].Text[len(made[0].Text)-26:]); strings.Contains(strings.ToLower(string(data)), word) {
+			t.Errorf("%s has the secret", name)
+		}
+	}
+	if !found {
+		t.Error("nor is the id there: the test looks in the wrong place")
+	}
+	closed(t, s)
+}
+
+func TestWritesAtOnceShareCommits(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store.db"), store.Options{Create: true})
+	defer closed(t, s)
+	var all sync.WaitGroup
+	for range 200 {
+		all.Go(func() {
+			_, err := s.Passwords().Create(context.Background(), []store.Template{{Label: "routers", Expires: storetest.Now}}, storetest.Now)
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Passwords().List(context.Background(), "none"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if list, err := s.Passwords().List(t.Context(), ""); err != nil || len(list) != 200 {
+		t.Errorf("%d passwords, %v", len(list), err)
+	}
+}
+
+func TestAfterCloseNothingIsWritten(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store.db"), store.Options{Create: true})
+	closed(t, s)
+	if err := s.Passwords().Refused(t.Context(), "x"); err == nil {
+		t.Error("it is written")
+	}
+}
+
+// An operation is one reservation of a password of its own.
+func BenchmarkReserve(b *testing.B) {
+	for name, clients := range map[string]int{"one client": 1, "64 clients": 64} {
+		b.Run(name, func(b *testing.B) {
+			s := open(b, filepath.Join(b.TempDir(), "store.db"), store.Options{Create: true})
+			defer closed(b, s)
+			storetest.Reserve(b, s, clients)
+		})
+	}
+}
+
+// An operation is one look at a password that is right.
+func BenchmarkVerify(b *testing.B) {
+	s := open(b, filepath.Join(b.TempDir(), "store.db"), store.Options{Create: true})
+	defer closed(b, s)
+	made, err := s.Passwords().Create(b.Context(), make([]store.Template, 10_000), storetest.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.Passwords().Verify(b.Context(), made[77].Text, "x", storetest.Now); err == nil {
+			b.Fatal("good at another label")
+		}
+	}
+}

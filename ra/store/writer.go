@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// mostGrouped bounds how many writes share a commit.
+const mostGrouped = 128
+
+// errClosed is the answer to writes after Close.
+var errClosed = errors.New("the store is closed")
+
+// A change is one write: all of it or nothing. It may be run again.
+type change func(ctx context.Context, tx *sql.Tx) error
+
+// A writer makes changes one after the other on one connection, as SQLite
+// wants it, and commits what waits together: a commit costs a flush of the
+// disk, whatever is in it. A change that fails leaves the others alone.
+type writer struct {
+	db    *sql.DB
+	queue chan *write
+	stop  chan struct{}
+	ended chan struct{}
+	once  sync.Once
+}
+
+type write struct {
+	ctx  context.Context
+	do   change
+	err  error
+	done chan struct{}
+}
+
+func newWriter(db *sql.DB) *writer {
+	w := &writer{db: db, queue: make(chan *write, mostGrouped), stop: make(chan struct{}), ended: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+// write makes a change, which is durable when there is no error. A context
+// that ends too late to keep the change out is no error.
+func (w *writer) write(ctx context.Context, do change) error {
+	job := &write{ctx: ctx, do: do, done: make(chan struct{})}
+	select {
+	case <-w.stop:
+		return errClosed
+	default:
+	}
+	select {
+	case w.queue <- job:
+	case <-w.stop:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-job.done:
+		return job.err
+	case <-w.ended:
+		select {
+		case <-job.done: // in the last group
+			return job.err
+		default:
+			return errClosed
+		}
+	}
+}
+
+// close ends the writer. What has been begun is ended.
+func (w *writer) close() {
+	w.once.Do(func() { close(w.stop) })
+	<-w.ended
+}
+
+func (w *writer) run() {
+	defer close(w.ended)
+	for {
+		select {
+		case <-w.stop:
+			return
+		case first := <-w.queue:
+			w.commit(w.group(first))
+		}
+	}
+}
+
+// group takes what waits already, and waits for nothing.
+func (w *writer) group(first *write) []*write {
+	group := []*write{first}
+	for len(group) < mostGrouped {
+		select {
+		case next := <-w.queue:
+			group = append(group, next)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// commit makes the changes of a group in one transaction. It doesn't depend
+// on the contexts of those who ask: one that ends would roll back all.
+func (w *writer) commit(group []*write) {
+	ctx := context.Background()
+	defer func() {
+		for _, job := range group {
+			close(job.done)
+		}
+	}()
+	fail := func(err error) {
+		for _, job := range group {
+			if job.err == nil {
+				job.err = err
+			}
+		}
+	}
+	tx, err := w.db.BeginTx(ctx, nil)
+	if err != nil {
+		fail(err)
+		return
+	}
+	for _, job := range group {
+		if job.err = job.ctx.Err(); job.err == nil {
+			job.err = within(ctx, tx, job.do)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		fail(err)
+		_ = tx.Rollback() // it may have ended already
+	}
+}
+
+// within makes a change under a savepoint, so that one that fails is undone
+// alone.
+func within(ctx context.Context, tx *sql.Tx, do change) (err error) {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT change"); err != nil {
+		return err
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("a panic in a write: %v", v)
+		}
+		if err != nil {
+			_, undone := tx.ExecContext(ctx, "ROLLBACK TO change")
+			err = errors.Join(err, undone)
+		}
+		_, released := tx.ExecContext(ctx, "RELEASE change")
+		err = errors.Join(err, released)
+	}()
+	return do(ctx, tx)
+}

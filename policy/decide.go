@@ -189,6 +189,8 @@ func (j *judge) size() {
 	if got := int64(len(j.req.CSR.Raw)); got > guard.csrBytes {
 		j.refuse(guard.csrBytesAt, ByPolicy, fmt.Sprint(got), fmt.Sprintf("at most %d", guard.csrBytes),
 			"the request has %d bytes, and at most %d are accepted", got, guard.csrBytes)
+	} else if j.explain {
+		j.asked(guard.csrBytesAt, "", fmt.Sprintf("at most %d", guard.csrBytes), "holds")
 	}
 }
 

@@ -95,6 +95,12 @@ func (j *judge) validity() {
 	}
 	if j.explain {
 		j.asked(j.profile.validityAt, "", shortDuration(j.plan.Validity), "sets")
+		if j.profile.longestAt != j.profile.validityAt {
+			j.asked(j.profile.longestAt, "", "at most "+shortDuration(j.profile.longest), "holds")
+		}
+		if fence := j.profile.guard.validity; fence > 0 {
+			j.asked(j.profile.guard.validityAt, "", "at most "+shortDuration(fence), "holds")
+		}
 	}
 	for _, b := range j.profile.within {
 		end, known := j.end(b)

@@ -16,12 +16,17 @@ import (
 // of the language, so it has every key, and no key that Compile refuses as
 // not enforced. It says what is of the right shape; what makes sense, Compile
 // alone says.
-func Schema() []byte {
+func Schema() []byte { return schemaOf(policyFile, "Estra policy file") }
+
+// TestSchema gives the same of a test file.
+func TestSchema() []byte { return schemaOf(testFileShape, "Tests of an Estra policy file") }
+
+func schemaOf(of *shape, title string) []byte {
 	m := schemaMaker{uses: map[*shape]int{}, names: map[*shape]string{}}
-	m.count(policyFile, "")
-	root := m.inline(policyFile)
+	m.count(of, "")
+	root := m.inline(of)
 	root.Draft = "https://json-schema.org/draft/2020-12/schema"
-	root.Title = "Estra policy file"
+	root.Title = title
 	root.Defs = m.defs
 	return root.encode()
 }
@@ -125,6 +130,7 @@ const (
 	durationPattern = `^(0|[1-9][0-9]{0,8})s$|^(0|[1-9][0-9]{0,7})m$|^(0|[1-9][0-9]{0,5})h$|^(0|[1-9][0-9]{0,4})d$`
 	sizePattern     = `^(0|[1-9][0-9]{0,8})(KiB|MiB)?$`
 	sharePattern    = `^([1-9][0-9]?|100)%$`
+	timePattern     = `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
 )
 
 // A schemaMaker turns shapes into schemas. What the language has in several
@@ -187,6 +193,8 @@ func (m *schemaMaker) inline(s *shape) *jsonSchema {
 		return &jsonSchema{Type: jsonTypes{"integer", "string"}, Pattern: sizePattern, Minimum: &least, Maximum: &most}
 	case aShare:
 		return &jsonSchema{Type: jsonTypes{"string"}, Pattern: sharePattern}
+	case aTime:
+		return &jsonSchema{Type: jsonTypes{"string"}, Pattern: timePattern}
 	case aWord:
 		return &jsonSchema{Enum: s.enforced()}
 	case aList:
@@ -268,7 +276,7 @@ func (s *shape) literal(initial string) (json.RawMessage, bool) {
 	switch s.kind {
 	case aBool, aNumber:
 		return json.RawMessage(initial), s.takes(n)
-	case aDuration, aShare, aSize:
+	case aDuration, aShare, aSize, aTime:
 		return json.RawMessage(strconv.Quote(initial)), s.takes(n)
 	case aWord:
 		for _, w := range s.words {

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/caddy-est/estra/policy/csr"
 )
 
 // A TestFile is a file of cases for a policy: requests, and what the policy
@@ -49,6 +47,7 @@ type TestCert struct {
 	Subject, Issuer     string
 	SAN                 []string
 	NotBefore, NotAfter time.Time
+	AnchorEnds          time.Time // of the anchor's own certificate
 }
 
 // A TestCSR is a request that is made, or read from File.
@@ -62,6 +61,9 @@ type TestCSR struct {
 	// Attributes have text values; Extensions DER in base64.
 	Attributes, Extensions []TestValue
 	KeyUsage, ExtKeyUsage  []string
+	CA                     *bool  // requested basicConstraints; nil: none
+	Signature              string // empty: the usual one for the key
+	Size                   int64  // in bytes; 0: what the parts need
 }
 
 // A TestValue is a value with its name.
@@ -74,6 +76,7 @@ type TestValue struct {
 type TestWant struct {
 	Pos      Pos
 	Verdict  string
+	Gate     string // open, challenge or shut; empty: any
 	Findings []TestFinding
 	// Only wants no refusal beside those of Findings.
 	Only bool
@@ -97,6 +100,7 @@ var (
 		{name: "san", is: texts, doc: "its names, such as dns:a.example.net"},
 		{name: "not_before", is: instant, initial: "90 days before the request", doc: "when it begins"},
 		{name: "not_after", is: instant, initial: "10 days after the request", doc: "when it ends"},
+		{name: "anchor_ends", is: instant, initial: "100 years after the request", doc: "when the anchor's own certificate ends"},
 	}}
 	testCaseShape = &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "what the case shows, once in a file"},
@@ -118,15 +122,19 @@ var (
 			{name: "san", is: texts, doc: "the names, such as dns:a.example.net"},
 			{name: "key", is: text, initial: "P-256", doc: "P-256, P-384, P-521, ed25519, rsa2048, …"},
 			{name: "same_key", is: boolean, initial: "false", doc: "the key of the certificate that is renewed, or of the client's"},
-			{name: "attributes", is: &shape{kind: anyMap, each: text}, doc: "PKCS #10 attributes with a text each"},
-			{name: "extensions", is: &shape{kind: anyMap, each: text}, doc: "requested extensions, DER in base64"},
-			{name: "key_usage", is: texts, doc: "requested key usages"},
-			{name: "ext_key_usage", is: texts, doc: "requested extended key usages"},
+			{name: "attributes", is: &shape{kind: anyMap, each: text, suggest: knownAttributes}, doc: "PKCS #10 attributes with a text each"},
+			{name: "extensions", is: &shape{kind: anyMap, each: text, suggest: knownExtensions}, doc: "requested extensions, DER in base64"},
+			{name: "key_usage", is: keyUsageTexts, doc: "requested key usages"},
+			{name: "ext_key_usage", is: extUsageTexts, doc: "requested extended key usages"},
+			{name: "ca", is: boolean, initial: "not requested", doc: "requested basicConstraints"},
+			{name: "signature", is: &shape{kind: aWord, words: signatureWords()}, initial: "the usual one for the key", doc: "the signature algorithm"},
+			{name: "size", is: &shape{kind: aSize}, initial: "what the parts need", doc: "the size of the request in DER"},
 		}}, required: true, doc: "the request"},
 		{name: "renews", is: certShape, initial: "the client certificate", doc: "the certificate that a reenroll renews"},
 		{name: "key_held_by", is: text, doc: "the subject of another certificate that has the request's key"},
 		{name: "want", is: &shape{kind: aMap, keys: []key{
 			{name: "verdict", is: &shape{kind: aWord, words: []word{{text: "allow"}, {text: "deny"}, {text: "fault"}}}, required: true, doc: "what the policy is to say"},
+			{name: "gate", is: &shape{kind: aWord, words: []word{{text: "open"}, {text: "challenge"}, {text: "shut"}}}, doc: "what is said before the body is read: shut is 403, challenge 401"},
 			{name: "findings", is: &shape{kind: aList, each: &shape{kind: oneKind, alts: []*shape{text, {kind: aMap, keys: []key{
 				{name: "path", is: text, required: true, doc: "a policy path, or its end"},
 				{name: "effect", is: &shape{kind: aWord, words: []word{{text: string(Refused)}, {text: string(Required)}, {text: string(Rewritten)}, {text: string(Dropped)}, {text: string(Warned)}}}, doc: "what it does"},
@@ -135,8 +143,8 @@ var (
 			{name: "plan", is: &shape{kind: aMap, keys: []key{
 				{name: "subject", is: text, doc: "the subject of the certificate"},
 				{name: "san", is: texts, doc: "its names"},
-				{name: "key_usage", is: texts, doc: "its key usages"},
-				{name: "ext_key_usage", is: texts, doc: "its extended key usages"},
+				{name: "key_usage", is: keyUsageTexts, doc: "its key usages"},
+				{name: "ext_key_usage", is: extUsageTexts, doc: "its extended key usages"},
 				{name: "extensions", is: texts, doc: "its further extensions, by name or OID"},
 				{name: "validity", is: period, doc: "how long it is valid"},
 				{name: "upstream", is: text, doc: "the upstream that issues"},
@@ -160,7 +168,7 @@ func ParseTests(name string, src []byte) (*TestFile, error) {
 	root := node{yaml: tree, at: nodePos(name, tree)}
 	check := checker{wrong: strict}
 	check.check(root, testFileShape)
-	r := testReader{problems: check.wrong, names: map[string]int{}}
+	r := testReader{problems: check.wrong, seen: map[string]int{}}
 	if version, ok := root.get("version").number(); ok && version != 1 {
 		r.add(root.get("version").at, "this version reads test files of version 1, and this is version %d", version)
 	}
@@ -176,15 +184,16 @@ func ParseTests(name string, src []byte) (*TestFile, error) {
 
 type testReader struct {
 	problems
-	names map[string]int
+	seen map[string]int // names of cases, with their lines
 }
 
 func (r *testReader) testCase(n node) TestCase {
 	name := n.get("name")
-	if line, twice := r.names[name.value()]; twice {
+	if line, twice := r.seen[name.value()]; twice {
 		r.add(name.at, "the name %s is already that of the case on line %d", quote(name.value()), line)
 	}
-	r.names[name.value()] = name.at.Line
+	r.seen[name.value()] = name.at.Line
+	r.subject(n.get("key_held_by"))
 	c := TestCase{
 		Pos: n.at, Name: name.value(), Label: n.get("label").value(), Op: Op(n.get("op").value()), At: instantOf(n.get("at")),
 		Linking: linkingOf(n.get("linking").value()), HeldBy: n.get("key_held_by").value(),
@@ -228,6 +237,12 @@ func (r *testReader) cert(n node) *TestCert {
 	c := &TestCert{
 		Pos: n.at, File: n.get("file").value(), Subject: n.get("subject").value(), Issuer: n.get("issuer").value(),
 		SAN: n.get("san").words(), NotBefore: instantOf(n.get("not_before")), NotAfter: instantOf(n.get("not_after")),
+		AnchorEnds: instantOf(n.get("anchor_ends")),
+	}
+	r.names(n)
+	r.subject(n.get("issuer"))
+	if !c.NotBefore.IsZero() && !c.NotAfter.IsZero() && c.NotAfter.Before(c.NotBefore) {
+		r.add(n.get("not_after").at, "the certificate ends before it begins")
 	}
 	if anchor := n.get("anchor"); anchor.isText() {
 		c.Anchors = []string{anchor.value()}
@@ -245,8 +260,13 @@ func (r *testReader) csr(n node) TestCSR {
 		Pos: n.at, File: n.get("file").value(), Subject: n.get("subject").value(), SAN: n.get("san").words(),
 		Key: n.get("key").value(), SameKey: n.get("same_key").on(),
 		Attributes: testValues(n.get("attributes")), Extensions: testValues(n.get("extensions")),
-		KeyUsage: n.get("key_usage").words(), ExtKeyUsage: n.get("ext_key_usage").words(),
+		KeyUsage: n.get("key_usage").words(), ExtKeyUsage: n.get("ext_key_usage").words(), Signature: n.get("signature").value(),
 	}
+	c.Size, _ = n.get("size").size()
+	if ca, ok := n.get("ca").boolean(); ok {
+		c.CA = &ca
+	}
+	r.parts(n)
 	if c.File != "" && len(n.members()) > 1 {
 		r.add(n.at, "`%s` has a file, and then nothing beside it", n.path)
 	}
@@ -265,7 +285,8 @@ func testValues(n node) []TestValue {
 }
 
 func (r *testReader) want(n node) TestWant {
-	w := TestWant{Pos: n.at, Verdict: n.get("verdict").value(), Only: n.get("only").on()}
+	w := TestWant{Pos: n.at, Verdict: n.get("verdict").value(), Gate: n.get("gate").value(), Only: n.get("only").on()}
+	r.planned(n.get("plan"))
 	for _, item := range n.get("findings").items() {
 		f := TestFinding{Pos: item.at, Path: item.value(), Effect: item.get("effect").value()}
 		if f.Path == "" {
@@ -274,11 +295,11 @@ func (r *testReader) want(n node) TestWant {
 		w.Findings = append(w.Findings, f)
 	}
 	for _, part := range n.get("plan").members() {
-		value := part.value()
+		value := spelled(part.name, part.value())
 		if part.isList() {
 			words := part.words()
-			if part.name == "san" {
-				words = canonicalSAN(words)
+			for i, word := range words {
+				words[i] = spelled(part.name, word)
 			}
 			slices.Sort(words)
 			value = strings.Join(words, ", ")
@@ -289,16 +310,4 @@ func (r *testReader) want(n node) TestWant {
 		w.Plan = append(w.Plan, TestValue{part.at, part.name, value})
 	}
 	return w
-}
-
-// canonicalSAN spells names as findings do: other_name as otherName. What is
-// no name stays, and will be found to differ.
-func canonicalSAN(words []string) []string {
-	names := slices.Clone(words)
-	for i, word := range words {
-		if name, err := csr.ParseGeneralName(word); err == nil {
-			names[i] = name.String()
-		}
-	}
-	return names
 }

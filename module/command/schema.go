@@ -9,8 +9,9 @@ import (
 )
 
 func schemaCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "schema",
+	var tests bool
+	cmd := &cobra.Command{
+		Use:   "schema [--tests]",
 		Short: "Prints the JSON Schema of a policy file, for editors",
 		Long: `Prints the JSON Schema (draft 2020-12) of a policy file, made from the table of
 the language. Editors complete and check a policy with it while it is written;
@@ -21,8 +22,14 @@ With the YAML language server, a first line in the policy names it:
 		Example: `  caddy est policy schema > policy.schema.json`,
 		Args:    cobra.NoArgs,
 		RunE: exits(func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(policy.Schema())
+			schema := policy.Schema()
+			if tests {
+				schema = policy.TestSchema()
+			}
+			_, err := cmd.OutOrStdout().Write(schema)
 			return err
 		}),
 	}
+	cmd.Flags().BoolVar(&tests, "tests", false, "the schema of a test file")
+	return cmd
 }

@@ -4,9 +4,7 @@ package cases
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"crypto/ed25519"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -16,6 +14,7 @@ import (
 	"io/fs"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -50,6 +49,9 @@ func (b builder) request() (policy.Request, error) {
 			return req, err
 		}
 		req.Who.Anchors = c.Who.Cert.Anchors
+		for range req.Who.Anchors {
+			req.Who.AnchorEnds = append(req.Who.AnchorEnds, anchorEnd(*c.Who.Cert, c.At))
+		}
 	}
 	if c.Op == policy.SimpleReenroll {
 		req.Renews = req.Who.Cert
@@ -86,6 +88,14 @@ const (
 	age  = 90 * 24 * time.Hour
 	left = 10 * 24 * time.Hour
 )
+
+// anchorEnd: one that isn't written outlives whatever is issued.
+func anchorEnd(c policy.TestCert, at time.Time) time.Time {
+	if !c.AnchorEnds.IsZero() {
+		return c.AnchorEnds
+	}
+	return at.AddDate(100, 0, 0)
+}
 
 // certificate makes a certificate with the names of the case, signed by nobody
 // in particular: what its chain would prove is taken as proven.
@@ -124,11 +134,13 @@ func (b builder) certificate(c policy.TestCert) (*x509.Certificate, error) {
 			return nil, wrong(c.Pos, "`issuer`: %w", err)
 		}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	public, _, err := publicKey("P-256", "certificate/"+c.Subject+"/"+strings.Join(c.SAN, ","))
 	if err != nil {
-		return nil, err
+		return nil, wrong(c.Pos, "%w", err)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), key)
+	signer := ed25519.NewKeyFromSeed(seed("issuer", 0))
+	issuer.PublicKey = signer.Public()
+	der, err := x509.CreateCertificate(nil, template, issuer, public, signer) // Ed25519 needs no randomness
 	if err != nil {
 		return nil, wrong(c.Pos, "the certificate can't be made: %w", err)
 	}
@@ -190,6 +202,9 @@ func (b builder) csr(old *x509.Certificate) (*csr.Request, error) {
 			return nil, err
 		}
 		request, err := csr.Parse(der)
+		if err == nil {
+			err = request.CheckPOP()
+		}
 		if err != nil {
 			return nil, wrong(c.Pos, "%s: %w", c.File, err)
 		}
@@ -219,6 +234,12 @@ func (b builder) csr(old *x509.Certificate) (*csr.Request, error) {
 	for _, a := range parts.Attributes {
 		parts.Size += len(bytes.Join(a.Values, nil)) + 16
 	}
+	if c.Size > 0 {
+		parts.Size = int(c.Size)
+	}
+	if c.Signature != "" {
+		parts.Signature = c.Signature
+	}
 	request, err := csr.Restore(parts)
 	if err != nil {
 		return nil, wrong(c.Pos, "%w", err)
@@ -234,7 +255,7 @@ func (b builder) spki(old *x509.Certificate) ([]byte, string, error) {
 		}
 		return old.RawSubjectPublicKeyInfo, "ECDSA-SHA256", nil
 	}
-	public, signature, err := publicKey(c.Key)
+	public, signature, err := publicKey(c.Key, "request")
 	if err != nil {
 		return nil, "", wrong(c.Pos, "%w", err)
 	}
@@ -277,6 +298,15 @@ func (b builder) extensions(names csr.Names) ([]csr.Extension, error) {
 		value, err := csr.MarshalExtKeyUsage(oids)
 		if err := add(csr.OIDExtKeyUsage, false, value, err); err != nil {
 			return nil, wrong(c.Pos, "`ext_key_usage`: %w", err)
+		}
+	}
+	if c.CA != nil {
+		value := []byte{0x30, 0x00} // basicConstraints: RFC 5280 section 4.2.1.9
+		if *c.CA {
+			value = []byte{0x30, 0x03, 0x01, 0x01, 0xff}
+		}
+		if err := add(csr.OIDBasicConstraints, true, value, nil); err != nil {
+			return nil, wrong(c.Pos, "`ca`: %w", err)
 		}
 	}
 	for _, e := range c.Extensions {

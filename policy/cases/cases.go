@@ -76,7 +76,21 @@ func one(p *policy.Policy, c policy.TestCase, files fs.FS, covered *Coverage) Re
 	covered.touch(profile.Name(), c.Op, steps)
 	result.Decision = decision
 	result.Problems = compare(c.Want, decision)
+	if got := gateWord(profile.Gate(req.Op, req.Who, req.Now)); c.Want.Gate != "" && got != c.Want.Gate {
+		result.Problems = append(result.Problems, fmt.Sprintf("%s: the gate is %s, and %s is wanted", c.Want.Pos, got, c.Want.Gate))
+	}
 	return result
+}
+
+func gateWord(g policy.Gate) string {
+	switch {
+	case g.Open:
+		return "open"
+	case g.Challenge:
+		return "challenge"
+	default:
+		return "shut"
+	}
 }
 
 func compare(want policy.TestWant, got policy.Decision) []string {

@@ -3,6 +3,8 @@
 package cases
 
 import (
+	"crypto/x509"
+	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -144,12 +146,97 @@ func TestCoverageCountsWhatDecided(t *testing.T) {
 	}
 }
 
+func TestAKeyIsTheSameEachTimeAndAnotherByAnotherName(t *testing.T) {
+	for _, kind := range []string{"P-256", "P-384", "P-521", "ed25519", "rsa2048", "rsa3072", "rsa8192"} {
+		der := func(name string) string {
+			public, _, err := publicKey(kind, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := x509.MarshalPKIXPublicKey(public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(key)
+		}
+		if der("a") != der("a") || der("a") == der("b") {
+			t.Errorf("%s: another key each time, or the same by another name", kind)
+		}
+	}
+}
+
 // A modulus of a case must pass for a good one with every policy.
-func TestAMadeModulusHasItsLength(t *testing.T) {
-	for _, bits := range []int{2048, 3072} {
-		n, err := modulus(bits)
-		if err != nil || n.BitLen() != bits || n.Bit(0) != 1 {
-			t.Errorf("%d: %d bits, %v", bits, n.BitLen(), err)
+func TestAMadeModulusIsStrongAndHasItsLength(t *testing.T) {
+	for _, bits := range []int{2048, 3072, 4100} {
+		if n := modulus(bits, "x"); n.BitLen() != bits || !strong(n) {
+			t.Errorf("%d: %d bits", bits, n.BitLen())
+		}
+	}
+	if strong(big.NewInt(3*1000003)) || strong(new(big.Int).Mul(big.NewInt(1000003), big.NewInt(1000033))) {
+		t.Error("a weak modulus is strong")
+	}
+}
+
+// A request of fields decides as one with the same parts that a device signed.
+func TestARequestOfFieldsDecidesAsASignedOne(t *testing.T) {
+	der := csrtest.New(t, csrtest.Subject(csrtest.CN("a.example.org"), csrtest.O("x")), csrtest.SAN(csrtest.DNS("a.example.net"), csrtest.DNS("b.example.org")))
+	result := run(t, `version: 1
+cases:
+  - {name: signed, who: {basic: one}, csr: {file: a.csr}, want: {verdict: deny}}
+  - {name: of fields, who: {basic: one}, csr: {subject: "CN=a.example.org, O=x", san: ["dns:a.example.net", "dns:b.example.org"]}, want: {verdict: deny}}
+`, fstest.MapFS{"a.csr": {Data: der}})
+	signed, fields := policy.ExplainText(result.Results[0].Decision, policy.Gate{}), policy.ExplainText(result.Results[1].Decision, policy.Gate{})
+	if signed != fields || !strings.Contains(signed, "refused") {
+		t.Errorf("signed:\n%s\nof fields:\n%s", signed, fields)
+	}
+}
+
+func TestARequestWhoseSignatureIsForgedIsNoRequest(t *testing.T) {
+	der := csrtest.New(t, csrtest.Subject(csrtest.CN("f.example.net")))
+	der[len(der)-1] ^= 1
+	result := run(t, "version: 1\ncases:\n  - {name: a, who: {basic: one}, csr: {file: f.csr}, want: {verdict: allow}}\n", fstest.MapFS{"f.csr": {Data: der}})
+	if problems := result.Results[0].Problems; len(problems) != 1 || !strings.Contains(problems[0], "policy_test.yaml:3:34: f.csr: ") {
+		t.Errorf("%q", problems)
+	}
+}
+
+func TestACaseMayHoldTheGateSizeSignatureAndAnchor(t *testing.T) {
+	const bounded = `version: 1
+name: bounded
+default: all
+guardrails: {limits: {csr_bytes: 2KiB}}
+profiles:
+  all:
+    enroll: {who: [{http_basic: {users: [one]}}], linking: if_present}
+    subject: {CN: {allow: ["*.example.net"]}}
+    key: {ecdsa: [P-256], signatures: [ECDSA-SHA256]}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+  within:
+    labels: [within]
+    enroll: {who: [{client_cert: {anchor: depot}}], linking: if_present}
+    subject: {CN: {allow: ["*.example.net"]}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d, within: [anchor]}
+`
+	tests, err := policy.ParseTests("t.yaml", []byte(`version: 1
+cases:
+  - {name: nobody, csr: {subject: CN=a.example.net}, want: {verdict: deny, gate: challenge}}
+  - {name: somebody else, who: {cert: {anchor: other}}, csr: {subject: CN=a.example.net}, want: {verdict: deny, gate: challenge}}
+  - {name: open, who: {basic: one}, csr: {subject: CN=a.example.net}, want: {verdict: allow, gate: open, plan: {validity: 30d}}}
+  - {name: large, who: {basic: one}, csr: {subject: CN=a.example.net, size: 3KiB}, want: {verdict: deny, only: true, findings: [limits.csr_bytes]}}
+  - {name: signed otherwise, who: {basic: one}, csr: {subject: CN=a.example.net, signature: ECDSA-SHA512}, want: {verdict: deny, only: true, findings: [key.signatures]}}
+  - {name: an authority, who: {basic: one}, csr: {subject: CN=a.example.net, ca: true}, want: {verdict: deny, only: true, findings: [guardrails.never]}}
+  - {name: no authority, who: {basic: one}, csr: {subject: CN=a.example.net, ca: false}, want: {verdict: allow}}
+  - {name: not beyond the anchor, label: within, at: 2026-03-01T00:00:00Z, who: {cert: {anchor: depot, anchor_ends: 2026-03-10T23:59:59Z}}, csr: {subject: CN=a.example.net}, want: {verdict: allow, plan: {validity: 10d}}}
+  - {name: wrong, who: {basic: one}, csr: {subject: CN=a.example.net}, want: {verdict: allow, gate: shut}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range Test(compiled(t, bounded), tests.Cases, nil, nil).Results {
+		if wrong := i == len(tests.Cases)-1; wrong == r.Passed() {
+			t.Errorf("%s: %q", r.Case.Name, r.Problems)
 		}
 	}
 }

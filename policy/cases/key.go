@@ -6,19 +6,25 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math/big"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-est/estra/policy/weakkey"
 )
 
-// publicKey makes a public key of a kind, and names the signature that goes
-// with it. Nobody has its private key: no case signs anything.
-func publicKey(kind string) (any, string, error) {
+// publicKey gives a public key of a kind, and names the signature that goes
+// with it. The same name gives the same key, so that a case that passes today
+// passes tomorrow; no case signs anything with it.
+func publicKey(kind, name string) (any, string, error) {
 	curve := func(c elliptic.Curve, signature string) (any, string, error) {
-		key, err := ecdsa.GenerateKey(c, rand.Reader)
+		// Far below the order of each curve, and never 0.
+		scalar := append(make([]byte, (c.Params().BitSize+7)/8-31), seed(kind+"/"+name, 0)[1:]...)
+		key, err := ecdsa.ParseRawPrivateKey(c, scalar)
 		if err != nil {
 			return nil, "", err
 		}
@@ -32,43 +38,41 @@ func publicKey(kind string) (any, string, error) {
 	case "P-521":
 		return curve(elliptic.P521(), "ECDSA-SHA512")
 	case "ed25519":
-		public, _, err := ed25519.GenerateKey(rand.Reader)
-		return public, "Ed25519", err
+		return ed25519.NewKeyFromSeed(seed(kind+"/"+name, 0)).Public(), "Ed25519", nil
 	}
 	text, isRSA := strings.CutPrefix(kind, "rsa")
 	bits, err := strconv.Atoi(text)
 	if !isRSA || err != nil || bits < 512 || bits > 16384 {
 		return nil, "", fmt.Errorf("key %q: want P-256, P-384, P-521, ed25519, or rsa and a length, such as rsa3072", kind)
 	}
-	n, err := modulus(bits)
-	return &rsa.PublicKey{N: n, E: 65537}, "SHA256-RSA", err
+	return &rsa.PublicKey{N: modulus(bits, name), E: 65537}, "SHA256-RSA", nil
 }
 
-// modulus makes a number that looks like the modulus of a good key: the
-// product of two primes would take seconds, and a policy can't tell.
-func modulus(bits int) (*big.Int, error) {
-	top := new(big.Int).Lsh(big.NewInt(3), uint(bits-2))
-	for {
-		n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits-2)))
-		if err != nil {
-			return nil, err
+// seed gives 32 bytes that follow from a name.
+func seed(name string, i uint64) []byte {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(name+"\x00"), i))
+	return sum[:]
+}
+
+// modulus gives a number of a length that looks like the modulus of a good
+// key: the product of two primes would take seconds, and a policy can't tell.
+func modulus(bits int, name string) *big.Int {
+	for round := 0; ; round++ {
+		var stream []byte
+		for i := uint64(0); len(stream)*8 < bits; i++ {
+			stream = append(stream, seed(fmt.Sprintf("rsa%d/%s/%d", bits, name, round), i)...)
 		}
-		n.Or(n, top).SetBit(n, 0, 1)
-		if !hasSmallFactor(n) {
-			return n, nil
+		n := new(big.Int).SetBytes(stream)
+		n.Rsh(n, uint(len(stream)*8-bits)) //nolint:gosec // never negative
+		n.SetBit(n.SetBit(n, bits-1, 1), 0, 1)
+		if strong(n) {
+			return n
 		}
 	}
 }
 
-// beyond is the first number that policies don't look for as a factor.
-const beyond = 1024
-
-func hasSmallFactor(n *big.Int) bool {
-	rest := new(big.Int)
-	for p := int64(3); p < beyond; p += 2 {
-		if rest.Mod(n, big.NewInt(p)).Sign() == 0 {
-			return true
-		}
-	}
-	return false
+// strong tells whether a number has none of the weaknesses that policies test
+// for.
+func strong(n *big.Int) bool {
+	return weakkey.SmallFactor(n) == 0 && !weakkey.ROCA(n) && !weakkey.ClosePrimes(n)
 }

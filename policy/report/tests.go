@@ -40,10 +40,32 @@ func (t Tests) Text() string {
 	fmt.Fprintf(&b, "%d passed, %d failed\n", len(t.Run.Results)-failed, failed)
 	c := t.Run.Coverage
 	fmt.Fprintf(&b, "%s: %d of %d rules asked (%d %%)\n", t.Policy, c.Touched, c.Units, c.Percent())
-	for _, u := range c.Untouched {
-		b.WriteString(hang(1, "", fmt.Sprintf("%d:%d %s: %s", u.Pos.Line, u.Pos.Col, u.Path, policy.Show(u.Value))))
-	}
+	t.untouched(&b)
 	return b.String()
+}
+
+// untouched lists the rules that no case has asked. Of an operation that no
+// case asks for it says so, and how many rules are in it.
+func (t Tests) untouched(b *strings.Builder) {
+	all := t.Run.Coverage.Untouched
+	whole := "\x00"
+	for i, u := range all {
+		if strings.HasPrefix(u.Path, whole+".") {
+			continue
+		}
+		value := policy.Show(u.Value)
+		if u.Value == "offered" {
+			whole = u.Path
+			within := 0
+			for _, inner := range all[i+1:] {
+				if strings.HasPrefix(inner.Path, whole+".") {
+					within++
+				}
+			}
+			value = fmt.Sprintf("no case asks for it (%d rules)", within+1)
+		}
+		b.WriteString(hang(1, "", fmt.Sprintf("%d:%d %s: %s", u.Pos.Line, u.Pos.Col, u.Path, value)))
+	}
 }
 
 // JSON gives the result as a JSON object on several lines.

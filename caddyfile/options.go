@@ -34,6 +34,7 @@ func (o *options) readers() map[string]func() error {
 		"policy":        o.policy,
 		"anchors":       o.anchors,
 		"basic":         o.basic,
+		"digest":        o.digest,
 		"provider":      o.provider,
 		"upstream":      o.upstream,
 		"cacerts_extra": o.cacertsExtra,
@@ -171,6 +172,27 @@ func (o *options) basic() error {
 	}
 	if len(o.into.Basic) == 0 {
 		return o.start.Errf("basic has no user: write `basic { USER HASH }`")
+	}
+	return nil
+}
+
+func (o *options) digest() error {
+	o.into.Digest = &module.DigestConfig{}
+	if err := o.one("digest FILE", &o.into.Digest.File); err != nil {
+		return err
+	}
+	seen := map[string]int{}
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		if err := o.once(seen); err != nil {
+			return err
+		}
+		if name := o.h.Val(); name != "md5" {
+			return o.unknown("digest", name, []string{"md5"})
+		}
+		if o.h.NextArg() {
+			return o.h.Errf("md5 takes no value")
+		}
+		o.into.Digest.MD5 = true
 	}
 	return nil
 }

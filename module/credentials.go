@@ -16,11 +16,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/est"
 )
 
 // basicMethod is how an account of `basic` is called in audit records.
 const basicMethod = "http_basic"
+
+// ownMethods are the words of our own proofs, with their options: a provider
+// of such a name would prove what it doesn't.
+var ownMethods = map[string]string{basicMethod: "basic", digestMethod: "digest"}
 
 // A namedProvider is a module of others, ready to be asked.
 type namedProvider struct {
@@ -48,6 +53,9 @@ type hashed struct {
 }
 
 func (h *Handler) loadCredentials() error {
+	if err := h.loadDigest(); err != nil {
+		return err
+	}
 	if len(h.Basic) > 0 {
 		h.basic = &basicAccounts{hashes: make(map[string]hashed, len(h.Basic))}
 	}
@@ -71,8 +79,8 @@ func (h *Handler) loadCredentials() error {
 	}
 	for i := range h.Providers {
 		p := &h.Providers[i]
-		if p.Name == basicMethod {
-			return fmt.Errorf("provider: the name %q is taken by `basic`", p.Name)
+		if option, taken := ownMethods[p.Name]; taken {
+			return fmt.Errorf("provider: the name %q is taken by `%s`", p.Name, option)
 		}
 		mod, err := h.ctx.LoadModule(p, "ProviderRaw")
 		if err != nil {
@@ -144,25 +152,30 @@ func (b *basicAccounts) decoy(user string) hashed {
 	return b.decoys[binary.BigEndian.Uint64(mac.Sum(nil))%uint64(len(b.decoys))]
 }
 
-// challenge is what a 401 offers for `basic`. Providers bring their own.
-func (h *Handler) challenge() []string {
-	if h.basic == nil {
-		return nil
+// challenge is what a 401 offers for the methods that could help, the
+// strongest first. Providers bring their own.
+func (h *Handler) challenge(methods []string) (all []string) {
+	if h.digest != nil && slices.Contains(methods, digestMethod) {
+		all = append(all, h.digest.Challenge()...)
 	}
-	return []string{`Basic realm="estra"`}
+	if h.basic != nil && slices.Contains(methods, basicMethod) {
+		all = append(all, `Basic realm="estra"`)
+	}
+	return all
 }
 
 // incoming is a request with what we know of it. Providers are asked about
 // those without an Authorization header too: they may read another, and have
 // their own challenge.
 func (h *Handler) incoming(r *http.Request) est.Incoming {
+	user, _ := digest.ClaimedUser(r.Header.Get("Authorization"))
 	return est.Incoming{
-		Remote: clientAddress(r), TLSAhead: tlsAhead(r),
+		Remote: clientAddress(r), TLSAhead: tlsAhead(r), User: user,
 		Credentials: h.credentials, AnyHeader: len(h.providers) > 0,
 	}
 }
 
-// credentials asks `basic`, then the providers, who a request is from. Each has
+// credentials asks `basic`, `digest`, then the providers, who a request is from. Each has
 // its say: a line of the policy may want two accounts (`all`).
 func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, _ error) {
 	if user, password, ok := r.BasicAuth(); ok && h.basic != nil {
@@ -173,6 +186,9 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) (accounts 
 		if same {
 			accounts = append(accounts, policy.Account{Method: basicMethod, User: user})
 		}
+	}
+	if user := h.checkDigest(r); user != "" {
+		accounts = append(accounts, policy.Account{Method: digestMethod, User: user})
 	}
 	for _, p := range h.providers {
 		found, ok, err := p.auth.Authenticate(w, r)

@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddy-est/estra/ra/digest"
 )
 
 // counting notes what it is asked to compare.
@@ -121,7 +123,7 @@ func (k *keyed) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.
 
 // What providers alone authenticate has no password that we could ask for.
 func TestBasicIsOfferedWhereItIsConfigured(t *testing.T) {
-	provider := namedProvider{"staff", &keyed{key: "one"}}
+	provider, answers := namedProvider{"staff", &keyed{key: "one"}}, digestOf(t)
 	for _, c := range []struct {
 		name       string
 		h          *Handler
@@ -132,10 +134,54 @@ func TestBasicIsOfferedWhereItIsConfigured(t *testing.T) {
 		{"basic", &Handler{basic: &basicAccounts{}}, 1, false},
 		{"a provider", &Handler{providers: []namedProvider{provider}}, 0, true},
 		{"both", &Handler{basic: &basicAccounts{}, providers: []namedProvider{provider}}, 1, true},
+		{"digest, which couldn't help", &Handler{digest: answers}, 0, false},
 	} {
 		in := c.h.incoming(httptest.NewRequest("POST", "/", nil))
-		if got := c.h.challenge(); len(got) != c.challenges || in.AnyHeader != c.anyHeader || in.Credentials == nil {
+		if got := c.h.challenge([]string{basicMethod}); len(got) != c.challenges || in.AnyHeader != c.anyHeader || in.Credentials == nil {
 			t.Errorf("%s: %q, any header %v", c.name, got, in.AnyHeader)
+		}
+	}
+}
+
+func digestOf(t *testing.T) *digest.Server {
+	t.Helper()
+	a, err := digest.NewAccount("anna", digest.Realm, digest.SHA256, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := digest.New([]digest.Account{a}, digest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Many clients read the first challenge alone: what couldn't help isn't there,
+// and the password itself isn't asked for where its hash would do.
+func TestTheStrongestChallengeThatCouldHelpStandsFirst(t *testing.T) {
+	h := &Handler{basic: &basicAccounts{}, digest: digestOf(t)}
+	for _, c := range []struct {
+		methods []string
+		want    string
+	}{
+		{[]string{basicMethod}, "Basic"}, {[]string{digestMethod}, "Digest"}, {[]string{basicMethod, digestMethod}, "Digest Basic"}, {[]string{"staff"}, ""},
+	} {
+		var schemes []string
+		for _, value := range h.challenge(c.methods) {
+			scheme, _, _ := strings.Cut(value, " ")
+			schemes = append(schemes, scheme)
+		}
+		if got := strings.Join(schemes, " "); got != c.want {
+			t.Errorf("%v: %q, want %q", c.methods, got, c.want)
+		}
+	}
+}
+
+func TestThreat_NoProviderHasTheNameOfAnotherProof(t *testing.T) {
+	for name := range ownMethods {
+		h := &Handler{Providers: []Provider{{Name: name}}}
+		if err := h.loadCredentials(); err == nil || !strings.Contains(err.Error(), "is taken by") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

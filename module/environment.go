@@ -14,7 +14,7 @@ import (
 
 // environment is what the configuration offers to the policy. upstreams are
 // what the CAs can express; asksCRL tells whether the CRL of one is asked.
-func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL func(upstream string) bool) policy.Environment {
+func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL func(upstream string) bool) (policy.Environment, error) {
 	env := policy.Environment{Upstreams: upstreams}
 	for _, a := range h.anchorConfigs() {
 		env.Anchors = append(env.Anchors, a.Name)
@@ -31,7 +31,14 @@ func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL 
 	for _, p := range h.Providers {
 		env.Providers = append(env.Providers, p.Name)
 	}
-	return env
+	if h.Digest == nil {
+		return env, nil
+	}
+	var err error
+	if env.Digest, err = h.Digest.users(); err != nil {
+		return env, fmt.Errorf("digest: %w", err)
+	}
+	return env, nil
 }
 
 // Environments gives what a configuration offers to a policy file, once for
@@ -98,6 +105,13 @@ func handlersIn(tree any) []json.RawMessage {
 // written is the environment as far as the configuration itself has it.
 func (h *Handler) written() (policy.Environment, error) {
 	h.defaultUpstream()
+	if h.Digest != nil {
+		file, err := expand("digest", h.Digest.File)
+		if err != nil {
+			return policy.Environment{}, err
+		}
+		h.Digest.File = file
+	}
 	everything := policy.Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true, Extensions: true, Serial: true}
 	upstreams, asks := make(map[string]policy.Capabilities), make(map[string]bool)
 	for _, u := range h.Upstreams {
@@ -120,5 +134,5 @@ func (h *Handler) written() (policy.Environment, error) {
 			asks[u.Name] = up.CRLEnabled() // by the configuration alone
 		}
 	}
-	return h.environment(upstreams, func(name string) bool { return asks[name] }), nil
+	return h.environment(upstreams, func(name string) bool { return asks[name] })
 }

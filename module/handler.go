@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/anchor"
+	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/est"
 	"github.com/caddy-est/estra/ra/wire"
 )
@@ -54,6 +55,8 @@ type Handler struct {
 	Anchors []AnchorConfig `json:"anchors,omitempty"`
 	// The accounts of HTTP Basic.
 	Basic []Account `json:"basic,omitempty"`
+	// The accounts of HTTP Digest (RFC 7616).
+	Digest *DigestConfig `json:"digest,omitempty"`
 	// HTTP authentication modules of others.
 	Providers []Provider `json:"providers,omitempty"`
 	// The CAs. Default: one, `internal`.
@@ -81,6 +84,7 @@ type Handler struct {
 	upstreams map[string]*authority
 	providers []namedProvider
 	basic     *basicAccounts
+	digest    *digest.Server
 	dated     []datedAnchor
 	server    *est.Server
 	policy    *policy.Policy
@@ -131,6 +135,11 @@ func (h *Handler) expandFiles() (err error) {
 	}
 	if h.Shadow, err = expand("policy shadow", h.Shadow); err != nil {
 		return err
+	}
+	if h.Digest != nil {
+		if h.Digest.File, err = expand("digest", h.Digest.File); err != nil {
+			return err
+		}
 	}
 	for i := range h.CACertsExtra {
 		if h.CACertsExtra[i], err = expand("cacerts_extra", h.CACertsExtra[i]); err != nil {
@@ -250,7 +259,10 @@ func (h *Handler) bind() error {
 		known, ok := h.upstreams[name]
 		return ok && known.ca.UseCRL
 	}
-	env := h.environment(capabilities(h.upstreams), asksCRL)
+	env, err := h.environment(capabilities(h.upstreams), asksCRL)
+	if err != nil {
+		return err
+	}
 	if err := h.policy.Bind(env); err != nil {
 		return fmt.Errorf("policy:\n%w", err)
 	}
@@ -289,7 +301,7 @@ func (h *Handler) assemble() error {
 		Limits:    est.Limits{Body: limits.Body, Concurrency: limits.Concurrency},
 		Quirks:    wire.Quirks(h.Quirks),
 		Attempts:  est.NewAttempts(limits.Attempts, time.Duration(limits.AttemptsPer)),
-		Challenge: h.challenge(),
+		Challenge: h.challenge,
 		Sink:      auditSink{h.auditLog},
 		Node:      node,
 		Observe:   h.observe,

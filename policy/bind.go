@@ -37,6 +37,7 @@ func (b *binder) review(p *Policy, profile *Profile) {
 	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
 		if o := profile.operations[name]; o != nil {
 			b.unrevoked(p, o)
+			b.weakDigest(p, o)
 		}
 	}
 }
@@ -55,6 +56,17 @@ func (b *binder) unrevoked(p *Policy, o *op) {
 	}
 }
 
+func (b *binder) weakDigest(p *Policy, o *op) {
+	for _, line := range o.who {
+		for _, proof := range line.proofs {
+			if b.env.Digest.MD5 && proof.method == httpDigest {
+				p.lint = append(p.lint, warning(lintDigestMD5, proof.spot,
+					"accounts of `digest` may answer with MD5, whose answers a graphics card tries by the billion: leave `md5` out of the Caddyfile once no device needs it"))
+			}
+		}
+	}
+}
+
 type binder struct {
 	problems
 	env Environment
@@ -69,6 +81,12 @@ func (b *binder) who(lines []whoLine) {
 			case proof.method == httpBasic:
 				for _, user := range proof.users {
 					b.known(user.at, "user", "basic", user.name, b.env.Users)
+				}
+			case proof.method == httpDigest:
+				if !b.env.Digest.Unread {
+					for _, user := range proof.users {
+						b.known(user.at, "user", "digest", user.name, b.env.Digest.Users)
+					}
 				}
 			default:
 				b.known(proof.spot.at, "provider", "provider", proof.method, b.env.Providers)

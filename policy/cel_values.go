@@ -118,7 +118,7 @@ var celTypes = map[string][]celField{
 
 func whoFields() []celField {
 	return []celField{
-		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic or a provider's name", func(w *celWho) any { return w.method }),
+		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest or a provider's name", func(w *celWho) any { return w.method }),
 		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
 	}

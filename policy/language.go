@@ -157,12 +157,15 @@ var proofs = []key{
 		{name: "users", is: texts, required: true, doc: "accounts of the Caddyfile's `basic`"},
 		{name: "shared", is: boolean, initial: "false", doc: "the accounts stand for many devices each"},
 	}}, doc: "HTTP Basic authentication"},
+	{name: "digest", is: &shape{kind: aMap, keys: []key{
+		{name: "users", is: texts, required: true, doc: "accounts of the Caddyfile's `digest`"},
+		{name: "shared", is: boolean, initial: "false", doc: "the accounts stand for many devices each"},
+	}}, doc: "HTTP Digest authentication (RFC 7616)"},
 	{name: "provider", is: &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "a `provider` of the Caddyfile"},
 		{name: "users", is: texts, initial: "any user", doc: "the users that count"},
 	}}, doc: "an http.authentication provider of Caddy"},
 	{name: "one_time_password", is: unread, later: true, doc: "a password that is good once"},
-	{name: "digest", is: unread, later: true, doc: "HTTP Digest authentication"},
 	{name: "bearer", is: unread, later: true, doc: "a bearer token"},
 }
 

@@ -28,6 +28,7 @@ const (
 	lintNever           = "never-default"
 	lintHygiene         = "hygiene-off"
 	lintNoRevocation    = "no-revocation"
+	lintDigestMD5       = "digest-md5"
 	lintShadowedLine    = "shadowed-line"
 	lintShadowedPattern = "shadowed-pattern"
 	lintDeniedPattern   = "denied-pattern"
@@ -43,13 +44,14 @@ const (
 
 // lints are all lints, in the order of the documentation.
 var lints = []Lint{
-	{lintSharedAccount, "A shared HTTP Basic account is enough for a certificate, and nobody approves it.", true},
+	{lintSharedAccount, "A shared HTTP account is enough for a certificate, and nobody approves it.", true},
 	{lintUnboundDevice, "A line of `who` stands for one device, and binds none of its names.", true},
 	{lintSameKey, "A renewal may keep its key, so that who has stolen it can renew for ever.", true},
 	{lintAnyValue, "A name must be there, and may have any value.", true},
 	{lintNever, "The list of what is never issued lacks an entry that it has by default.", true},
 	{lintHygiene, "A test of keys for known weaknesses is off.", true},
 	{lintNoRevocation, "Client certificates count under an anchor, and nobody can revoke them.", true},
+	{lintDigestMD5, "Accounts of HTTP Digest may answer with MD5.", true},
 	{lintShadowedLine, "A line of `who` never decides: an earlier one holds wherever it does.", true},
 	{lintShadowedPattern, "A pattern takes nothing that another pattern of its list doesn't take.", true},
 	{lintDeniedPattern, "A pattern takes only what a guardrail denies.", true},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,10 +58,10 @@ func TestEveryLintIsSaidSomewhereAndHasAnID(t *testing.T) {
 		said.Write(src)
 	}
 	for _, l := range Lints() {
-		if !regexp.MustCompile(`^[a-z]+(-[a-z]+)+$`).MatchString(l.ID) || !strings.HasSuffix(l.About, ".") {
+		if !regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)+$`).MatchString(l.ID) || !strings.HasSuffix(l.About, ".") {
 			t.Errorf("a lint has an id and a sentence: %+v", l)
 		}
-		if l.ID != lintNoRevocation && !strings.Contains(said.String(), ": "+l.ID+": ") { // that one is Bind's
+		if l.ID != lintNoRevocation && l.ID != lintDigestMD5 && !strings.Contains(said.String(), ": "+l.ID+": ") { // those are Bind's
 			t.Errorf("no policy under testdata/lint is warned of %s", l.ID)
 		}
 	}
@@ -169,5 +170,45 @@ func TestBindKnowsWhatTheCaddyfileAnswers(t *testing.T) {
 	env.AnyEKU = []string{"ours"}
 	if got := said(env, lintNoClientAuth); got != nil {
 		t.Errorf("the anchor takes any EKU, and lines %v are warned of", got)
+	}
+}
+
+func TestBindHoldsDigestAgainstTheCaddyfile(t *testing.T) {
+	const src = `version: 1
+name: x
+profiles:
+  a:
+    labels: [""]
+    enroll:
+      who: [{digest: {users: [anna]}}]
+      linking: if_present
+    subject: {CN: {allow: ["*.example.net"]}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+`
+	for _, c := range []struct {
+		digest Digest
+		want   string
+	}{
+		{Digest{Users: []string{"anna"}}, ""},
+		{Digest{Unread: true}, ""},
+		{Digest{Users: []string{"ana"}}, "policy.yaml:7:31: est has no user \"anna\" in the Caddyfile's `digest`; did you mean `ana`?; there is: \"ana\""},
+		{Digest{}, "policy.yaml:7:31: est has no user \"anna\" in the Caddyfile's `digest`; there is: nothing"},
+	} {
+		policy := mustCompile(t, "policy.yaml", []byte(src))
+		err := policy.Bind(Environment{Digest: c.digest, Users: []string{"anna"}, Upstreams: map[string]Capabilities{"ca": {Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true}}})
+		if got := fmt.Sprint(err); err != nil && got != c.want || err == nil && c.want != "" {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+		if slices.ContainsFunc(policy.Warnings(), func(f Finding) bool { return f.Lint == lintDigestMD5 }) {
+			t.Error("MD5 is off")
+		}
+	}
+	policy := mustCompile(t, "policy.yaml", []byte(src))
+	if err := policy.Bind(Environment{Digest: Digest{Users: []string{"anna"}, MD5: true}, Upstreams: map[string]Capabilities{"ca": {Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(policy.Warnings(), func(f Finding) bool { return f.Lint == lintDigestMD5 && f.Pos.Line == 7 }) {
+		t.Errorf("MD5 is on: %v", policy.Warnings())
 	}
 }

@@ -111,6 +111,7 @@ var (
 		{name: "who", is: &shape{kind: aMap, keys: []key{
 			{name: "cert", is: certShape, doc: "a client certificate"},
 			{name: "basic", is: text, doc: "an account of HTTP Basic"},
+			{name: "digest", is: text, doc: "an account of HTTP Digest"},
 			{name: "provider", is: &shape{kind: aMap, keys: []key{
 				{name: "name", is: text, required: true, doc: "the provider"},
 				{name: "user", is: text, required: true, doc: "its user"},
@@ -209,6 +210,9 @@ func (r *testReader) testCase(n node) TestCase {
 	c.Who.Cert, c.Renews = r.cert(who.get("cert")), r.cert(n.get("renews"))
 	if user := who.get("basic"); user.present() {
 		c.Who.Accounts = append(c.Who.Accounts, Account{httpBasic, user.value()})
+	}
+	if user := who.get("digest"); user.present() {
+		c.Who.Accounts = append(c.Who.Accounts, Account{httpDigest, user.value()})
 	}
 	if provider := who.get("provider"); provider.present() {
 		c.Who.Accounts = append(c.Who.Accounts, Account{provider.get("name").value(), provider.get("user").value()})

@@ -95,7 +95,7 @@ type Identity struct {
 
 // An Account is one verified HTTP credential.
 type Account struct {
-	// Method is "http_basic", or the name of a `provider`.
+	// Method is "http_basic", "digest", or the name of a `provider`.
 	Method string
 	User   string
 }
@@ -241,6 +241,8 @@ type Gate struct {
 	// open it: the answer is 401 with WWW-Authenticate, else 403 (RFC 7030
 	// section 3.2.3).
 	Challenge bool
+	// Methods are the Account.Method of those that could.
+	Methods []string
 	// Findings say why no line matched, one for each line.
 	Findings []Finding
 }
@@ -258,11 +260,23 @@ type Capabilities struct {
 	MaxValidity time.Duration
 }
 
+// Digest is what an Environment has of `digest`.
+type Digest struct {
+	Users []string
+	// Unread says that the accounts aren't known: their file can't be read
+	// here.
+	Unread bool
+	// MD5 says that answers with MD5 count.
+	MD5 bool
+}
+
 // An Environment is what the Caddyfile offers to a policy.
 type Environment struct {
 	Anchors   []string
 	Users     []string // accounts of `basic`
 	Providers []string
+	// Digest are the accounts of `digest`.
+	Digest Digest
 	Upstreams map[string]Capabilities
 	// Unrevoked are the anchors without a source of revocation.
 	Unrevoked []string

@@ -28,8 +28,8 @@ type whoLine struct {
 // A proof is one way to show who asks.
 type proof struct {
 	spot spot
-	// anchor is set in a client_cert, method in all others: "http_basic" or
-	// the name of a provider.
+	// anchor is set in a client_cert, method in all others: "http_basic",
+	// "digest" or the name of a provider.
 	anchor   string
 	subject  []subjectValue
 	spki     []byte
@@ -51,7 +51,14 @@ type subjectValue struct {
 	name, value string
 }
 
-const httpBasic = "http_basic"
+// The proofs by an account of our own, by the words of Account.Method.
+const (
+	httpBasic  = "http_basic"
+	httpDigest = "digest"
+)
+
+// proofKinds are the proofs that a line may have.
+var proofKinds = []string{"client_cert", httpBasic, httpDigest, "provider"}
 
 func (c *compiler) who(list node, names nameRules) []whoLine {
 	var lines []whoLine
@@ -93,9 +100,9 @@ func (c *compiler) foreseen(line whoLine) {
 	}
 }
 
-// proofNodes gives the client_cert, http_basic and provider nodes of a line.
+// proofNodes gives the nodes of a line's proofs.
 func (c *compiler) proofNodes(line node) []node {
-	one := c.only(line, []string{"client_cert", httpBasic, "provider", "all"})
+	one := c.only(line, append(slices.Clone(proofKinds), "all"))
 	if one.name != "all" {
 		if !one.present() {
 			return nil
@@ -104,7 +111,7 @@ func (c *compiler) proofNodes(line node) []node {
 	}
 	var proofs []node
 	for _, item := range one.items() {
-		if n := c.only(item, []string{"client_cert", httpBasic, "provider"}); n.present() {
+		if n := c.only(item, proofKinds); n.present() {
 			proofs = append(proofs, n)
 		}
 	}
@@ -136,8 +143,8 @@ func (c *compiler) proof(n node) proof {
 	switch n.name {
 	case "client_cert":
 		return c.clientCert(n)
-	case httpBasic:
-		p := proof{spot: n.spot(), method: httpBasic, shared: n.get("shared").on()}
+	case httpBasic, httpDigest:
+		p := proof{spot: n.spot(), method: n.name, shared: n.get("shared").on()}
 		p.users = c.users(n.get("users"))
 		return p
 	default:
@@ -145,7 +152,7 @@ func (c *compiler) proof(n node) proof {
 		p := proof{spot: n.spot(), method: name.value(), anyUser: !n.get("users").present()}
 		p.users = c.users(n.get("users"))
 		c.filled(name)
-		if p.method == httpBasic {
+		if slices.Contains(proofKinds, p.method) {
 			c.add(name.at, "%s can't be the name of a provider: it is a proof of its own", quote(p.method))
 		}
 		return p
@@ -282,22 +289,31 @@ func (p proof) checkAccount(a asking) string {
 			seen = append(seen, account.User)
 		}
 	}
-	what := "HTTP Basic account"
-	if p.method != httpBasic {
-		what = "account of the provider " + quote(p.method)
-	}
+	what := p.accountText()
 	if len(seen) == 0 {
 		return "no " + what + " was presented"
 	}
 	return fmt.Sprintf("the %s is %s, which is not on this line", what, showList(seen))
 }
 
-// check tells whether the line matches; if not, whether an HTTP credential
-// could still make it match, and a finding that says why.
-func (l *whoLine) check(a asking) (matched, challenge bool, _ Finding) {
+// accountText is what the proof wants, for people.
+func (p proof) accountText() string {
+	switch p.method {
+	case httpBasic:
+		return "HTTP Basic account"
+	case httpDigest:
+		return "HTTP Digest account"
+	default:
+		return "account of the provider " + quote(p.method)
+	}
+}
+
+// check tells whether the line matches; if not, which HTTP credentials could
+// still make it match, and a finding that says why.
+func (l *whoLine) check(a asking) (matched bool, could []string, _ Finding) {
 	a.names = l.names
 	var reasons []string
-	challenge = true
+	challenge := true
 	for _, p := range l.proofs {
 		reason := p.check(a)
 		if reason == "" {
@@ -305,11 +321,15 @@ func (l *whoLine) check(a asking) (matched, challenge bool, _ Finding) {
 		}
 		reasons = append(reasons, reason)
 		challenge = challenge && p.isHTTP()
+		could = append(could, p.method)
 	}
 	matched = len(l.proofs) > 0 && len(reasons) == 0
 	f := finding(l.spot, Refused, "", "", "%s", strings.Join(reasons, "; "))
 	f.Class = BadIdentity
-	return matched, challenge && !matched && len(l.proofs) > 0, f
+	if !challenge {
+		could = nil
+	}
+	return matched, could, f
 }
 
 // demandsCert tells whether the line holds for a client certificate only.
@@ -395,11 +415,16 @@ func (o *op) gate(a asking) (*whoLine, Gate) {
 	var gate Gate
 	for i := range o.who {
 		line := &o.who[i]
-		matched, challenge, why := line.check(a)
+		matched, could, why := line.check(a)
 		if matched {
 			return line, Gate{Open: true}
 		}
-		gate.Challenge = gate.Challenge || challenge
+		gate.Challenge = gate.Challenge || len(could) > 0
+		for _, method := range could {
+			if !slices.Contains(gate.Methods, method) {
+				gate.Methods = append(gate.Methods, method)
+			}
+		}
 		gate.Findings = append(gate.Findings, why)
 	}
 	return nil, gate

@@ -61,12 +61,10 @@ func (e *enrolment) credentials() (*estclient.Credentials, error) {
 	case e.passwordFile != "" && e.passwordEnv != "":
 		return nil, errors.New("--password-file and --password-env: only one of them")
 	case e.passwordFile != "":
-		data, err := os.ReadFile(e.passwordFile)
-		if err != nil {
+		var err error
+		if password, err = firstLine(e.passwordFile); err != nil {
 			return nil, err
 		}
-		password, _, _ = strings.Cut(string(data), "\n")
-		password = strings.TrimSuffix(password, "\r")
 	case e.passwordEnv != "":
 		password = os.Getenv(e.passwordEnv)
 	case e.user != "":
@@ -78,6 +76,16 @@ func (e *enrolment) credentials() (*estclient.Credentials, error) {
 		return nil, errors.New("the password is empty")
 	}
 	return &estclient.Credentials{User: e.user, Password: estclient.Secret(password)}, nil
+}
+
+// firstLine reads a secret from a file.
+func firstLine(name string) (string, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	return strings.TrimSuffix(line, "\r"), nil
 }
 
 // key reads the private key in a file, or makes one there of the wanted kind:

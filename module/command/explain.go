@@ -46,6 +46,7 @@ an audit log, by its request id (--audit, --id), with who asked it and when.
 
 Who asks is said by --who, which may stand more than once:
   basic:USER            an account of HTTP Basic
+  digest:USER           an account of HTTP Digest
   provider:NAME:USER    an account of a 'provider'
   cert:ANCHOR:FILE      a client certificate in PEM or DER that verified under
                         this anchor; again with another anchor for several.

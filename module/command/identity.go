@@ -23,6 +23,8 @@ func identity(flags []string) (policy.Identity, error) {
 		switch kind {
 		case "basic":
 			err = addAccount(&who, "http_basic", rest)
+		case "digest":
+			err = addAccount(&who, "digest", rest)
 		case "provider":
 			name, user, _ := strings.Cut(rest, ":")
 			if name == "" {
@@ -33,7 +35,7 @@ func identity(flags []string) (policy.Identity, error) {
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, provider:NAME:USER or cert:ANCHOR:FILE")
+			err = fmt.Errorf("want basic:USER, digest:USER, provider:NAME:USER or cert:ANCHOR:FILE")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)

@@ -79,7 +79,7 @@ func (x *exchange) refusal(fail *ra.Error) answer {
 	a := answer{status: fail.Kind.HTTPStatus(), contentType: wire.TypeText, retryAfter: fail.RetryAfter}
 	switch fail.Kind {
 	case ra.Unauthenticated:
-		a.challenge = x.challenge()
+		a.challenge = x.challenge
 		return a
 	case ra.Method:
 		a.allow = methods[x.target.op]
@@ -132,11 +132,15 @@ const headerChallenge = "WWW-Authenticate"
 // 1,024 bytes of header.
 const challengeRoom = 512
 
-// challenge is what a 401 says: the configured values, then those of providers.
-func (x *exchange) challenge() []string {
-	var all []string
+// challengeFor is what a 401 says: the configured values, then those of
+// providers.
+func (x *exchange) challengeFor(methods []string) []string {
+	var configured, all []string
+	if x.s.Challenge != nil {
+		configured = x.s.Challenge(methods)
+	}
 	room := challengeRoom
-	for _, v := range slices.Concat(x.s.Challenge, x.challenges) {
+	for _, v := range slices.Concat(configured, x.challenges) {
 		if slices.Contains(all, v) || len(v) > room {
 			continue
 		}

@@ -33,6 +33,7 @@ type exchange struct {
 
 	who        policy.Identity
 	challenges []string // of providers, for a 401
+	challenge  []string // of the 401
 	channel    binding.Channel
 	linking    policy.Linking
 	csr        *csr.Request // nil until it was read

@@ -24,6 +24,7 @@ import (
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/audit"
 	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/wire"
 )
@@ -90,7 +91,7 @@ func policyOf(t testing.TB, text string) *policy.Policy {
 		t.Fatal(err)
 	}
 	if err := p.Bind(policy.Environment{
-		Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Providers: []string{"staff"},
+		Digest: policy.Digest{Unread: true}, Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Providers: []string{"staff"},
 		Upstreams: map[string]policy.Capabilities{"test": new(ratest.CA).Carries()},
 	}); err != nil {
 		t.Fatal(err)
@@ -151,7 +152,7 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 		Anchors: &anchor.Set{Anchors: []anchor.Anchor{
 			{Name: "idevid", Source: x.idevid, Revoked: revoked}, {Name: "ours", Source: known.Source(), Revoked: revoked},
 		}},
-		Challenge: []string{`Basic realm="estra", charset="UTF-8"`},
+		Challenge: always(basicChallenge),
 		Sink:      x,
 		Node:      "node-1",
 		Observe:   x.observe,
@@ -179,7 +180,8 @@ func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil {
 		r.Body = struct{ io.ReadCloser }{r.Body} // as Caddy does, to count
 	}
-	x.Serve(w, r, Incoming{Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
+	user, _ := digest.ClaimedUser(r.Header.Get("Authorization"))
+	x.Serve(w, r, Incoming{User: user, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
 }
 
 func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
@@ -335,4 +337,11 @@ func (g got) certs(t testing.TB) []*x509.Certificate {
 		t.Fatal(err)
 	}
 	return certs
+}
+
+const basicChallenge = `Basic realm="estra", charset="UTF-8"`
+
+// always is a challenge whatever could help.
+func always(values ...string) func([]string) []string {
+	return func([]string) []string { return values }
 }

@@ -56,7 +56,10 @@ func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error 
 		reasons = append(reasons, "the HTTP credentials did not verify")
 	}
 	kind := ra.Forbidden
-	if g.Challenge && len(x.challenge()) > 0 {
+	if g.Challenge {
+		x.challenge = x.challengeFor(g.Methods)
+	}
+	if len(x.challenge) > 0 {
 		kind = ra.Unauthenticated
 	}
 	fail := ra.Fail(kind, strings.Join(append([]string{"no line of `who` matches"}, reasons...), "; "), nil)
@@ -83,8 +86,8 @@ func (x *exchange) clientCert() (unavailable, reasons []string) {
 
 // credentials verifies the HTTP credentials. A client that has failed too often
 // is refused first, so that a throttled guess costs and tells nothing; the
-// others wait their turn (see checks). Which user counts is read off Basic's
-// header; all other schemes of one address are counted together. Nothing counts
+// others wait their turn (see checks). Which user counts is read off the header
+// by Basic and Digest; all other schemes of one address are counted together. Nothing counts
 // without an Authorization header: most such requests present nothing, and what
 // a provider reads of them only it knows.
 func (x *exchange) credentials() *ra.Error {
@@ -107,7 +110,10 @@ func (x *exchange) credentials() *ra.Error {
 	defer cancel()
 	var attempt *attempt
 	if presented {
-		user, _, _ := x.r.BasicAuth()
+		user := x.in.User
+		if basic, _, ok := x.r.BasicAuth(); ok {
+			user = basic
+		}
 		if attempt, fail = x.s.Attempts.begin(ctx, network, user, x.now); fail != nil {
 			return fail
 		}

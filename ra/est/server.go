@@ -37,11 +37,12 @@ type Server struct {
 	// one for each core (two at least), half of them for one address. Who waits
 	// for more than 10 s, or has 128 before him from his own address, gets 503.
 	Attempts *Attempts
-	// Challenge are the WWW-Authenticate values of a 401 (RFC 9110 section
-	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`. Empty: the
-	// answer is 403 instead (RFC 7030 section 3.2.3), unless Credentials
-	// brought a challenge of its own.
-	Challenge []string
+	// Challenge gives the WWW-Authenticate values of a 401 (RFC 9110 section
+	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`, for the methods
+	// that could help (policy.Account.Method): many clients read no other
+	// challenge than the first. None, or nil: the answer is 403 instead (RFC
+	// 7030 section 3.2.3), unless Credentials brought a challenge of its own.
+	Challenge func(methods []string) []string
 	// Sink takes one record for every request, before the answer is sent. An
 	// error of the Sink doesn't hold the answer back; it is in the Report.
 	// nil: no audit.
@@ -92,6 +93,10 @@ type Incoming struct {
 	// whatever else it does to w is thrown away. An err is a broken provider,
 	// not a wrong password. nil: no HTTP credentials.
 	Credentials func(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, err error)
+	// User is the user that the Authorization header names, where that isn't
+	// Basic's to say: failed attempts are counted for each user. Nothing of it
+	// is proven.
+	User string
 	// AnyHeader says that Credentials may know a request by something else
 	// than its Authorization header, or has a challenge of its own for it. It
 	// is then called without that header too; no account is no failed attempt

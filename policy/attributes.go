@@ -28,6 +28,10 @@ func (c *compiler) attributes(n node, names nameRules) listRule {
 		// The certificate would have other names than the device asks for.
 		c.add(entry.spot.at, "the attribute changeSubjectName can't be ignored: it says which names the request is for (RFC 6402 section 2.8)")
 	}
+	if entry, how := rule.treat(mustOID(revocationChallenge)); how != unlisted {
+		// Who sends it counts on it to have the certificate revoked.
+		c.add(entry.spot.at, "the attribute revocationChallenge is always refused: this version keeps nothing that a revocation could be asked with (RFC 7894 section 3.2)")
+	}
 	for _, oid := range bookkeeping {
 		if _, how := rule.treat(mustOID(oid)); how == unlisted {
 			rule.ignore = append(rule.ignore, listed{spot: rule.spot, oid: mustOID(oid), name: attributeName(mustOID(oid))})
@@ -40,6 +44,7 @@ func (c *compiler) attributes(n node, names nameRules) listRule {
 func (c *compiler) takenAttribute(entry listed, names nameRules) {
 	oid := entry.oid.String()
 	switch {
+	case oid == revocationChallenge: // refused above, wherever it stands
 	case notEnforced[oid] != "":
 		c.add(entry.spot.at, "the attribute %s is not enforced by this version: it can only be ignored", attributeName(entry.oid))
 	case oid == changeSubjectName && entry.into != nowhere:

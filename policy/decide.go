@@ -178,7 +178,12 @@ func (j *judge) linking() {
 	case Mismatched:
 		j.refuse(at, LinkFailed, "mismatched", "matched", "the linking value in the request is not that of this TLS connection (RFC 7030 section 3.5)")
 	case Uncomputable:
-		j.refuse(at, LinkFailed, "uncomputable", "matched", "the request has a linking value, and this TLS connection has none to compare it with (RFC 7030 section 3.5)")
+		// A resumed TLS 1.2 session without extended master secret has no
+		// tls-unique (RFC 5929 section 3, RFC 7627).
+		f := finding(at, Refused, "uncomputable", "matched",
+			"this TLS connection has no value to compare the request's with (RFC 7030 section 3.5): connect again, by a full handshake with this server")
+		f.Class, f.Disclose = LinkFailed, true
+		j.found(f)
 	default:
 		j.refuse(at, LinkFailed, j.req.Linking.String(), "matched", "the result of the linking check is unknown")
 	}

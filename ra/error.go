@@ -119,6 +119,13 @@ func (e *Error) After(d time.Duration) *Error {
 	return e
 }
 
+// Telling adds to what the client reads, and returns e. The text is ours, and
+// says nothing of the policy or the CA.
+func (e *Error) Telling(text string) *Error {
+	e.Public += ": " + text
+	return e
+}
+
 // Error is for operators: the kind and the reason.
 func (e *Error) Error() string {
 	s := e.Kind.String() + ": " + e.Reason

@@ -24,7 +24,7 @@ type enrolment struct {
 	connection
 	user, passwordFile, passwordEnv string
 	keyType, out                    string
-	link, chain                     bool
+	linking, chain                  bool
 }
 
 func (e *enrolment) flags(cmd *cobra.Command) {
@@ -35,7 +35,7 @@ func (e *enrolment) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&e.keyType, "key-type", "", "key to make where there is none: "+keyTypes+" (default: what /csrattrs says, else P-256)")
 	cmd.Flags().StringVar(&e.out, "out", "", "file for the certificate, PEM (default: standard output)")
 	cmd.Flags().BoolVar(&e.chain, "chain", false, "write the issuing certificates too, without the root")
-	cmd.Flags().BoolVar(&e.link, "link", false, "bind the request to its TLS channel, also unasked (RFC 7030 section 3.5)")
+	cmd.Flags().BoolVar(&e.linking, "linking", false, "bind the request to its TLS channel, also unasked (RFC 7030 section 3.5)")
 }
 
 // open makes the client with credentials. They are read before anything is
@@ -49,7 +49,7 @@ func (e *enrolment) open(cmd *cobra.Command) (*estclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client.Basic, client.Link = credentials, e.link
+	client.Basic, client.Link = credentials, e.linking
 	return client, nil
 }
 
@@ -128,6 +128,9 @@ func (e *enrolment) finish(cmd *cobra.Command, done *estclient.Enrolled, err err
 	}
 	for _, line := range details(done.Certificate) {
 		cmd.PrintErrln(line)
+	}
+	if done.Linked != "" {
+		cmd.PrintErrln("linked    by " + done.Linked)
 	}
 	certs := done.Chain[:1]
 	if e.chain {

@@ -21,6 +21,34 @@ type Channel struct {
 	Exporter []byte
 }
 
+// The types of binding, as IANA registers them ("Channel-Binding Types").
+const (
+	TLSUnique   = "tls-unique"   // RFC 5929 section 3
+	TLSExporter = "tls-exporter" // RFC 9266
+)
+
+// HeaderRequired is the header of a refusal for want of linking (RFC 7030
+// section 3.5: the error should say that linking is required). Its value is the
+// type of binding that this connection has: a client that makes its request
+// anew with it is right at once. Header.Set would spell it Est-Linking-Required:
+// put it into the map as it is, for clients that compare names byte by byte.
+const HeaderRequired = "EST-Linking-Required"
+
+// TypeOf is the type of binding for a TLS version; "" where EST has none.
+func TypeOf(version uint16) string {
+	switch version {
+	case tls.VersionTLS12:
+		return TLSUnique
+	case tls.VersionTLS13:
+		return TLSExporter
+	}
+	return ""
+}
+
+// Type is the type of the channel's binding, whether or not it could be
+// computed.
+func (c Channel) Type() string { return TypeOf(c.Version) }
+
 // Label and length of tls-exporter (RFC 9266 section 2).
 const (
 	exporterLabel  = "EXPORTER-Channel-Binding"

@@ -14,7 +14,9 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 )
 
-// The attributes that carry a linking value.
+// The challenge attributes. ChallengePassword and IdentityLinking carry a
+// linking value, and Check is for both. The others of RFC 7894 are for who
+// knows what they should say: see Challenge.
 var (
 	// ChallengePassword is RFC 2985 section 5.4.1 as RFC 7030 section 3.5
 	// uses it.
@@ -22,6 +24,11 @@ var (
 	// IdentityLinking is id-aa-estIdentityLinking, RFC 7894 section 6: 58 in
 	// the arc id-aa (the text of section 3.3 writes id-smime).
 	IdentityLinking = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 58}
+	// OTPChallenge is id-aa-otpChallenge, RFC 7894 section 3.1: a one-time
+	// password.
+	OTPChallenge = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 56}
+	// RevocationChallenge is id-aa-revocationChallenge, RFC 7894 section 3.2.
+	RevocationChallenge = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 57}
 )
 
 // maxLength is the length of a linking value, in bytes of its encoding (RFC
@@ -63,27 +70,39 @@ func Check(c Channel, r *csr.Request) policy.Linking {
 	return result
 }
 
-// checkAttribute looks at one kind of attribute.
-func checkAttribute(want string, attributes []csr.Attribute, oid asn1.ObjectIdentifier) policy.Linking {
+// Challenge reads the text of one challenge attribute. A malformed one (not
+// one string of 255 bytes at most, or there twice) is present and not ok:
+// whoever reads it refuses the request, since each that is present must
+// succeed (RFC 7894 section 4). The text may be a secret.
+func Challenge(r *csr.Request, oid asn1.ObjectIdentifier) (value []byte, present, ok bool) {
+	return challenge(r.Attributes, oid)
+}
+
+func challenge(attributes []csr.Attribute, oid asn1.ObjectIdentifier) (value []byte, present, ok bool) {
 	var values [][]byte
-	found := false
 	for _, a := range attributes {
 		if !a.Type.Equal(oid) {
 			continue
 		}
-		if found { // SINGLE VALUE TRUE, and an attribute's type stands once
-			return policy.Mismatched
+		if present { // SINGLE VALUE TRUE, and an attribute's type stands once
+			return nil, true, false
 		}
-		found, values = true, a.Values
-	}
-	if !found {
-		return policy.Absent
+		present, values = true, a.Values
 	}
 	if len(values) != 1 {
-		return policy.Mismatched
+		return nil, present, false
 	}
-	got, ok := text(values[0])
-	if !ok {
+	value, ok = text(values[0])
+	return value, true, ok
+}
+
+// checkAttribute looks at one kind of attribute.
+func checkAttribute(want string, attributes []csr.Attribute, oid asn1.ObjectIdentifier) policy.Linking {
+	got, present, ok := challenge(attributes, oid)
+	switch {
+	case !present:
+		return policy.Absent
+	case !ok:
 		return policy.Mismatched
 	}
 	if want == "" {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/policy/csr/csrtest"
 )
 
 // Channels with made-up bindings.
@@ -154,4 +155,67 @@ func FuzzCheck(f *testing.F) {
 			t.Fatal("matches another channel")
 		}
 	})
+}
+
+// FuzzRequest puts whole requests before the check, as they come from a
+// stranger: what matches holds the value, once, in each attribute that is there.
+func FuzzRequest(f *testing.F) {
+	for _, opts := range [][]csrtest.Option{
+		nil,
+		{csrtest.Attribute(ChallengePassword.String(), csrtest.Printable(tls12.Value()))},
+		{csrtest.Attribute(IdentityLinking.String(), csrtest.UTF8(tls12.Value())), csrtest.Attribute(ChallengePassword.String(), csrtest.UTF8(tls12.Value()))},
+		{csrtest.Attribute(ChallengePassword.String())},
+		{csrtest.Attribute(ChallengePassword.String(), csrtest.UTF8(""), csrtest.UTF8(""))},
+		{csrtest.Attribute(OTPChallenge.String(), csrtest.UTF8("123456")), csrtest.Attribute(RevocationChallenge.String(), csrtest.SEQ())},
+	} {
+		f.Add(csrtest.New(f, opts...))
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		r, err := csr.Parse(der)
+		if err != nil {
+			return
+		}
+		got := Check(tls12, r)
+		if (got == policy.Absent) == Present(r) {
+			t.Fatalf("%s, present %v", got, Present(r))
+		}
+		for _, oid := range []asn1.ObjectIdentifier{ChallengePassword, IdentityLinking, OTPChallenge, RevocationChallenge} {
+			value, present, ok := Challenge(r, oid)
+			if ok && (!present || len(value) > maxLength) || !ok && value != nil {
+				t.Fatalf("%s: present %v, ok %v, %d bytes", oid, present, ok, len(value))
+			}
+			links := oid.Equal(ChallengePassword) || oid.Equal(IdentityLinking)
+			if links && got == policy.Matched && present && string(value) != tls12.Value() {
+				t.Fatalf("%s matches with %q", oid, value)
+			}
+		}
+		if none := Check(Channel{}, r); none == policy.Matched || got == policy.Matched && none != policy.Uncomputable {
+			t.Fatalf("%s without a channel", none)
+		}
+	})
+}
+
+func TestChallenge(t *testing.T) {
+	otp := func(values ...[]byte) csr.Attribute { return attribute(OTPChallenge, values...) }
+	for _, c := range []struct {
+		name        string
+		request     *csr.Request
+		value       string
+		present, ok bool
+	}{
+		{"there is none", request(attribute(ChallengePassword, element(12, "a"))), "", false, false},
+		{"one PrintableString", request(otp(element(19, "s3cret"))), "s3cret", true, true},
+		{"one UTF8String, not ASCII", request(otp(element(12, "geheimß"))), "geheimß", true, true},
+		{"an empty one", request(otp(element(12, ""))), "", true, true},
+		{"no value", request(otp()), "", true, false},
+		{"two values", request(otp(element(12, "a"), element(12, "a"))), "", true, false},
+		{"twice", request(otp(element(12, "a")), otp(element(12, "a"))), "", true, false},
+		{"256 bytes", request(otp(element(12, strings.Repeat("a", 256)))), "", true, false},
+		{"no string", request(otp(element(4, "a"))), "", true, false},
+	} {
+		value, present, ok := Challenge(c.request, OTPChallenge)
+		if string(value) != c.value || present != c.present || ok != c.ok {
+			t.Errorf("%s: %q, present %v, ok %v", c.name, value, present, ok)
+		}
+	}
 }

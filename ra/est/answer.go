@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/csrattrs"
 	"github.com/caddy-est/estra/ra/wire"
@@ -26,6 +27,7 @@ type answer struct {
 	allow       []string      // of a 405
 	challenge   []string      // of a 401
 	retryAfter  time.Duration // 0: no Retry-After
+	linking     string        // of a 403 for want of linking: the type of binding
 }
 
 // caCerts is /cacerts (RFC 7030 section 4.1). Nobody is asked who they are.
@@ -83,6 +85,11 @@ func (x *exchange) refusal(fail *ra.Error) answer {
 		return a
 	case ra.Method:
 		a.allow = methods[x.target.op]
+	case ra.LinkRequired:
+		// Without TLS here there is no binding that a client could compute.
+		if x.r.TLS != nil {
+			a.linking = binding.TypeOf(x.r.TLS.Version)
+		}
 	default: // no further header
 	}
 	a.body = []byte(fail.Public + " (" + x.id + ")\n")
@@ -112,6 +119,9 @@ func (x *exchange) write(a answer) {
 	if a.retryAfter > 0 {
 		// Whole seconds: libest knows no date (RFC 9110 section 10.2.3).
 		h.Set("Retry-After", strconv.FormatInt(int64((a.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	if a.linking != "" {
+		h[binding.HeaderRequired] = []string{a.linking}
 	}
 	if x.closing && x.r.ProtoMajor < 3 {
 		h.Set("Connection", "close") // HTTP/2: GOAWAY; invalid on HTTP/3

@@ -156,12 +156,16 @@ func (x *exchange) link() *ra.Error {
 	}
 	x.channel = binding.FromTLS(x.r.TLS)
 	x.linking = binding.Check(x.channel, x.csr)
+	// Nothing that comes on a connection without a binding can be linked: the
+	// client is told to connect again.
+	x.closing = x.closing || x.linking == policy.Uncomputable
 	if x.linking != policy.Matched {
 		return nil
 	}
 	x.closing = true
-	if !spentChannels.spend(x.channel) {
-		return ra.Fail(ra.LinkFailed, "the binding of this connection was used by an earlier request", nil)
+	if !spentChannels.spend(x.channel, x.now) {
+		return ra.Fail(ra.LinkFailed, "the binding of this connection was used by an earlier request", nil).
+			Telling("this connection's binding has been used: connect again, and make the request anew")
 	}
 	return nil
 }

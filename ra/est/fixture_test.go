@@ -107,8 +107,10 @@ type site struct {
 	vendor    ratest.Signer // the anchor idevid
 	idevid    *source
 	http      *httptest.Server
-	anyHeader bool // of Incoming
-	exposed   bool // no proxy stands before it
+	quic      sync.Once // starts HTTP/3
+	udp       string    // where it is
+	anyHeader bool      // of Incoming
+	exposed   bool      // no proxy stands before it
 	// provider, when set, runs in place of the password check.
 	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, error)
 

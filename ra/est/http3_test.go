@@ -3,41 +3,17 @@
 package est
 
 import (
-	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
 )
-
-// third serves the site over HTTP/3 too, and gives a connection to it.
-func (x *site) third(t *testing.T) *http3.ClientConn {
-	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http3.Server{Handler: x, TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: x.http.TLS.Certificates})}
-	go func() { _ = server.Serve(packets) }()
-	t.Cleanup(func() { _ = server.Close(); _ = packets.Close() })
-	conn, err := quic.DialAddr(t.Context(), packets.LocalAddr().String(),
-		&tls.Config{InsecureSkipVerify: true, NextProtos: []string{http3.NextProtoH3}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
-	return new(http3.Transport).NewClientConn(conn)
-}
 
 // On HTTP/3, as on the others, a slow or endless body costs its own request.
 func TestSlowBodiesOnHTTP3(t *testing.T) {
 	x := newSite(t, func(x *site) { x.Limits.BodyTimeout = soon })
-	client := x.third(t)
+	client, _ := x.third(t)
 	post := func(path, user string, body io.Reader) (int, string) {
 		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://est.example"+root+"/"+path, body)
 		if err != nil {

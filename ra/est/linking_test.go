@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra/binding"
@@ -248,23 +250,94 @@ func TestEarlyDataIsSentBack(t *testing.T) {
 
 func TestSpentChannelsAreRememberedInABoundedSet(t *testing.T) {
 	var s spent
-	channel := func(n int) binding.Channel {
-		return binding.Channel{Version: tls.VersionTLS13, Exporter: []byte{byte(n >> 16), byte(n >> 8), byte(n)}}
-	}
+	now := time.Unix(1_800_000_000, 0)
 	for n := range spentKept + 10 {
-		if !s.spend(channel(n)) || s.spend(channel(n)) {
+		if !s.spend(numbered(n), now) || s.spend(numbered(n), now) {
 			t.Fatalf("channel %d", n)
 		}
 	}
-	if len(s.seen) != spentKept || len(s.ring) != spentKept {
-		t.Errorf("%d and %d kept", len(s.seen), len(s.ring))
+	if len(s.seen) != spentKept || len(s.queue) != spentKept {
+		t.Errorf("%d and %d kept", len(s.seen), len(s.queue))
 	}
-	if s.spend(channel(10)) || !s.spend(channel(9)) {
+	if s.spend(numbered(10), now) || !s.spend(numbered(9), now) {
 		t.Error("another than the oldest was forgotten")
 	}
 	unique := binding.Channel{Version: tls.VersionTLS12, Unique: []byte{1, 2}}
 	exporter := binding.Channel{Version: tls.VersionTLS12, Unique: []byte{1}, Exporter: []byte{2}}
-	if !s.spend(unique) || !s.spend(exporter) {
+	if !s.spend(unique, now) || !s.spend(exporter, now) {
 		t.Error("two channels are taken for one")
+	}
+}
+
+func TestSpentChannelsAreForgottenInTime(t *testing.T) {
+	var s spent
+	now := time.Unix(1_800_000_000, 0)
+	for n := range 100 {
+		s.spend(numbered(n), now.Add(time.Duration(n)*time.Minute))
+	}
+	if s.spend(numbered(0), now.Add(spentLife-time.Second)) {
+		t.Error("the first was forgotten too early")
+	}
+	if later := now.Add(spentLife + 50*time.Minute); s.spend(numbered(51), later) || len(s.seen) != 49 || len(s.queue) != 49 {
+		t.Errorf("%d and %d are kept, want those of the last %s", len(s.seen), len(s.queue), spentLife)
+	}
+	if s.spend(numbered(0), now.Add(3*spentLife)); len(s.seen) != 1 || len(s.queue) != 1 {
+		t.Errorf("%d and %d are kept, want the newest alone", len(s.seen), len(s.queue))
+	}
+}
+
+func numbered(n int) binding.Channel {
+	return binding.Channel{Version: tls.VersionTLS13, Exporter: []byte{byte(n >> 16), byte(n >> 8), byte(n)}}
+}
+
+// A TLS 1.2 session that was resumed without extended master secret has no
+// tls-unique (RFC 7627). The client is told what helps, and the connection is
+// closed for it.
+func TestAValueOnAResumedConnectionWithoutBindingAsksToReconnect(t *testing.T) {
+	x := newSite(t)
+	for _, path := range []string{"simpleenroll", "linked/simpleenroll"} {
+		r := httptest.NewRequest("POST", root+"/"+path, strings.NewReader(
+			csrBody(t, csrtest.Attribute(csrtest.ChallengePassword, csrtest.Printable("AAAAAAAAAAAAAAAA")))))
+		r.Header.Set("Content-Type", "application/pkcs10")
+		r.SetBasicAuth("estuser", "estpwd")
+		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS12, HandshakeComplete: true, DidResume: true}
+		w := httptest.NewRecorder()
+		x.ServeHTTP(w, r)
+		record, rep := x.last(w.Header().Get("X-Request-Id"))
+		if w.Code != 403 || rep.Kind != "link_failed" || record.TLS.Linked != "uncomputable" {
+			t.Errorf("%s: %d, kind %s, linked %s", path, w.Code, rep.Kind, record.TLS.Linked)
+		}
+		if !strings.Contains(w.Body.String(), "connect again, by a full handshake with this server") || w.Header().Get("Connection") != "close" {
+			t.Errorf("%s: %q, Connection %q", path, w.Body, w.Header().Get("Connection"))
+		}
+	}
+}
+
+// Without TLS here there is nothing that a client could compute.
+func TestLinkingThatIsRequiredNamesNoBindingWithoutTLS(t *testing.T) {
+	x := newSite(t)
+	r := httptest.NewRequest("POST", root+"/linked/simpleenroll", strings.NewReader(csrBody(t)))
+	r.TLS = nil
+	r.Header.Set("Content-Type", "application/pkcs10")
+	r.SetBasicAuth("estuser", "estpwd")
+	w := httptest.NewRecorder()
+	x.ServeHTTP(w, r)
+	if _, there := w.Header()[binding.HeaderRequired]; w.Code != 403 || there {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
+// RFC 7894: each attribute that is there must succeed, and this version can
+// honour neither of these.
+func TestOtherChallengesAreRefusedByName(t *testing.T) {
+	x := newSite(t)
+	for name, oid := range map[string]string{
+		"otpChallenge": binding.OTPChallenge.String(), "revocationChallenge": binding.RevocationChallenge.String(),
+	} {
+		g := x.do(call{user: right, body: csrBody(t, csrtest.Attribute(oid, csrtest.UTF8("s3cret")))})
+		record, _ := x.last(g.Header.Get("X-Request-Id"))
+		if g.StatusCode != 403 || !strings.Contains(string(record.Reason), "the attribute "+name) || strings.Contains(fmt.Sprintf("%+v", record), "s3cret") {
+			t.Errorf("%s: %d, reason %s", name, g.StatusCode, record.Reason)
+		}
 	}
 }

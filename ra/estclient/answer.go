@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/binding"
 )
 
 // maxAnswer bounds what is read of an answer's body, in bytes.
@@ -30,6 +31,9 @@ type StatusError struct {
 	// RetryAfter is how long to wait before the same request is sent again;
 	// 0 where the server doesn't say.
 	RetryAfter time.Duration
+	// LinkBy is the type of binding that a request must be linked by, where
+	// the server refuses for want of it: binding.TLSUnique or TLSExporter.
+	LinkBy string
 }
 
 // Pending says that the request was taken and waits for a decision (RFC 7030
@@ -77,6 +81,21 @@ func (a *answer) refusal(op policy.Op, now time.Time) *StatusError {
 		Text:       printable(string(a.body), 1024),
 		RequestID:  printable(a.header.Get("X-Request-Id"), 128),
 		RetryAfter: retryAfter(a.header.Get("Retry-After"), now),
+		LinkBy:     linkBy(a),
+	}
+}
+
+// linkBy reads the header that says how to do it right at once. Any other
+// value, and the header with another status, say nothing.
+func linkBy(a *answer) string {
+	if a.status != http.StatusForbidden {
+		return ""
+	}
+	switch value := a.header.Get(binding.HeaderRequired); value {
+	case binding.TLSUnique, binding.TLSExporter:
+		return value
+	default:
+		return ""
 	}
 }
 

@@ -53,7 +53,8 @@ type Client struct {
 	// Reenroll uses the certificate that it renews.
 	Certificate *tls.Certificate
 	// Link puts the channel binding into every request, also where the
-	// server's CSR attributes don't ask for it (RFC 7030 section 3.5).
+	// server's CSR attributes don't ask for it (RFC 7030 section 3.5). Without
+	// it a request that is refused for want of linking is made anew, once.
 	Link bool
 
 	// MinVersion and MaxVersion bound the TLS version; 0 means TLS 1.2 and

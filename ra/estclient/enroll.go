@@ -29,8 +29,9 @@ type Enrolled struct {
 	Chain []*x509.Certificate
 	// CSR is the request as it was sent, DER.
 	CSR []byte
-	// Linked says that the request was bound to its channel.
-	Linked bool
+	// Linked is the type of binding that ties the request to its channel, such
+	// as binding.TLSExporter; "" for none.
+	Linked string
 	// RequestID is the server's name for the exchange, where it gives one.
 	RequestID string
 }
@@ -116,7 +117,13 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 			return nil, err
 		}
 	}
-	done, err := c.post(ctx, op, key, t, certificate, c.Link || asksLinking(wanted))
+	link := c.Link || asksLinking(wanted)
+	done, err := c.post(ctx, op, key, t, certificate, link)
+	if refused, ok := errors.AsType[*StatusError](err); ok && !link && refused.LinkBy != "" {
+		// /csrattrs didn't say so, and the refusal does: once more, with a
+		// request made anew for the connection that it goes over.
+		done, err = c.post(ctx, op, key, t, certificate, true)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +146,7 @@ func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Te
 	if err != nil {
 		return nil, err
 	}
-	der, err := s.request(c.random(), key, t, link)
+	der, linked, err := s.request(c.random(), key, t, link)
 	if err != nil {
 		_ = s.conn.Close()
 		return nil, err
@@ -166,20 +173,24 @@ func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Te
 		return nil, fmt.Errorf("%s: the answer holds %d certificates, want exactly one (RFC 7030 section 4.2.3)", op, len(certs))
 	}
 	id := printable(a.header.Get("X-Request-Id"), 128)
-	return &Enrolled{Certificate: certs[0], CSR: der, Linked: link, RequestID: id}, nil
+	return &Enrolled{Certificate: certs[0], CSR: der, Linked: linked, RequestID: id}, nil
 }
 
-// request makes the CSR, bound to the session where link says so.
-func (s *session) request(random io.Reader, key crypto.Signer, t Template, link bool) ([]byte, error) {
+// request makes the CSR, bound to the session where link says so, and tells
+// the type of the binding.
+func (s *session) request(random io.Reader, key crypto.Signer, t Template, link bool) (der []byte, linked string, err error) {
 	if !link {
-		return Request(random, key, t, "")
+		der, err = Request(random, key, t, "")
+		return der, "", err
 	}
 	state := s.conn.ConnectionState()
-	value := binding.FromTLS(&state).Value()
+	channel := binding.FromTLS(&state)
+	value := channel.Value()
 	if value == "" {
-		return nil, errors.New("this connection has nothing to link the request with (RFC 7030 section 3.5)")
+		return nil, "", errors.New("this connection has nothing to link the request with (RFC 7030 section 3.5)")
 	}
-	return Request(random, key, t, value)
+	der, err = Request(random, key, t, value)
+	return der, channel.Type(), err
 }
 
 func (c *Client) get(ctx context.Context, s *session, op policy.Op) (*answer, error) {

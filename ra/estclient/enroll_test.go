@@ -35,8 +35,8 @@ func TestEnrollAndReenroll(t *testing.T) {
 	if got := first.Certificate; got.Subject.CommonName != "a.example" || !slices.Equal(got.DNSNames, []string{"a.example"}) {
 		t.Errorf("issued to %s, %v", got.Subject, got.DNSNames)
 	}
-	if len(first.Chain) != 3 || !first.Chain[0].Equal(first.Certificate) || !first.Chain[2].Equal(ca.root) || first.Linked {
-		t.Errorf("chain of %d, linked %v", len(first.Chain), first.Linked)
+	if len(first.Chain) != 3 || !first.Chain[0].Equal(first.Certificate) || !first.Chain[2].Equal(ca.root) || first.Linked != "" {
+		t.Errorf("chain of %d, linked %q", len(first.Chain), first.Linked)
 	}
 	current := tls.Certificate{Certificate: [][]byte{first.Certificate.Raw}, PrivateKey: key}
 	second, err := c.Reenroll(context.Background(), current, newKey(t))
@@ -75,8 +75,8 @@ func TestRequestsAreLinkedToTheirChannel(t *testing.T) {
 				}
 				list := r.seen()
 				last := list[len(list)-1]
-				if got := linking(t, last); got != policy.Matched || !done.Linked {
-					t.Errorf("linking is %s, reported %v", got, done.Linked)
+				if got := linking(t, last); got != policy.Matched || done.Linked != binding.TypeOf(version) {
+					t.Errorf("linking is %s, reported %q", got, done.Linked)
 				}
 				if last.tls.Version != version || (last.tls.NegotiatedProtocol == "h2") != h2 {
 					t.Errorf("it went over %s %q", tls.VersionName(last.tls.Version), last.tls.NegotiatedProtocol)

@@ -8,6 +8,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -17,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
 )
 
@@ -33,7 +36,7 @@ func TestDevicesEnrolAndReenrolAtStepCA(t *testing.T) {
 		})
 		t.Run(name+" provisioner, estclient", func(t *testing.T) {
 			t.Parallel()
-			testLinkedAtStepCA(t, serve(t, c))
+			testLinkedAtStepCA(t, serve(t, c), ca)
 		})
 	}
 }
@@ -100,7 +103,7 @@ func (d *device) planned(c *x509.Certificate, ca *stepcatest.CA) {
 
 // testLinkedAtStepCA lets our own client link its requests to the channel,
 // by both TLS versions.
-func testLinkedAtStepCA(t *testing.T, s *site) {
+func testLinkedAtStepCA(t *testing.T, s *site, ca *stepcatest.CA) {
 	for _, version := range tlsVersions {
 		c := s.estClient(version)
 		key := newKey(t)
@@ -110,6 +113,9 @@ func testLinkedAtStepCA(t *testing.T, s *site) {
 		}
 		if r := s.record(done.RequestID); r.TLS == nil || r.TLS.Linked != "matched" {
 			t.Errorf("the record of the enrolment has %+v", r.TLS)
+		}
+		if linking, by := evidenceAt(t, ca, done.RequestID); linking != "matched" || by != binding.TypeOf(version) {
+			t.Errorf("step-ca was told linking %q by %q", linking, by)
 		}
 		c.Basic = nil
 		again, err := c.Reenroll(t.Context(), pairOf(done, key), newKey(t))
@@ -123,6 +129,40 @@ func testLinkedAtStepCA(t *testing.T, s *site) {
 			t.Errorf("the renewal has the subject %s", again.Certificate.Subject)
 		}
 	}
+}
+
+// evidenceAt is what step-ca was told of a request, by the tokens in its log.
+func evidenceAt(t *testing.T, ca *stepcatest.CA, id string) (linking, by string) {
+	t.Helper()
+	for line := range strings.Lines(ca.Written()) {
+		var entry struct {
+			Token string `json:"ott"`
+		}
+		if json.Unmarshal([]byte(line), &entry) != nil || strings.Count(entry.Token, ".") != 2 {
+			continue
+		}
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(entry.Token, ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var claims struct {
+			Estra struct {
+				Evidence struct {
+					RequestID string `json:"requestId"`
+					Linking   string `json:"linking"`
+					Binding   string `json:"binding"`
+				} `json:"evidence"`
+			} `json:"estra"`
+		}
+		if err := json.Unmarshal(payload, &claims); err != nil {
+			t.Fatal(err)
+		}
+		if e := claims.Estra.Evidence; e.RequestID == id {
+			return e.Linking, e.Binding
+		}
+	}
+	t.Fatalf("step-ca's log has no token of request %s", id)
+	return "", ""
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {

@@ -33,10 +33,18 @@ func (a *Authority) order(req Request, plan policy.Plan, takesSerial bool) (Orde
 		// RFC 5280 section 4.1.2.5: the last second belongs to the validity.
 		notAfter:    notBefore.Add(plan.Validity - time.Second).Truncate(time.Second),
 		csr:         req.CSR,
-		requestID:   req.ID,
+		evidence:    evidenceOf(req),
 		takesSerial: takesSerial,
 		made:        true,
 	}, nil
+}
+
+func evidenceOf(req Request) Evidence {
+	e := Evidence{RequestID: req.ID, Linking: req.Linking}
+	if req.Linking == policy.Matched {
+		e.Binding = req.Channel.Type()
+	}
+	return e
 }
 
 // newSerial makes a serial number of 20 octets, the most that RFC 5280

@@ -71,7 +71,7 @@ type Order struct {
 	notBefore time.Time
 	notAfter  time.Time
 	csr       *csr.Request
-	requestID string
+	evidence  Evidence
 	// takesSerial: the CA said that it uses our serial number.
 	takesSerial bool
 	made        bool
@@ -103,7 +103,23 @@ func (o Order) NotAfter() time.Time { return o.notAfter }
 func (o Order) CSR() *csr.Request { return o.csr }
 
 // RequestID ties the CA's records to ours.
-func (o Order) RequestID() string { return o.requestID }
+func (o Order) RequestID() string { return o.evidence.RequestID }
+
+// Evidence is what was found out about the request.
+func (o Order) Evidence() Evidence { return o.evidence }
+
+// Evidence is what a CA is told beside the certificate wanted: what was found
+// out about the request, for its own records and rules (RFC 7030 section 3.5
+// recommends to pass on the result of linking).
+type Evidence struct {
+	// RequestID ties the CA's records to ours.
+	RequestID string
+	// Linking is what the channel-binding check found.
+	Linking policy.Linking
+	// Binding is the type of binding that matched, such as
+	// binding.TLSExporter; "" unless Linking is Matched.
+	Binding string
+}
 
 // Issued is a CA's answer.
 type Issued struct {

@@ -3,6 +3,7 @@
 package ratest
 
 import (
+	"crypto/tls"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/binding"
 )
 
 // Upstream is the name of the one upstream that policies here are bound to.
@@ -87,6 +89,7 @@ type Case struct {
 	CSR    []byte          // DER
 	Who    policy.Identity // zero: User
 	Now    time.Time       // zero: the time
+	Linked bool            // the request was linked to a TLS 1.3 channel
 }
 
 // Order makes an order the way all orders are made: a real Authority takes
@@ -118,11 +121,15 @@ func Order(t testing.TB, c Case) ra.Order {
 		t.Fatalf("ratest: the policy has no label %q", c.Label)
 	}
 	ca := NewCA(t)
+	linking, channel := policy.Absent, binding.Channel{}
+	if c.Linked {
+		linking, channel = policy.Matched, binding.Channel{Version: tls.VersionTLS13}
+	}
 	authority := &ra.Authority{Policy: p, CAs: map[string]*ra.CA{Upstream: ca.Known(Upstream)}}
 	_, err = authority.Enroll(t.Context(), profile, ra.Request{
-		ID: "ratest",
+		ID: "ratest", Channel: channel,
 		Request: policy.Request{
-			Op: policy.SimpleEnroll, Label: c.Label, Who: c.Who, CSR: request, Now: c.Now,
+			Op: policy.SimpleEnroll, Label: c.Label, Who: c.Who, CSR: request, Linking: linking, Now: c.Now,
 		},
 	})
 	if err != nil {

@@ -44,9 +44,20 @@ type subject struct {
 	DER        []byte `json:"der"`
 }
 
-// evidence ties the CA's record of the token to ours.
+// evidence ties the CA's record of the token to ours, and tells what was found
+// out. The template issues without looking at it; an operator's may.
 type evidence struct {
 	RequestID string `json:"requestId"`
+	// Linking is absent or matched (RFC 7030 section 3.5): with anything else
+	// there is no order.
+	Linking string `json:"linking"`
+	// Binding is tls-unique or tls-exporter.
+	Binding string `json:"binding,omitempty"`
+}
+
+func evidenceOf(o ra.Order) evidence {
+	e := o.Evidence()
+	return evidence{RequestID: e.RequestID, Linking: e.Linking.String(), Binding: e.Binding}
 }
 
 var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
@@ -66,7 +77,7 @@ func decide(o ra.Order) (*decision, error) {
 		NotBefore: o.NotBefore(),
 		NotAfter:  o.NotAfter(),
 		Serial:    o.Serial().String(),
-		Evidence:  evidence{RequestID: o.RequestID()},
+		Evidence:  evidenceOf(o),
 	}
 	d.EKU, d.UnknownEKU = usages(plan.ExtKeyUsage)
 	for _, e := range plan.Extensions {

@@ -74,6 +74,27 @@ func TestRealStepCA(t *testing.T) {
 	}
 }
 
+// What was found out about the request reaches step-ca, which can have rules of
+// its own about it: RFC 7030 section 3.5 recommends to pass on the result of
+// linking.
+func TestEvidenceReachesStepCA(t *testing.T) {
+	const rule = `{{- if ne $e.evidence.linking "matched" -}}{{- fail "estra: the request was not linked" -}}{{- end -}}
+{{- if not (has $e.evidence.binding (list "tls-exporter" "tls-unique")) -}}{{- fail "estra: no type of binding" -}}{{- end -}}
+`
+	const after = "{{- /* X5C:"
+	before, rest, ok := strings.Cut(stepca.Template(), after)
+	if !ok {
+		t.Fatalf("the template has no %q", after)
+	}
+	ca := stepcatest.Start(t, stepcatest.Options{Template: before + rule + after + rest})
+	up := open(t, ca.Config())
+	upstreamtest.Issue(t, up, ratest.Order(t, ratest.Case{Now: time.Now(), Linked: true}))
+	_, err := up.Issue(t.Context(), order(t))
+	if refused := fails(t, err, ra.UpstreamRefused); !strings.Contains(refused.Error(), "the request was not linked") {
+		t.Errorf("step-ca refuses an unlinked request with: %v", refused)
+	}
+}
+
 // testToTheLetter doesn't rely on ra.Conforms.
 func testToTheLetter(t *testing.T, up *stepca.Upstream) {
 	o := upstreamtest.Rewritten(t, up.Carries())

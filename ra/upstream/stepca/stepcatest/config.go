@@ -79,8 +79,12 @@ func (ca *CA) configure() {
 	if ca.options.CRL {
 		config.CRL = &crl{Enabled: true, GenerateOnRevoke: true}
 	}
+	jwk := stepca.ProvisionerOptions{Name: JWKProvisioner, JWK: ca.JWK, MaxDuration: ca.options.MaxDuration}
+	if ca.options.Template != "" {
+		jwk.TemplateFile = ca.write("changed.tpl", []byte(ca.options.Template))
+	}
 	config.Authority.Provisioners = []json.RawMessage{
-		ca.block(stepca.ProvisionerOptions{Name: JWKProvisioner, JWK: ca.JWK, MaxDuration: ca.options.MaxDuration}),
+		ca.block(jwk),
 		ca.block(stepca.ProvisionerOptions{
 			Name: X5CProvisioner, Roots: []*x509.Certificate{ca.hier.raRoot.cert}, MaxDuration: ca.options.MaxDuration,
 			TemplateFile: ca.write("estra.tpl", []byte(stepca.Template())),

@@ -39,6 +39,8 @@ type Options struct {
 	CRL bool
 	// MaxDuration is the provisioners' maxTLSCertDuration; 0 is ten years.
 	MaxDuration time.Duration
+	// Template is that of JWKProvisioner in place of ours; "": ours.
+	Template string
 }
 
 // A CA is a running step-ca: a root, an intermediate that issues, badger as

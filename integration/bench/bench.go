@@ -150,6 +150,21 @@ func (b *bench) compare(ctx context.Context, group, how string, j job, least flo
 	return b.race(ctx, group, lanes)
 }
 
+// linked holds linked requests against the same without linking: fresh CSRs
+// both, on new connections both, that the server closes.
+func (b *bench) linked(ctx context.Context) error {
+	if err := b.three(ctx); err != nil {
+		return err
+	}
+	base := b.table.row("Estra, embedded CA, a CSR signed for each new connection", nil, 0)
+	linked := b.table.row("the same, linked to its connection", base, 0)
+	linked.mostCPU = 1.01
+	return b.race(ctx, "linked", []lane{
+		{row: base, server: b.trio[2], job: job{Kind: "enrol", New: true, Fresh: true}},
+		{row: linked, server: b.trio[2], job: job{Kind: "enrol", New: true, Fresh: true, Linked: true}},
+	})
+}
+
 func (b *bench) basic(ctx context.Context) error {
 	if err := b.three(ctx); err != nil {
 		return err

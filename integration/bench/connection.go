@@ -75,7 +75,14 @@ func (e *enroller) call() error {
 			e.kept = c
 		}
 	}
-	body := base64.StdEncoding.AppendEncode(nil, d.csr)
+	der := d.csr
+	if e.job.Fresh {
+		var err error
+		if der, err = d.request(c.conn, e.job.Linked); err != nil {
+			return err
+		}
+	}
+	body := base64.StdEncoding.AppendEncode(nil, der)
 	status, answer, err := c.post(e.head(len(body)), body)
 	if err != nil {
 		return err
@@ -105,8 +112,12 @@ func (e *enroller) connect(d *device) (*connection, error) {
 
 func (e *enroller) head(length int) string {
 	credentials := ""
+	if e.job.Fresh {
+		// The server closes after a linked request: so it is to do for others.
+		credentials = "Connection: close\r\n"
+	}
 	if e.job.Basic != "" {
-		credentials = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(e.job.Basic)) + "\r\n"
+		credentials += "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(e.job.Basic)) + "\r\n"
 	}
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/pkcs10\r\nContent-Length: %d\r\n\r\n",
 		estPath, credentials, length)

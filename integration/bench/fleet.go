@@ -3,13 +3,19 @@
 package main
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"os"
 	"sync/atomic"
+
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/binding"
+	"github.com/caddy-est/estra/ra/estclient"
 )
 
 // fleetSize is how many devices there are. It is more than the chains that
@@ -31,6 +37,24 @@ type fleet struct {
 type device struct {
 	cert tls.Certificate
 	csr  []byte // DER
+	name string
+	key  crypto.Signer // of the CSR
+}
+
+// request signs a CSR anew, of one size with the linking value and without: then
+// another attribute stands in its place, which the policy allows.
+func (d *device) request(conn *tls.Conn, linked bool) ([]byte, error) {
+	dns, err := csr.NewName(csr.DNS, d.name)
+	if err != nil {
+		return nil, err
+	}
+	cn := csr.AttributeValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: d.name, Text: true}
+	template := estclient.Template{Names: csr.Names{Subject: csr.Name{csr.RDN{cn}}, SAN: []csr.GeneralName{dns}, HasSAN: true}}
+	state := conn.ConnectionState()
+	if !linked {
+		template.LinkBy = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 8} // unstructuredAddress
+	}
+	return estclient.Request(rand.Reader, d.key, template, binding.FromTLS(&state).Value())
 }
 
 func newFleet() (*fleet, error) {
@@ -47,13 +71,14 @@ func newFleet() (*fleet, error) {
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		})
 		// Another key: the one that the device wants a certificate for.
+		key := sign(&x509.Certificate{}, nil).key
 		csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 			Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		}, sign(&x509.Certificate{}, nil).key)
+		}, key)
 		if err != nil {
 			return nil, err
 		}
-		f.devices[i] = device{cert: identity.tls(f.intermediate), csr: csr}
+		f.devices[i] = device{cert: identity.tls(f.intermediate), csr: csr, name: name, key: key}
 	}
 	return f, nil
 }

@@ -25,6 +25,9 @@ type job struct {
 	New bool
 	// Basic is a user and a password, in place of a client certificate.
 	Basic string
+	// Fresh signs a CSR for each enrolment, as linking makes a device do;
+	// Linked binds it to its connection too. Linked wants New and Fresh.
+	Fresh, Linked bool
 	// Empty is a server that issues nothing.
 	Empty   bool
 	Workers int

@@ -18,11 +18,12 @@ type table struct {
 }
 
 // A row is one kind of enrolment. Its ratio is to base; least is its bound,
-// 0 for none.
+// and mostCPU that of the server's CPU time to base's; 0 for none.
 type row struct {
 	name    string
 	base    *row
 	least   float64
+	mostCPU float64
 	samples []sample // one of each round
 }
 
@@ -50,20 +51,44 @@ func (t *table) row(name string, base *row, least float64) *row {
 
 // ratio is the median over the rounds of this row's rate to its base's.
 func (r *row) ratio() float64 {
+	return r.against(func(s sample) float64 { return s.rate })
+}
+
+// cpuRatio is that of the server's CPU time for each enrolment.
+func (r *row) cpuRatio() float64 {
+	return r.against(func(s sample) float64 { return s.cpu[0].Seconds() })
+}
+
+func (r *row) against(of func(sample) float64) float64 {
 	var ratios []float64
 	for i, s := range r.samples {
 		if r.base != nil && i < len(r.base.samples) {
-			ratios = append(ratios, s.rate/r.base.samples[i].rate)
+			ratios = append(ratios, of(s)/of(r.base.samples[i]))
 		}
 	}
 	return median(ratios)
+}
+
+// bound is what the row is held to, and whether it holds.
+func (r *row) bound() (text string, met bool) {
+	switch {
+	case r.least > 0:
+		met = r.ratio() >= r.least
+		return fmt.Sprintf("≥ %.2f %s", r.least, mark(met)), met
+	case r.mostCPU > 0:
+		got := r.cpuRatio()
+		met = got <= r.mostCPU // false where there is no number
+		return fmt.Sprintf("server's CPU ≤ %.2f: %.3f %s", r.mostCPU, got, mark(met)), met
+	default:
+		return "", true
+	}
 }
 
 // missed are the rows and sizes beyond their bounds.
 func (t *table) missed() []string {
 	var names []string
 	for _, r := range t.rows {
-		if r.least > 0 && r.ratio() < r.least {
+		if _, met := r.bound(); !met {
 			names = append(names, r.name)
 		}
 	}
@@ -81,12 +106,10 @@ func (t *table) print(w io.Writer) {
 		fmt.Fprint(w, "| row | enrolments/s | ratio | bound | p50 ms | p99 ms | CPU µs: server | CA | load |\n|---|---|---|---|---|---|---|---|---|\n")
 	}
 	for _, r := range t.rows {
-		ratio, bound := "", ""
+		ratio := ""
+		bound, _ := r.bound()
 		if r.base != nil {
 			ratio = fmt.Sprintf("%.2f", r.ratio())
-		}
-		if r.least > 0 {
-			bound = fmt.Sprintf("≥ %.2f %s", r.least, mark(r.ratio() >= r.least))
 		}
 		fmt.Fprintf(w, "| %s | %.0f | %s | %s | %s | %s |", r.name, median(pick(r.samples, func(s sample) float64 { return s.rate })), ratio, bound,
 			milliseconds(median(pick(r.samples, func(s sample) time.Duration { return s.p50 }))),

@@ -38,6 +38,21 @@ func TestTheTableHoldsEachRowAgainstItsBase(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
 	}
+	cheap, dear := tbl.row("cheap", base, 0), tbl.row("dear", base, 0)
+	cheap.mostCPU, dear.mostCPU = 1.01, 1.01
+	for i := range base.samples {
+		base.samples[i].cpu[0] = time.Duration(i+1) * time.Second
+		cheap.samples = append(cheap.samples, sample{cpu: [3]time.Duration{base.samples[i].cpu[0] * 1005 / 1000}})
+		dear.samples = append(dear.samples, sample{cpu: [3]time.Duration{base.samples[i].cpu[0] * 1020 / 1000}})
+	}
+	if got := tbl.missed(); !slices.Equal(got, []string{"slow", "dear", "large"}) {
+		t.Errorf("missed: %q", got)
+	}
+	for r, want := range map[*row]string{cheap: "server's CPU ≤ 1.01: 1.005 met", dear: "server's CPU ≤ 1.01: 1.020 MISSED"} {
+		if got, _ := r.bound(); got != want {
+			t.Errorf("bound %q, want %q", got, want)
+		}
+	}
 	if strings.Count(text.String(), "Handshake") != 1 {
 		t.Errorf("handshakes that are the same take more than one line:\n%s", &text)
 	}

@@ -194,7 +194,13 @@ func asJSON(t *testing.T, n *yaml.Node) any {
 		return made
 	case yaml.AliasNode:
 		return asJSON(t, n.Alias)
+	default:
+		return scalarAsJSON(t, n)
 	}
+}
+
+func scalarAsJSON(t *testing.T, n *yaml.Node) any {
+	t.Helper()
 	switch n.Tag {
 	case "!!bool":
 		return n.Value == "true" // yes and no are text: YAML 1.2

@@ -80,6 +80,24 @@ func (e *Each) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
 	return list.Revoked(c, now)
 }
 
+// Has tells whether there is, or was, a list of an issuer, whose Name it gets
+// in DER.
+func (e *Each) Has(issuer []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.held[string(issuer)] != nil
+}
+
+// Fresh is [List.Fresh] of the list that came last.
+func (e *Each) Fresh(now time.Time) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.latest == nil {
+		return errNone
+	}
+	return e.latest.Fresh(now)
+}
+
 // NextUpdate is when the list that came last ends to be fresh; zero when there
 // is none.
 func (e *Each) NextUpdate() time.Time {

@@ -37,9 +37,6 @@ func (l *Latest) Replace(der []byte, issuers []*x509.Certificate, now time.Time)
 	}
 }
 
-// List is the list held, or nil.
-func (l *Latest) List() *List { return l.list.Load() }
-
 // Revoked is [List.Revoked] of the list held.
 func (l *Latest) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
 	list := l.list.Load()

@@ -178,7 +178,7 @@ func (l *List) covers(c *x509.Certificate) bool {
 
 // brokenHashes are collided with on purpose.
 var brokenHashes = []x509.SignatureAlgorithm{
-	x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1, //nolint:staticcheck // named to be refused
+	x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
 }
 
 func signedByOne(parsed *x509.RevocationList, issuers []*x509.Certificate) error {

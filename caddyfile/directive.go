@@ -28,6 +28,8 @@ func init() {
 //		provider NAME MODULE { … }
 //		upstream [NAME] MODULE [ARGS…] { … }
 //		cacerts_extra FILE…
+//		cacerts_tls FILE…
+//		second_certificate CERTIFICATE KEY
 //		client_certs off
 //		any_host
 //		quirks { … }

@@ -27,7 +27,7 @@ type options struct {
 }
 
 // repeatable are the options that may stand more than once.
-var repeatable = map[string]bool{"upstream": true, "provider": true, "cacerts_extra": true}
+var repeatable = map[string]bool{"upstream": true, "provider": true, "cacerts_extra": true, "cacerts_tls": true}
 
 func (o *options) readers() map[string]func() error {
 	return map[string]func() error{
@@ -42,6 +42,9 @@ func (o *options) readers() map[string]func() error {
 		"any_host":      o.anyHost,
 		"quirks":        o.quirks,
 		"limits":        o.limits,
+
+		"cacerts_tls":        o.cacertsTLS,
+		"second_certificate": o.secondCertificate,
 	}
 }
 
@@ -143,15 +146,7 @@ func (o *options) anchorBlock(a *module.AnchorConfig) error {
 		}
 		switch name := o.h.Val(); name {
 		case "crl":
-			if a.CRL = o.h.RemainingArgs(); len(a.CRL) == 0 {
-				return o.h.Errf("crl needs at least one value: `crl FILE|URL…`")
-			}
-		case "ocsp":
-			if err := o.one("ocsp URL", &a.OCSP); err != nil {
-				return err
-			}
-		case "revocation":
-			if err := o.one("revocation require|prefer|off", &a.Revocation); err != nil {
+			if err := o.one("crl FILE", &a.CRL); err != nil {
 				return err
 			}
 		case "any_eku":
@@ -160,7 +155,7 @@ func (o *options) anchorBlock(a *module.AnchorConfig) error {
 			}
 			a.AnyEKU = true
 		default:
-			return o.unknown("an anchor", name, []string{"any_eku", "crl", "ocsp", "revocation"})
+			return o.unknown("an anchor", name, []string{"any_eku", "crl"})
 		}
 	}
 	return nil

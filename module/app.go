@@ -47,6 +47,8 @@ type App struct {
 	// while the operator's own serve.
 	madeCA *caddypki.CA
 
+	second seconds
+
 	keys     *keyMemory
 	keysName string // by which it is released
 
@@ -130,6 +132,7 @@ func (a *App) Start() error {
 	}
 	var said []string
 	for _, h := range a.handlers {
+		h.sayOfSecond("serving a second certificate to clients who name its CA")
 		a.policies.WithLabelValues(h.policy.SHA256()).Set(1)
 		if !slices.Contains(said, h.policy.SHA256()) { // sites may share a policy
 			said = append(said, h.policy.SHA256())
@@ -209,11 +212,12 @@ func (a *App) watch(ctx context.Context) {
 	defer a.done.Done()
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
-	said := make(map[string]string)
 	for {
-		a.refreshRevocation(ctx, said)
 		for _, known := range a.authorities() {
 			_ = known.ca.RefreshCRL(ctx)
+		}
+		for _, h := range a.handlers {
+			h.watchSecond()
 		}
 		a.observeExpiry(time.Now())
 		select {

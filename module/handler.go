@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -64,6 +63,12 @@ type Handler struct {
 	// PEM files with further CA certificates for /cacerts: OldWithNew and
 	// NewWithOld of a root change (RFC 4210 section 4.4).
 	CACertsExtra []string `json:"cacerts_extra,omitempty"`
+	// PEM files with CA certificates of the site's own TLS chain, for /cacerts.
+	// They needn't belong to the CA: a device takes them as trust anchors all the
+	// same.
+	CACertsTLS []string `json:"cacerts_tls,omitempty"`
+	// A certificate for clients who name its CA in the TLS ClientHello.
+	SecondCertificate *SecondCertificate `json:"second_certificate,omitempty"`
 	// Answers that depend on the client.
 	Quirks Quirks `json:"quirks,omitzero"`
 	// Bounds on what a client can make us do.
@@ -85,10 +90,12 @@ type Handler struct {
 	providers []namedProvider
 	basic     *basicAccounts
 	digest    *digest.Server
-	files     []fileAnchor
+	dated     []datedAnchor
 	server    *est.Server
 	policy    *policy.Policy
 	shadow    *policy.Policy
+
+	secondHosts []string // the site's, which the second certificate is for
 }
 
 // CaddyModule returns the Caddy module information.
@@ -108,7 +115,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.assemble,
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.loadSecond, h.assemble,
 		h.prepareUpstreams, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {
@@ -146,6 +153,16 @@ func (h *Handler) expandFiles() (err error) {
 			return err
 		}
 	}
+	for i := range h.CACertsTLS {
+		if h.CACertsTLS[i], err = expand("cacerts_tls", h.CACertsTLS[i]); err != nil {
+			return err
+		}
+	}
+	if h.SecondCertificate != nil {
+		if err := h.SecondCertificate.expand(); err != nil {
+			return err
+		}
+	}
 	for i := range h.Anchors {
 		a := &h.Anchors[i]
 		for j := range a.Files {
@@ -153,12 +170,7 @@ func (h *Handler) expandFiles() (err error) {
 				return err
 			}
 		}
-		for j := range a.CRL {
-			if a.CRL[j], err = expand("anchors "+a.Name+" crl", a.CRL[j]); err != nil {
-				return err
-			}
-		}
-		if a.OCSP, err = expand("anchors "+a.Name+" ocsp", a.OCSP); err != nil {
+		if a.CRL, err = expand("anchors "+a.Name+" crl", a.CRL); err != nil {
 			return err
 		}
 	}
@@ -219,6 +231,10 @@ func (h *Handler) loadUpstreams() error {
 	if err != nil {
 		return fmt.Errorf("cacerts_extra: %w", err)
 	}
+	foreign, err := loadForeign(h.CACertsTLS)
+	if err != nil {
+		return fmt.Errorf("cacerts_tls: %w", err)
+	}
 	h.upstreams = make(map[string]*authority, len(h.Upstreams))
 	for i := range h.Upstreams {
 		u := &h.Upstreams[i]
@@ -238,11 +254,9 @@ func (h *Handler) loadUpstreams() error {
 		if err != nil {
 			return fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
-		for _, c := range extra {
-			if !slices.ContainsFunc(known.ca.Extra, c.Equal) { // sites may share the CA
-				known.ca.Extra = append(known.ca.Extra, c)
-			}
-		}
+		// Sites may share the CA.
+		known.ca.Extra = withAll(known.ca.Extra, extra)
+		known.ca.Foreign = withAll(known.ca.Foreign, foreign)
 		h.upstreams[u.Name] = known
 	}
 	return nil

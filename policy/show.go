@@ -101,7 +101,7 @@ func editDistance(a, b string) int {
 		return longestName
 	}
 	var row [longestName + 1]int
-	for j := range row {
+	for j := range len(b) + 1 {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {

@@ -276,7 +276,7 @@ type Environment struct {
 	Users     []string // accounts of `basic`
 	Providers []string
 	// Digest are the accounts of `digest`.
-	Digest    Digest
+	Digest Digest
 	Upstreams map[string]Capabilities
 	// Unrevoked are the anchors without a source of revocation.
 	Unrevoked []string

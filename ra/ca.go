@@ -34,6 +34,9 @@ type CA struct {
 	// Extra is served in /cacerts beside the CA's own certificates, where a
 	// root of Pins has certified it.
 	Extra []*x509.Certificate
+	// Foreign is served in /cacerts too, though nothing of this CA vouches for
+	// it: the CA of the server's own TLS chain. It has no part in anything else.
+	Foreign []*x509.Certificate
 	// Memory keeps issuing certificates over restarts; nil keeps them while
 	// the process lives.
 	Memory Memory
@@ -208,7 +211,7 @@ func (c *CA) Chain(ctx context.Context) ([]*x509.Certificate, error) {
 	if len(c.valid(h.roots)) == 0 {
 		return nil, c.down("its root certificates have ended", nil)
 	}
-	return c.valid(h.chain), nil
+	return c.valid(unique(slices.Concat(h.chain, c.Foreign))), nil
 }
 
 // Issuers returns the issuing certificates that are valid now: those that the

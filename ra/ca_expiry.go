@@ -21,6 +21,7 @@ func (c *CA) Expiries() map[string]time.Time {
 		earliest(ends, "root", known.roots)
 		earliest(ends, "issuer", known.current)
 		earliest(ends, "cacerts", known.chain)
+		earliest(ends, "cacerts", c.Foreign)
 	}
 	if next := c.revocation.list.NextUpdate(); !next.IsZero() {
 		ends["crl"] = next

@@ -24,6 +24,37 @@ func same(a, b certs) bool {
 	return len(a) == len(b) && within(a, b) && within(b, a)
 }
 
+// TestForeignCertificatesArePublishedAndNothingElse: the CA of the server's TLS
+// chain is in /cacerts, and neither an issuer nor a path to one.
+func TestForeignCertificatesArePublishedAndNothingElse(t *testing.T) {
+	root, web := ratest.NewRoot(t, "Root"), ratest.NewRoot(t, "Web Root")
+	issuing := root.Sub(t, "Issuing")
+	upstream := ratest.NewCA(t)
+	upstream.Publish(root.Certificate, issuing.Certificate)
+	ca := upstream.Known("x")
+	ca.Pins = func() []*x509.Certificate { return certs{root.Certificate} }
+	ca.Foreign = certs{web.Certificate, root.Certificate}
+	ca.UseCRL = true // no warning about it
+	if err := ca.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := ca.Chain(t.Context()); !same(got, certs{root.Certificate, issuing.Certificate, web.Certificate}) {
+		t.Errorf("chain: %s", subjects(got))
+	}
+	if got, _ := ca.Issuers(t.Context()); !same(got, certs{issuing.Certificate}) {
+		t.Errorf("issuers: %s", subjects(got))
+	}
+	if ok, err := ca.Issued(t.Context(), web.Device(t, "a.example.net").Leaf); ok || err != nil {
+		t.Errorf("a certificate of the web CA counts as issued: %t, %v", ok, err)
+	}
+	if got := ca.Warnings(); len(got) != 0 {
+		t.Errorf("warnings: %q", got)
+	}
+	if got := ca.Fingerprints(); len(got) != 1 {
+		t.Errorf("fingerprints: %q", got)
+	}
+}
+
 func subjects(list certs) string {
 	var names []string
 	for _, c := range list {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-est/estra/ra/hello"
+)
+
+func init() {
+	caddy.RegisterModule(&HelloListener{})
+}
+
+// HelloListener reads along while a connection begins: which CAs the client's
+// TLS ClientHello names, which crypto/tls tells nobody. It changes nothing and
+// reads nothing by itself. It stands directly before `tls`:
+//
+//	servers {
+//		listener_wrappers {
+//			est_hello
+//			tls
+//		}
+//	}
+type HelloListener struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*HelloListener) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.listeners.est_hello", New: func() caddy.Module { return new(HelloListener) }}
+}
+
+// UnmarshalCaddyfile reads `est_hello`, which has no options.
+func (*HelloListener) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() || d.NextBlock(d.Nesting()) {
+		return d.Errf("est_hello has no options")
+	}
+	return nil
+}
+
+// Provision checks the order, in which Caddy has its own ideas: without `tls`
+// it puts all wrappers behind TLS, where there is no ClientHello to be read.
+func (*HelloListener) Provision(ctx caddy.Context) error {
+	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return errors.New("est_hello is for the listener_wrappers of an HTTP server")
+	}
+	if err := checkWrappers(srv.ListenerWrappersRaw); err != nil {
+		return err
+	}
+	app, err := ctx.App("est")
+	if err != nil {
+		return fmt.Errorf("getting est app: %w", err)
+	}
+	app.(*App).second.listen(srv)
+	return nil
+}
+
+// checkWrappers says whether est_hello stands where it can work.
+func checkWrappers(raw []json.RawMessage) error {
+	names := make([]string, len(raw))
+	at, count := -1, 0
+	for i, r := range raw {
+		var w struct {
+			Wrapper string `json:"wrapper"`
+		}
+		if err := json.Unmarshal(r, &w); err != nil {
+			return err
+		}
+		names[i] = w.Wrapper
+		if w.Wrapper == "est_hello" {
+			at, count = i, count+1
+		}
+	}
+	if count > 1 {
+		return errors.New("listener_wrappers: est_hello stands twice")
+	}
+	if at+1 >= len(names) || names[at+1] != "tls" {
+		return fmt.Errorf("listener_wrappers: the order is %q, and est_hello must stand directly before tls, for it reads what TLS begins with: write `est_hello` and `tls` on the two last lines before what comes after TLS", names)
+	}
+	return nil
+}
+
+// WrapListener has connections read along.
+func (*HelloListener) WrapListener(l net.Listener) net.Listener { return helloListener{l} }
+
+type helloListener struct{ net.Listener }
+
+func (l helloListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &helloConn{Conn: conn}, nil
+}
+
+// A helloConn is what tls.Conn.NetConn returns behind est_hello.
+type helloConn struct {
+	net.Conn
+	reader hello.Reader
+}
+
+// Read reads from the connection. crypto/tls never reads twice at once.
+func (c *helloConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.reader.Done() {
+		c.reader.Feed(p[:n])
+	}
+	return n, err
+}
+
+var (
+	_ caddy.Provisioner     = (*HelloListener)(nil)
+	_ caddy.ListenerWrapper = (*HelloListener)(nil)
+	_ caddyfile.Unmarshaler = (*HelloListener)(nil)
+)

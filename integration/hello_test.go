@@ -6,9 +6,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // RFC 6066 section 6 names keys so
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -104,6 +105,37 @@ func TestOpenSSLNamesItsCAs(t *testing.T) {
 	}
 }
 
+// TestTwoAudiencesEnrol runs the example: a device that has nothing yet comes by
+// web trust, one that trusts the EST root alone names it. Both enrol.
+func TestTwoAudiencesEnrol(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	need(t, "curl")
+	_, _, files := second(t)
+	files["server.pem"], files["server.key"] = files["second.pem"], files["second.key"]
+	files["policy.yaml"] = page(t, "../examples/two-audiences/policy.yaml")
+	_, example, _ := strings.Cut(page(t, "../examples/two-audiences/Caddyfile"), "\n}\n\n")
+	s := serve(t, config{
+		extra: readsHellos, files: files,
+		site: strings.NewReplacer("est.example.net", "localhost:PORT", "{env.EST_ONBOARDING_HASH}", "HASH").Replace(example),
+	})
+	write(t, s.dir, "one.b64", request(t, "a.devices.example.net"))
+	ask := "curl -sS --cacert %s --user onboarding:%s -H 'Content-Type: application/pkcs10' --data-binary @one.b64 -o answer -w '%%{http_code}' %s"
+	if code := sh(t, s.dir, fmt.Sprintf(ask, s.root("local"), password, s.url("simpleenroll"))); code != "200" {
+		t.Errorf("by web trust: %s", code)
+	}
+	csr := request(t, "b.devices.example.net")
+	write(t, s.dir, "request", fmt.Sprintf("POST /.well-known/est/simpleenroll HTTP/1.1\r\nHost: localhost:%d\r\nAuthorization: Basic %s\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		s.port, base64.StdEncoding.EncodeToString([]byte("onboarding:"+password)), len(csr), csr))
+	out := sh(t, s.dir, fmt.Sprintf("openssl s_client -quiet -verify_return_error -CAfile root.pem -requestCAfile root.pem -connect localhost:%d -servername localhost <request 2>/dev/null", s.port))
+	if !strings.HasPrefix(out, "HTTP/1.1 200 ") {
+		t.Errorf("by the EST root: %q", out)
+	}
+	if _, err := http.Get(fmt.Sprintf("http://localhost:%d/", s.port)); err != nil {
+		t.Errorf("plain HTTP, to which Go answers that it is none of it: %v", err)
+	}
+}
+
 // issuerOf is the issuer of the server's own certificate, as s_client has it.
 func issuerOf(out string) string {
 	_, rest, _ := strings.Cut(out, "\nissuer=")
@@ -194,7 +226,7 @@ func TestTrustedCAKeysChooseTheCertificate(t *testing.T) {
 		return info[len(info)-65:] // P-256: the uncompressed point is last
 	}
 	hash := func(kind byte, data []byte) []byte {
-		sum := sha1.Sum(data) //nolint:gosec // as above
+		sum := sha1.Sum(data)
 		return append([]byte{kind}, sum[:]...)
 	}
 	for name, test := range map[string]struct {

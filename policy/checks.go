@@ -73,8 +73,8 @@ func (c *compiler) checkID(n node) {
 // checks evaluates the rules of the profile, of the operation and of the line
 // that decides, on the certificate as it is planned.
 func (j *judge) checks() {
-	if j.line == nil {
-		return // nobody asks, so there is no `who` for a rule
+	if j.input == nil {
+		return // nobody asks, so there is no `who` for a rule; or there is no rule
 	}
 	j.input.plan = &celPlan{&j.plan}
 	for _, checks := range [][]check{j.profile.checks, j.op.checks, j.line.checks} {

@@ -13,14 +13,15 @@ import (
 // the right kind was found by a checker, and is passed over here.
 type compiler struct {
 	problems
-	files  fs.FS // those that the policy names
-	policy *Policy
-	guard  *guardrails
-	source []byte
-	envs   map[scope]*cel.Env
-	scope  scope           // of what is being read
-	ids    map[string]Pos  // of the checks of the profile that is being read
-	reads  map[string]bool // attributes whose values its expressions read
+	files    fs.FS // those that the policy names
+	policy   *Policy
+	guard    *guardrails
+	source   []byte
+	envs     map[scope]*cel.Env
+	scope    scope           // of what is being read
+	ids      map[string]Pos  // of the checks of the profile that is being read
+	reads    map[string]bool // attributes whose values its expressions read
+	profiled *Profile        // that is being read
 }
 
 // compile reads no other file where files is nil.
@@ -109,7 +110,7 @@ func (c *compiler) profile(n node) *Profile {
 	}
 	c.labels(p, n.get("labels"))
 	c.ids, c.reads, c.scope = map[string]Pos{}, map[string]bool{}, profileScope(n)
-	p.reads = c.reads
+	p.reads, c.profiled = c.reads, p
 	p.names = nameRules{c.subject(n.get("subject")), c.san(n.get("san"))}
 	if n.yaml != nil && len(p.names.subject.rules) == 0 && len(p.names.san.rules) == 0 {
 		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)

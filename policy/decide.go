@@ -148,6 +148,9 @@ func (j *judge) who() {
 
 // variables makes what expressions may ask.
 func (j *judge) variables() {
+	if !j.profile.expressive {
+		return // nothing would ask
+	}
 	in := &celInput{csr: &celCSR{j.req.CSR}, req: &celReq{j.req, j.profile.name}}
 	who, err := j.line.identity(j.req.Who)
 	if err != nil {

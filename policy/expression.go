@@ -90,6 +90,7 @@ func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
 	if !ok {
 		return nil
 	}
+	c.profiled.expressive = true
 	if strings.TrimSpace(source) == "" {
 		c.add(n.at, "`%s` is empty, where an expression in CEL should be", n.path)
 		return nil

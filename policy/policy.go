@@ -50,6 +50,7 @@ type Profile struct {
 	guard      *guardrails
 	names      nameRules
 	checks     []check
+	expressive bool            // some expression is there
 	reads      map[string]bool // attributes whose values expressions read
 	attributes listRule
 	extensions extensionRules

@@ -39,6 +39,7 @@ func (o *options) readers() map[string]func() error {
 		"upstream":      o.upstream,
 		"cacerts_extra": o.cacertsExtra,
 		"client_certs":  o.clientCerts,
+		"webhook":       o.webhook,
 		"any_host":      o.anyHost,
 		"quirks":        o.quirks,
 		"limits":        o.limits,

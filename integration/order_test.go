@@ -26,6 +26,7 @@ var levels = map[string]int{
 	"ra/ratest":                     5,
 	"ra/est":                        5,
 	"ra/upstream/stepca":            5,
+	"ra/webhook":                    5,
 	"ra/upstream/upstreamtest":      5,
 	"ra/upstream/stepca/stepcatest": 5,
 	"module":                        6,

@@ -56,6 +56,8 @@ type Handler struct {
 	Basic []Account `json:"basic,omitempty"`
 	// The accounts of HTTP Digest (RFC 7616).
 	Digest *DigestConfig `json:"digest,omitempty"`
+	// A service that is asked about each request, as step-ca's webhooks are.
+	Webhook *WebhookConfig `json:"webhook,omitempty"`
 	// HTTP authentication modules of others.
 	Providers []Provider `json:"providers,omitempty"`
 	// The CAs. Default: one, `internal`.
@@ -300,6 +302,10 @@ func (h *Handler) assemble() error {
 	if err != nil {
 		return err
 	}
+	hook, err := h.loadWebhook()
+	if err != nil {
+		return err
+	}
 	cas := make(map[string]*ra.CA, len(h.upstreams))
 	for name, known := range h.upstreams {
 		cas[name] = known.ca
@@ -315,7 +321,7 @@ func (h *Handler) assemble() error {
 	h.server = &est.Server{
 		Policy:    h.policy,
 		Shadow:    h.shadow,
-		Authority: &ra.Authority{Policy: h.policy, CAs: cas, Keys: h.app.keys},
+		Authority: &ra.Authority{Policy: h.policy, CAs: cas, Keys: h.app.keys, Hook: hook},
 		Anchors:   anchors,
 		Limits:    est.Limits{Body: limits.Body, Concurrency: limits.Concurrency},
 		Quirks:    wire.Quirks(h.Quirks),

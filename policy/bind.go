@@ -22,6 +22,9 @@ func (p *Policy) Bind(env Environment) error {
 		b.upstream(profile)
 		b.review(p, profile)
 	}
+	if at := p.readsData; at.at.Line > 0 && !env.Webhook {
+		b.add(at.at, "`%s` reads who.data, and est has no `webhook` in the Caddyfile", at.path)
+	}
 	sortFindings(p.lint)
 	return b.err()
 }

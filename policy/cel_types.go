@@ -106,6 +106,10 @@ func (p celProvider) NativeToValue(value any) ref.Val {
 		return celText(v)
 	case []string:
 		return celTextList(v)
+	case []any: // of Facts: read when they are asked for
+		return types.NewDynamicList(p, v)
+	case map[string]any:
+		return types.NewStringInterfaceMap(p, v)
 	}
 	return p.Registry.NativeToValue(value)
 }

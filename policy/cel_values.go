@@ -30,6 +30,7 @@ type (
 	celWho struct {
 		method, user, anchor string
 		certificate          *celCert
+		data                 Facts
 	}
 	celCert struct {
 		*x509.Certificate
@@ -56,7 +57,10 @@ func (w *celWho) celType() string {
 	return celWhoType
 }
 
-var celTexts = cel.ListType(cel.StringType)
+var (
+	celTexts = cel.ListType(cel.StringType)
+	celFacts = cel.MapType(cel.StringType, cel.DynType)
+)
 
 // celTypes are our types with their fields: the reference of docs/policy.md.
 var celTypes = map[string][]celField{
@@ -121,6 +125,7 @@ func whoFields() []celField {
 		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest or a provider's name", func(w *celWho) any { return w.method }),
 		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
+		celOf(celData, celFacts, "what the webhook says, by name", func(w *celWho) any { return w.data.cel() }),
 	}
 }
 
@@ -260,7 +265,7 @@ func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
 			problem, at = celProblem(e)
 		}
 		if problem == "" {
-			c.read(e)
+			c.read(n.spot(), e)
 			return
 		}
 		if problems++; problems > mostCELProblems {
@@ -275,8 +280,16 @@ func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
 // mostCELProblems is how many problems of one expression are reported.
 const mostCELProblems = 10
 
-// read keeps which attributes an expression reads.
-func (c *compiler) read(e ast.Expr) {
+// celData is the field of `who` with what the webhook says.
+const celData = "data"
+
+// read keeps which attributes an expression reads, and whether it reads what a
+// webhook says.
+func (c *compiler) read(at spot, e ast.Expr) {
+	if e.Kind() == ast.SelectKind && e.AsSelect().FieldName() == celData && e.AsSelect().Operand().Kind() == ast.IdentKind &&
+		e.AsSelect().Operand().AsIdent() == "who" && c.policy.readsData.at.Line == 0 {
+		c.policy.readsData = at
+	}
 	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != celAttribute || len(e.AsCall().Args()) != 1 {
 		return
 	}

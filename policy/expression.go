@@ -201,7 +201,7 @@ type celSizes struct{ names int }
 // EstimateSize implements celcost.CostEstimator.
 func (s celSizes) EstimateSize(element celcost.AstNode) *celcost.SizeEstimate {
 	switch element.Type().Kind() {
-	case types.ListKind:
+	case types.ListKind, types.MapKind, types.DynKind: // dyn: a list of facts, most likely
 		return &celcost.SizeEstimate{Min: 0, Max: uint64(max(s.names, 1))}
 	case types.StringKind, types.BytesKind:
 		return &celcost.SizeEstimate{Min: 0, Max: textEstimate}

@@ -37,6 +37,8 @@ type Policy struct {
 	lint     []Finding
 	lists    []ListFile
 	root     node
+	// readsData is the first expression that reads what a webhook says.
+	readsData spot
 }
 
 // A Profile is what decides a label. It is safe for concurrent use once Bind

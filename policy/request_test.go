@@ -34,6 +34,7 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 //	key P-256
 //	linking matched
 //	account http_basic onboarding
+//	data {"site":"berlin"}
 //	cert idevid,ours CN=device | dns:device.example
 //	pinned depot CN=depot-1
 //	modulus roca
@@ -58,6 +59,12 @@ func parseRequest(t *testing.T, text string) Request {
 		case "account":
 			method, user, _ := strings.Cut(value, " ")
 			req.Who.Accounts = append(req.Who.Accounts, Account{method, user})
+		case "data":
+			facts, err := ParseFacts([]byte(value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Who.Data = facts
 		case "cert", "pinned":
 			anchors, names, _ := strings.Cut(value, " ")
 			req.Who.Anchors = strings.Split(anchors, ",")

@@ -37,6 +37,7 @@ type TestCase struct {
 type TestWho struct {
 	Cert     *TestCert
 	Accounts []Account
+	Data     Facts
 }
 
 // A TestCert is a certificate that is made, or read from File.
@@ -116,6 +117,7 @@ var (
 				{name: "name", is: text, required: true, doc: "the provider"},
 				{name: "user", is: text, required: true, doc: "its user"},
 			}}, doc: "an account of a provider"},
+			{name: "data", is: text, initial: "none", doc: "what the webhook says, a JSON object as text"},
 		}}, initial: "nobody", doc: "who asks, taken as proven"},
 		{name: "csr", is: &shape{kind: aMap, keys: []key{
 			{name: "file", is: text, doc: "a file with the request, beside this one"},
@@ -217,7 +219,16 @@ func (r *testReader) testCase(n node) TestCase {
 	if provider := who.get("provider"); provider.present() {
 		c.Who.Accounts = append(c.Who.Accounts, Account{provider.get("name").value(), provider.get("user").value()})
 	}
+	c.Who.Data = r.facts(who.get("data"))
 	return c
+}
+
+func (r *testReader) facts(n node) Facts {
+	facts, err := ParseFacts([]byte(n.value()))
+	if err != nil {
+		r.add(n.at, "`%s` wants a JSON object as text: %v", n.path, err)
+	}
+	return facts
 }
 
 func linkingOf(text string) Linking {

@@ -91,6 +91,9 @@ type Identity struct {
 	AnchorEnds []time.Time
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account
+	// Data is what the webhook says of the request. It is there once the
+	// request was read: the gate doesn't have it.
+	Data Facts
 }
 
 // An Account is one verified HTTP credential.
@@ -278,6 +281,8 @@ type Environment struct {
 	// Digest are the accounts of `digest`.
 	Digest Digest
 	Upstreams map[string]Capabilities
+	// Webhook says that a webhook is asked about each request.
+	Webhook bool
 	// Unrevoked are the anchors without a source of revocation.
 	Unrevoked []string
 	// AnyEKU are the anchors that take certificates without clientAuth.

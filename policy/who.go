@@ -340,7 +340,7 @@ func (l *whoLine) demandsCert() bool {
 // identity is the variable `who` where the line decides: what its proofs
 // have shown, and nothing beside.
 func (l *whoLine) identity(who Identity) (*celWho, error) {
-	w := &celWho{method: l.proofs[0].name()}
+	w := &celWho{method: l.proofs[0].name(), data: who.Data}
 	for _, p := range l.proofs {
 		if !p.isHTTP() {
 			w.anchor = p.anchor

@@ -25,6 +25,8 @@ type Authority struct {
 	// Keys remembers for whom keys were certified; nil: nothing does, and no
 	// key is known to be another's.
 	Keys Keys
+	// Hook is asked about each request before the policy is; nil: nobody is.
+	Hook Hook
 }
 
 // Enroll decides about one request and issues. The caller has parsed the CSR,
@@ -62,6 +64,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, 
 			return e
 		}
 		req.Renews, out.Replaces = req.Who.Cert, req.Who.Cert
+	}
+	if e := a.consult(ctx, &req, out); e != nil {
+		return e
 	}
 	holder, end, e := a.takeKey(ctx, ca, req)
 	if e != nil {

@@ -54,6 +54,8 @@ type Outcome struct {
 	Replaces *x509.Certificate
 	// KeyHolder is for whom the key was certified before; nil for nobody.
 	KeyHolder *policy.KeyHolder
+	// Data is what the Hook said.
+	Data policy.Facts
 	// Serial is the serial number that we chose, NotBefore and NotAfter the
 	// validity as ordered; zero before the intent.
 	Serial              *big.Int

@@ -26,6 +26,7 @@ type explanation struct {
 	label, op, csr, renews, at string
 	subject, keyType           string
 	san, who                   []string
+	data                       string
 	linked                     bool
 	audit, id                  string
 	format                     string
@@ -34,7 +35,7 @@ type explanation struct {
 func explainCommand() *cobra.Command {
 	var e explanation
 	cmd := &cobra.Command{
-		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--linked] [--at <time>] [--format text|json]",
+		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--data <file>] [--linked] [--at <time>] [--format text|json]",
 		Short: "Says what a policy decides of a request, and by which lines",
 		Long: `Puts a certification request before a policy file, without a server and without
 a CA, and tells the decision so that a reviewer can follow it: the verdict, what
@@ -71,6 +72,7 @@ any other verdict.`,
 	flags.StringVar(&e.id, "id", "", "request id in the audit log, as X-Request-Id had it")
 	flags.StringArrayVar(&e.who, "who", nil, "who asks (repeatable)")
 	flags.StringVar(&e.renews, "renews", "", "certificate that a simplereenroll replaces (default: that of --who)")
+	flags.StringVar(&e.data, "data", "", "file with what the webhook says, a JSON object")
 	flags.BoolVar(&e.linked, "linked", false, "the request is bound to its TLS channel (RFC 7030 section 3.5)")
 	flags.StringVar(&e.at, "at", "", "time of the request, as 2030-01-02T15:04:05Z (default: now)")
 	flags.StringVar(&e.format, "format", "text", "text or json")
@@ -187,6 +189,11 @@ func (e *explanation) circumstances() (policy.Request, error) {
 	if req.Who, err = identity(e.who); err != nil {
 		return req, err
 	}
+	if e.data != "" {
+		if req.Who.Data, err = readFacts(e.data); err != nil {
+			return req, err
+		}
+	}
 	if e.renews != "" {
 		if req.Renews, err = readCertificate(e.renews); err != nil {
 			return req, fmt.Errorf("--renews: %w", err)
@@ -195,6 +202,19 @@ func (e *explanation) circumstances() (policy.Request, error) {
 		req.Renews = req.Who.Cert
 	}
 	return req, nil
+}
+
+// readFacts reads a JSON object.
+func readFacts(name string) (policy.Facts, error) {
+	source, err := os.ReadFile(name)
+	if err != nil {
+		return policy.Facts{}, err
+	}
+	facts, err := policy.ParseFacts(source)
+	if err != nil {
+		return facts, refusal{fmt.Errorf("%s: %w", name, err)}
+	}
+	return facts, nil
 }
 
 // make makes a request with a key that is thrown away.

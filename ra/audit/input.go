@@ -5,6 +5,7 @@ package audit
 import (
 	"encoding/asn1"
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -27,6 +28,8 @@ type Input struct {
 	AnchorEnds []time.Time `json:"anchor_ends,omitempty"`
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account `json:"accounts,omitempty"`
+	// Data is what the webhook said.
+	Data json.RawMessage `json:"data,omitempty"`
 	// Linking is what the channel-binding check found.
 	Linking string `json:"linking"`
 	// Renews is the certificate that a reenrolment replaces, DER.
@@ -110,6 +113,7 @@ func OfInput(q policy.Request, needs func(asn1.ObjectIdentifier) bool) *Input {
 	if held := q.KeyHolder; held != nil {
 		in.KeyHolder = &KeyHolder{Names: hex.EncodeToString(held.Names[:]), Serial: held.Serial}
 	}
+	in.Data = q.Who.Data.JSON()
 	for _, a := range q.Who.Accounts {
 		in.Accounts = append(in.Accounts, Account{Method: a.Method, User: a.User})
 	}

@@ -28,6 +28,9 @@ func Request(r *audit.Record) (policy.Request, error) {
 		req.Who.Accounts = append(req.Who.Accounts, policy.Account{Method: a.Method, User: a.User})
 	}
 	var err error
+	if req.Who.Data, err = policy.ParseFacts(in.Data); err != nil {
+		return req, fmt.Errorf("input.data: %w", err)
+	}
 	if req.Who.Cert, err = certificate(in.Cert); err != nil {
 		return req, fmt.Errorf("input.cert: %w", err)
 	}

@@ -147,7 +147,15 @@ func (o *options) anchorBlock(a *module.AnchorConfig) error {
 		}
 		switch name := o.h.Val(); name {
 		case "crl":
-			if err := o.one("crl FILE", &a.CRL); err != nil {
+			if a.CRL = o.h.RemainingArgs(); len(a.CRL) == 0 {
+				return o.h.Errf("crl needs at least one value: `crl FILE|URL…`")
+			}
+		case "ocsp":
+			if err := o.one("ocsp URL", &a.OCSP); err != nil {
+				return err
+			}
+		case "revocation":
+			if err := o.one("revocation require|prefer|off", &a.Revocation); err != nil {
 				return err
 			}
 		case "any_eku":
@@ -156,7 +164,7 @@ func (o *options) anchorBlock(a *module.AnchorConfig) error {
 			}
 			a.AnyEKU = true
 		default:
-			return o.unknown("an anchor", name, []string{"any_eku", "crl"})
+			return o.unknown("an anchor", name, []string{"any_eku", "crl", "ocsp", "revocation"})
 		}
 	}
 	return nil

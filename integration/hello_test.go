@@ -252,22 +252,6 @@ func TestTrustedCAKeysChooseTheCertificate(t *testing.T) {
 	}
 }
 
-// TestAReloadKeepsBothAudiences: the new configuration has policies of its own.
-func TestAReloadKeepsBothAudiences(t *testing.T) {
-	t.Parallel()
-	root, issuing, files := second(t)
-	s := serve(t, config{extra: readsHellos, site: twoNames, policy: devices, files: files})
-	if _, errs, code := runCaddy(t, s.dir, "reload", "--force", "--config", "Caddyfile", "--adapter", "caddyfile"); code != 0 {
-		t.Fatal(errs)
-	}
-	if c := s.served(t, hello12(append([]byte{2}, vec16(root.Certificate.RawSubject)...))); !bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject) {
-		t.Errorf("who names the CA gets the certificate of %q", c.Issuer)
-	}
-	if c := s.served(t, hello12(nil)); bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject) {
-		t.Errorf("who names none gets the certificate of %q", c.Issuer)
-	}
-}
-
 // TestConcurrentAudiencesGetTheirOwn: certmagic shares what a certificate
 // manager answers among handshakes for one name.
 func TestConcurrentAudiencesGetTheirOwn(t *testing.T) {
@@ -364,7 +348,6 @@ func TestMistakesOfTheSecondCertificateAreFoundAtLoad(t *testing.T) {
 		"another wrapper between":  {extra: wrappers("est_hello", "proxy_protocol", "tls"), files: good, says: "must stand directly before tls"},
 		"the wrapper twice":        {extra: wrappers("est_hello", "est_hello", "tls"), files: good, says: "est_hello stands twice"},
 		"the wrapper with a value": {extra: wrappers("est_hello 1", "tls"), files: good, says: "est_hello has no options"},
-		"HTTP/3 alone":             {extra: strings.Replace(readsHellos, "servers {", "servers {\n\t\tprotocols h3", 1), files: good, says: "second_certificate: this server speaks HTTP/3 alone"},
 		"with client_certs off":    {extra: readsHellos, site: strings.Replace(twoNames, "policy ", "client_certs off\n\t\tpolicy ", 1), files: good, says: "second_certificate: with `client_certs off` the site's TLS isn't est's"},
 		"no files":                 {extra: readsHellos, says: "second_certificate: open second.pem: no such file"},
 		"another key":              {extra: readsHellos, files: files(good["second.pem"], other["second.key"]), says: "second.pem with the key second.key: tls: private key does not match public key"},
@@ -392,8 +375,8 @@ func TestMistakesOfTheSecondCertificateAreFoundAtLoad(t *testing.T) {
 // cutLast leaves out the last certificate.
 func cutLast(text string) string { return text[:strings.LastIndex(text, "-----BEGIN")] }
 
-// TestAnyHostStandsBesideASecondCertificate: it is no reliance on client
-// certificates.
+// TestAnyHostStandsBesideASecondCertificate: its hook in the TLS policy is no
+// reliance on client certificates.
 func TestAnyHostStandsBesideASecondCertificate(t *testing.T) {
 	t.Parallel()
 	_, _, files := second(t)

@@ -57,6 +57,9 @@ type Readiness struct {
 	// Upstreams has an empty text for each CA that can issue, else the
 	// reason why not.
 	Upstreams map[string]string `json:"upstreams"`
+	// Anchors has an empty text for each anchor of files that can be asked,
+	// else the reason why not.
+	Anchors map[string]string `json:"anchors"`
 }
 
 func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
@@ -80,7 +83,8 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// Readiness asks every CA whether it can issue.
+// Readiness asks every CA whether it can issue, and looks whether an anchor of
+// files shuts its clients out.
 func (a *App) Readiness(ctx context.Context) Readiness {
 	state := Readiness{Policies: []string{}, Upstreams: make(map[string]string)}
 	for _, h := range a.handlers {
@@ -89,7 +93,8 @@ func (a *App) Readiness(ctx context.Context) Readiness {
 		}
 	}
 	known := a.authorities()
-	state.Ready = len(known) > 0
+	reasons, shut := a.anchorFailures(time.Now())
+	state.Anchors, state.Ready = reasons, len(known) > 0 && !shut
 	for _, known := range known {
 		reason := known.unready(ctx, time.Now())
 		state.Upstreams[known.ca.Name] = reason

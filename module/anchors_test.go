@@ -4,6 +4,10 @@ package module
 
 import (
 	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,24 +30,62 @@ func TestAnAnchorOfAnUpstreamAsksItsCRL(t *testing.T) {
 	if err := upstream.Revoke(t.Context(), bad, 1); err != nil {
 		t.Fatal(err)
 	}
-	if revoked, err := made.Revoked(t.Context(), good, time.Now()); revoked || err != nil {
+	if revoked, err := made.Revocation.Revoked(t.Context(), []*x509.Certificate{good}, time.Now()); revoked != nil || err != nil {
 		t.Errorf("a good certificate: %v, %v", revoked, err)
 	}
-	if revoked, err := made.Revoked(t.Context(), bad, time.Now()); !revoked || err != nil {
+	if revoked, err := made.Revocation.Revoked(t.Context(), []*x509.Certificate{bad}, time.Now()); revoked == nil || err != nil {
 		t.Errorf("a revoked certificate: %v, %v", revoked, err)
 	}
 	known.UseCRL = false
-	if revoked, err := made.Revoked(t.Context(), bad, time.Now()); revoked || err != nil {
+	if revoked, err := made.Revocation.Revoked(t.Context(), []*x509.Certificate{bad}, time.Now()); revoked != nil || err != nil {
 		t.Errorf("without a CRL that is asked: %v, %v", revoked, err)
 	}
 }
 
 func TestAnchorsOfFilesTellWhenTheyEnd(t *testing.T) {
-	first, second := ratest.NewRoot(t, "One").Certificate, ratest.NewRoot(t, "Two").Certificate
-	early := *second
-	early.NotAfter = first.NotAfter.Add(-time.Hour)
-	ends := datedAnchor{name: "idevid", certs: []*x509.Certificate{first, &early}}.expiries(time.Now())
-	if len(ends) != 1 || !ends["anchor/idevid"].Equal(early.NotAfter) {
+	first := ratest.NewRoot(t, "One")
+	early := first.Device(t, "early", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Hour) }).Leaf
+	name := filepath.Join(t.TempDir(), "x.pem")
+	var data []byte
+	for _, c := range []*x509.Certificate{first.Certificate, early} {
+		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := &Handler{}
+	if _, err := h.loadAnchor(AnchorConfig{Name: "idevid", Files: []string{name}}); err != nil {
+		t.Fatal(err)
+	}
+	if ends := h.files[0].expiries(); len(ends) != 1 || !ends["anchor/idevid"].Equal(early.NotAfter) {
 		t.Errorf("%v", ends)
+	}
+	if reasons, shut := h.files[0].failures(time.Now()); len(reasons) > 0 || shut {
+		t.Errorf("%q", reasons)
+	}
+}
+
+func TestMistakesInRevocationStopTheStart(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x.pem")
+	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ratest.NewRoot(t, "One").Certificate.Raw})
+	if err := os.WriteFile(name, root, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, cfg := range map[string]AnchorConfig{
+		`revocation "never" is none of`:                   {OCSP: "http://x", Revocation: "never"},
+		"revocation require: there is nobody to ask":      {Revocation: "require"},
+		"revocation prefer: there is nobody to ask":       {Revocation: "prefer"},
+		"crl missing.crl: ":                               {CRL: []string{"missing.crl"}},
+		"crl ldap://x/y: this is no address":              {CRL: []string{"ldap://x/y"}},
+		"crl http://u:p@x/y: this is no address":          {CRL: []string{"http://u:p@x/y"}},
+		"ocsp x.example: this is no address":              {OCSP: "x.example"},
+		"ocsp ftp://x: this is no address":                {OCSP: "ftp://x", Revocation: "off"},
+		"an anchor is either files or an upstream":        {Upstream: "internal", OCSP: "http://x"},
+		"an anchor is either files or an upstream (whose": {Upstream: "internal", Revocation: "off"},
+	} {
+		cfg.Name, cfg.Files = "a", []string{name}
+		if _, err := (&Handler{}).loadAnchor(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }

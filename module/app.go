@@ -212,7 +212,9 @@ func (a *App) watch(ctx context.Context) {
 	defer a.done.Done()
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
+	said := make(map[string]string)
 	for {
+		a.refreshRevocation(ctx, said)
 		for _, known := range a.authorities() {
 			_ = known.ca.RefreshCRL(ctx)
 		}

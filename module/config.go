@@ -25,14 +25,21 @@ type NamedUpstream struct {
 type AnchorConfig struct {
 	// The name that the policy uses.
 	Name string `json:"name"`
-	// PEM files with the trust anchors, and intermediates if any.
+	// PEM files with the trust anchors, and intermediates if any, read again
+	// when they change. While one is missing or wrong, the anchor vouches for
+	// nobody.
 	Files []string `json:"files,omitempty"`
 	// The name of an upstream, instead of files: certificates that one of
 	// its issuing keys has signed. Its root alone is not enough.
 	Upstream string `json:"upstream,omitempty"`
-	// A file with the anchor's CRL, DER or PEM, read again when it changes.
-	// While it is missing, stale or wrong, the anchor vouches for nobody.
-	CRL string `json:"crl,omitempty"`
+	// Files and http(s) addresses of CRLs, DER or PEM, which are read again.
+	CRL []string `json:"crl,omitempty"`
+	// The http(s) address of an OCSP responder.
+	OCSP string `json:"ocsp,omitempty"`
+	// What the answers of `crl` and `ocsp` are worth: "require", the default,
+	// takes a certificate only when all who are asked say that it is good;
+	// "prefer" also when nobody says that it is revoked; "off" asks nobody.
+	Revocation string `json:"revocation,omitempty"`
 	// Accept certificates whose extended key usages lack clientAuth.
 	AnyEKU bool `json:"any_eku,omitempty"`
 }

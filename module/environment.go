@@ -21,7 +21,7 @@ func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL 
 		if a.AnyEKU {
 			env.AnyEKU = append(env.AnyEKU, a.Name)
 		}
-		if a.CRL == "" && (a.Upstream == "" || !asksCRL(a.Upstream)) {
+		if !a.asks() && (a.Upstream == "" || !asksCRL(a.Upstream)) {
 			env.Unrevoked = append(env.Unrevoked, a.Name)
 		}
 	}

@@ -92,7 +92,7 @@ type Handler struct {
 	providers []namedProvider
 	basic     *basicAccounts
 	digest    *digest.Server
-	dated     []datedAnchor
+	files     []fileAnchor
 	server    *est.Server
 	policy    *policy.Policy
 	shadow    *policy.Policy
@@ -172,7 +172,12 @@ func (h *Handler) expandFiles() (err error) {
 				return err
 			}
 		}
-		if a.CRL, err = expand("anchors "+a.Name+" crl", a.CRL); err != nil {
+		for j := range a.CRL {
+			if a.CRL[j], err = expand("anchors "+a.Name+" crl", a.CRL[j]); err != nil {
+				return err
+			}
+		}
+		if a.OCSP, err = expand("anchors "+a.Name+" ocsp", a.OCSP); err != nil {
 			return err
 		}
 	}

@@ -83,8 +83,8 @@ func (a *App) observeExpiry(now time.Time) {
 		add(known.ca.Name+"/", known.ca.Expiries())
 	}
 	for _, h := range a.handlers {
-		for _, dated := range h.dated {
-			add("", dated.expiries(now))
+		for _, f := range h.files {
+			add("", f.expiries())
 		}
 		if h.SecondCertificate != nil {
 			add("", map[string]time.Time{"second_certificate": h.SecondCertificate.now.Load().served.Leaf.NotAfter})

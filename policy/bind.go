@@ -54,7 +54,7 @@ func (b *binder) unrevoked(p *Policy, o *op) {
 			}
 			said[proof.anchor] = true
 			p.lint = append(p.lint, warning(lintNoRevocation, proof.anchorAt,
-				"client certificates count under the anchor %s, and nobody can revoke them: it has no CRL", quote(proof.anchor)))
+				"client certificates count under the anchor %s, and nobody can revoke them: it asks no CRL and no OCSP responder", quote(proof.anchor)))
 		}
 	}
 }

@@ -155,10 +155,10 @@ func celMessage(message string, s scope) string {
 		return fmt.Sprintf("there is no field %s here%s", quote(name), didYouMean(name, celFieldNames()))
 	}
 	if name, ok := quoted("undeclared reference to '"); ok {
-		switch {
-		case name == "prior":
+		switch name {
+		case "prior":
 			return "prior is there only under reenroll: it is the certificate being renewed"
-		case name == "plan":
+		case "plan":
 			return "plan is there only in checks: it is made by what `set` says"
 		}
 		return fmt.Sprintf("there is nothing called %s here%s", quote(name), didYouMean(name, celNames))
@@ -205,6 +205,7 @@ func (s celSizes) EstimateSize(element celcost.AstNode) *celcost.SizeEstimate {
 		return &celcost.SizeEstimate{Min: 0, Max: uint64(max(s.names, 1))}
 	case types.StringKind, types.BytesKind:
 		return &celcost.SizeEstimate{Min: 0, Max: textEstimate}
+	default:
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func hintedRequests(t *testing.T, p *Profile) {
 	if hints.Off {
 		return
 	}
-	s := sampler{t: t, profile: p, names: p.namesFor(op), random: rand.New(rand.NewPCG(1, 2))} //nolint:gosec // test data
+	s := sampler{t: t, profile: p, names: p.namesFor(op), random: rand.New(rand.NewPCG(1, 2))}
 	for range 50 {
 		req := s.request(op, hints)
 		for _, f := range p.Decide(req).Findings {

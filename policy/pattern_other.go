@@ -146,7 +146,7 @@ const (
 	derPrefix  = "der:"
 )
 
-var errOther = errors.New("it begins with none of utf8:, ia5:, oid: and der:")
+var errOther = errors.New("it begins with none of utf8:, ia5:, oid: and der: before its value")
 
 // compileOther: utf8: with a pattern as in subjects, ia5: with one for ASCII
 // alone, oid: with a pattern of OIDs, or der: with one exact value in base64.

@@ -279,11 +279,8 @@ func (s *shape) literal(initial string) (json.RawMessage, bool) {
 	case aDuration, aShare, aSize, aTime:
 		return json.RawMessage(strconv.Quote(initial)), s.takes(n)
 	case aWord:
-		for _, w := range s.words {
-			if w.text == initial {
-				return json.RawMessage(strconv.Quote(initial)), true
-			}
-		}
+		return json.RawMessage(strconv.Quote(initial)), slices.Contains(s.enforced(), initial)
+	default:
+		return nil, false
 	}
-	return nil, false
 }

@@ -112,11 +112,37 @@ func TestSchemaAndParserAgreeOnEveryPolicyOfTheRepository(t *testing.T) {
 	}
 }
 
+// The same of test files: those of the examples, and one with every mistake.
+func TestTheSchemaOfTestFilesAgreesWithTheirParser(t *testing.T) {
+	schema := compiledSchema(t, TestSchema())
+	names, err := filepath.Glob("../examples/policies/*_test.yaml")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no test files: %v", err)
+	}
+	for _, name := range append(names, "testdata/testfile/mistakes.txtar") {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := filepath.Ext(name) == ".txtar"
+		if wrong {
+			src = txtar.Parse(src).Files[0].Data
+		}
+		tree, err := readYAML(name, src, &problems{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(asJSON(t, tree)); (err != nil) != wrong {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A value may stand where its shape says. Each of these is one of its kind,
 // or just isn't.
 func TestSchemaAndParserAgreeOnEachKindOfValue(t *testing.T) {
 	for _, s := range []*shape{
-		text, boolean, number, period, texts, numbers, {kind: aSize}, {kind: aShare},
+		text, boolean, number, period, texts, numbers, {kind: aSize}, {kind: aShare}, {kind: aTime},
 		{kind: aWord, words: []word{{text: "auto"}, {text: "legacy"}}}, {kind: oneKind, alts: []*shape{boolean, texts}},
 		{kind: aText, suggest: knownKeyUsages}, {kind: anyMap, each: number}, {kind: aMap, keys: []key{{name: "a", is: number, required: true}}},
 	} {
@@ -127,6 +153,7 @@ func TestSchemaAndParserAgreeOnEachKindOfValue(t *testing.T) {
 			`""`, `text`, `"1"`, `1`, `0`, `-1`, `1.5`, `01`, `999999999`, `9999999999`, `true`, `yes`, `null`, `~`, `[]`, `[a]`, `[1]`, `[[a]]`, `[null]`,
 			`{}`, `{a: 1}`, `{a: x}`, `{b: 1}`, `{a: 1, b: 1}`, `90d`, `0s`, `09d`, `1.5h`, `-1d`, `90D`, `d`, `100000d`, `36600d`, `99999999m`, `1h30m`,
 			`16KiB`, `16KB`, `1MiB`, `KiB`, `0KiB`, `1%`, `0%`, `100%`, `101%`, `"%"`, `auto`, `Auto`, `legacy`, `digitalSignature`,
+			`2030-01-02T15:04:05Z`, `"2030-01-02T15:04:05+01:00"`, `2030-01-02`, `15:04:05`,
 		} {
 			if slices.Contains([]string{"01", "99999999m"}, value) {
 				continue // one is an octal to YAML 1.1 and a number to YAML 1.2; the other is a hundred years and more
@@ -136,6 +163,9 @@ func TestSchemaAndParserAgreeOnEachKindOfValue(t *testing.T) {
 				t.Fatal(err)
 			}
 			tree := document.Content[0]
+			if tree.Tag == "!!timestamp" && s.kind != aTime {
+				continue // text to YAML 1.2
+			}
 			var check checker
 			check.check(node{yaml: tree, name: "a", path: "a"}, s)
 			want, got := check.wrong.err(), schema.Validate(asJSON(t, tree))
@@ -149,7 +179,7 @@ func TestSchemaAndParserAgreeOnEachKindOfValue(t *testing.T) {
 // asJSON gives a tree as editors put it before a schema.
 func asJSON(t *testing.T, n *yaml.Node) any {
 	t.Helper()
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // the rest is the default
 	case yaml.MappingNode:
 		made := map[string]any{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -164,7 +194,13 @@ func asJSON(t *testing.T, n *yaml.Node) any {
 		return made
 	case yaml.AliasNode:
 		return asJSON(t, n.Alias)
+	default:
+		return scalarAsJSON(t, n)
 	}
+}
+
+func scalarAsJSON(t *testing.T, n *yaml.Node) any {
+	t.Helper()
 	switch n.Tag {
 	case "!!bool":
 		return n.Value == "true" // yes and no are text: YAML 1.2

@@ -101,7 +101,7 @@ func editDistance(a, b string) int {
 		return longestName
 	}
 	var row [longestName + 1]int
-	for j := range len(b) + 1 {
+	for j := range row {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {

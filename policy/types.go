@@ -279,7 +279,7 @@ type Environment struct {
 	Users     []string // accounts of `basic`
 	Providers []string
 	// Digest are the accounts of `digest`.
-	Digest Digest
+	Digest    Digest
 	Upstreams map[string]Capabilities
 	// Webhook says that a webhook is asked about each request.
 	Webhook bool

@@ -332,11 +332,6 @@ func (l *whoLine) check(a asking) (matched bool, could []string, _ Finding) {
 	return matched, could, f
 }
 
-// demandsCert tells whether the line holds for a client certificate only.
-func (l *whoLine) demandsCert() bool {
-	return slices.ContainsFunc(l.proofs, func(p proof) bool { return !p.isHTTP() })
-}
-
 // identity is the variable `who` where the line decides: what its proofs
 // have shown, and nothing beside.
 func (l *whoLine) identity(who Identity) (*celWho, error) {

@@ -137,7 +137,7 @@ func renewable(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
 		return Fail(BadRenewal, fmt.Sprintf("the client's certificate wasn't issued by upstream %s", ca.Name), nil)
 	}
 	revoked, err := ca.Revoked(ctx, cert)
-	if errors.Is(err, crl.ErrExpired) { // which no waiting changes
+	if crl.ForGood(err) {
 		return Fail(BadRenewal, "revocation can't be checked", err)
 	}
 	if err != nil {

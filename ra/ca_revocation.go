@@ -23,7 +23,7 @@ const (
 // revocation is the CRL of a CA as last fetched. The zero value has none.
 type revocation struct {
 	mu      sync.Mutex
-	list    crl.Latest
+	list    crl.Each
 	fetched time.Time
 	tried   time.Time
 	failure error
@@ -31,7 +31,8 @@ type revocation struct {
 
 // Revoked asks the CA's CRL about a certificate. With UseCRL an answer that
 // can't be had is an error: the caller fails closed. Without, it is always
-// false.
+// false. For a certificate of a former issuing key, whose list has ended while
+// the CA publishes that of another name, the error is [crl.ErrOtherIssuer].
 func (c *CA) Revoked(ctx context.Context, cert *x509.Certificate) (bool, error) {
 	if !c.UseCRL {
 		return false, nil

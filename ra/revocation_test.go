@@ -146,3 +146,43 @@ func (f forgetfulCRL) CRL(context.Context) ([]byte, error) {
 type brokenCRL struct{ *ratest.CA }
 
 func (brokenCRL) CRL(context.Context) ([]byte, error) { return []byte{0x30, 0}, nil }
+
+// A CA that has changed its issuing key, and name, publishes the list of the
+// new one alone.
+func TestACertificateOfAFormerIssuerIsJudgedByItsOwnList(t *testing.T) {
+	for name, asked := range map[string]bool{"its list was read before": true, "its list was never read": false} {
+		t.Run(name, func(t *testing.T) {
+			upstream := ratest.NewCA(t)
+			clock := newClock()
+			ca := upstream.Known("x")
+			ca.Now, ca.UseCRL = clock.now, true
+			good := upstream.Intermediate.Device(t, "good.example").Leaf
+			bad := upstream.Intermediate.Device(t, "bad.example").Leaf
+			if err := errors.Join(upstream.Revoke(t.Context(), bad, 1), ca.Start(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if asked {
+				if _, err := ca.Revoked(t.Context(), good); err != nil {
+					t.Fatal(err)
+				}
+			}
+			upstream.Intermediate = upstream.Root.Sub(t, "Next Issuing CA")
+			upstream.Publish(upstream.Root.Certificate, upstream.Intermediate.Certificate)
+			clock.pass(2 * time.Hour)
+			if err := ca.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if revoked, err := ca.Revoked(t.Context(), upstream.Intermediate.Device(t, "new.example").Leaf); revoked || err != nil {
+				t.Errorf("a certificate of the new issuer: %v, %v", revoked, err)
+			}
+			revoked, err := ca.Revoked(t.Context(), bad)
+			if revoked != asked || crl.ForGood(err) == asked {
+				t.Errorf("a revoked certificate of the former issuer: %v, %v", revoked, err)
+			}
+			revoked, err = ca.Revoked(t.Context(), good)
+			if revoked || crl.ForGood(err) == asked {
+				t.Errorf("a good certificate of the former issuer: %v, %v", revoked, err)
+			}
+		})
+	}
+}

@@ -63,7 +63,7 @@ func modulus(bits int, name string) *big.Int {
 			stream = append(stream, seed(fmt.Sprintf("rsa%d/%s/%d", bits, name, round), i)...)
 		}
 		n := new(big.Int).SetBytes(stream)
-		n.Rsh(n, uint(len(stream)*8-bits)) //nolint:gosec // never negative
+		n.Rsh(n, uint(len(stream)*8-bits))
 		n.SetBit(n.SetBit(n, bits-1, 1), 0, 1)
 		if strong(n) {
 			return n

@@ -83,20 +83,20 @@ func principalText(value []byte) string {
 func principalValue(text string) ([]byte, error) { return textValue(tagUTF8, text) }
 
 // wholeText reads one string of a type and nothing after it.
-func wholeText(value []byte, tag int) (string, bool) {
+func wholeText(value []byte, tag uint8) (string, bool) {
 	input := cryptobyte.String(value)
 	var content cryptobyte.String
 	if !input.ReadASN1(&content, der.Tag(tag)) || !input.Empty() {
 		return "", false
 	}
-	return decodeText(tag, content)
+	return decodeText(int(tag), content)
 }
 
-func textValue(tag int, text string) ([]byte, error) {
+func textValue(tag uint8, text string) ([]byte, error) {
 	if text == "" {
 		return nil, bad("empty")
 	}
-	if _, ok := decodeText(tag, []byte(text)); !ok {
+	if _, ok := decodeText(int(tag), []byte(text)); !ok {
 		return nil, bad("%q has a character that it can't have", text)
 	}
 	return wrap(der.Tag(tag), []byte(text))

@@ -26,13 +26,13 @@ func newDivisors(primes []int) *divisors {
 		d.product.Mul(d.product, big.NewInt(int64(prime)))
 		last := len(d.words) - 1
 		if last >= 0 {
-			if over, product := bits.Mul64(d.words[last].product, uint64(prime)); over == 0 {
+			if over, product := bits.Mul64(d.words[last].product, uint64(prime)); over == 0 { //nolint:gosec // primes are positive
 				d.words[last].product = product
 				d.words[last].primes = append(d.words[last].primes, prime)
 				continue
 			}
 		}
-		d.words = append(d.words, divisorWord{uint64(prime), []int{prime}})
+		d.words = append(d.words, divisorWord{uint64(prime), []int{prime}}) //nolint:gosec // primes are positive
 	}
 	return d
 }
@@ -47,7 +47,7 @@ func (d *divisors) rests(n *big.Int) iter.Seq2[int, int] {
 		for _, word := range d.words {
 			rest := restOf(short, word.product)
 			for _, prime := range word.primes {
-				if !yield(prime, int(rest%uint64(prime))) {
+				if !yield(prime, int(rest%uint64(prime))) { //nolint:gosec // less than a prime
 					return
 				}
 			}

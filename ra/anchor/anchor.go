@@ -23,6 +23,14 @@ type Source interface {
 	Accepts(ctx context.Context, leaf *x509.Certificate, chain []*x509.Certificate) error
 }
 
+// A Revocation tells whether certificates are revoked.
+type Revocation interface {
+	// Revoked returns the first certificate of a chain, leaf first and anchor
+	// last, that is revoked. An error fails closed; [ForGood] tells whether
+	// waiting may help.
+	Revoked(ctx context.Context, chain []*x509.Certificate, now time.Time) (*x509.Certificate, error)
+}
+
 // An Anchor is one named entry of `anchors`.
 type Anchor struct {
 	Name   string
@@ -30,9 +38,8 @@ type Anchor struct {
 	// AnyEKU accepts a chain in which EKUs lack clientAuth, those of its CAs
 	// too. A certificate without any EKU is always accepted (IDevIDs have none).
 	AnyEKU bool
-	// Revoked asks the anchor's CRL, nil when it has none. An error fails
-	// closed.
-	Revoked func(ctx context.Context, leaf *x509.Certificate, now time.Time) (bool, error)
+	// Revocation is asked about each chain that verified; nil: nobody is.
+	Revocation Revocation
 }
 
 // A Set is all anchors of one `est` directive, in the configuration's order.
@@ -40,9 +47,9 @@ type Anchor struct {
 type Set struct {
 	Anchors []Anchor
 
-	memory     memory // of chains, leaf to anchor
-	signatures memory // of good ones: a certificate, and whose key verifies it
-	uppers     memory // the parts above a leaf
+	memory     memory[[]chain] // leaf to anchor
+	signatures memory[bool]    // of good ones: a certificate, and whose key verifies it
+	uppers     memory[[]chain] // the parts above a leaf
 }
 
 // A Result is what Verify found.

@@ -2,6 +2,8 @@
 
 package anchor
 
+import "time"
+
 // Remembered is how many chains a set remembers.
 func (s *Set) Remembered() int {
 	s.memory.mu.Lock()
@@ -15,3 +17,6 @@ func (s *Set) Uppers() int {
 	defer s.uppers.mu.Unlock()
 	return s.uppers.recent.Len()
 }
+
+// At sets the clock of a source of files.
+func (f *Files) At(now func() time.Time) { f.now = now }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// memorySize bounds what is remembered: some kilobytes each, and a busy site has
-// one chain for each client certificate.
+// memorySize bounds the chains that are remembered: some kilobytes each, and a
+// busy site has one for each client certificate.
 const memorySize = 4096
 
 // A chain is leaf first, anchor last.
@@ -23,47 +23,54 @@ type chain = []*x509.Certificate
 // A key holds all that a chain's signatures and constraints depend on.
 type key [sha256.Size]byte
 
-// memory keeps the chains most recently used. The zero value is empty.
-type memory struct {
+// memory keeps what was most recently used. The zero value is empty.
+type memory[V any] struct {
+	size int // 0: memorySize
+
 	mu      sync.Mutex
 	entries map[key]*list.Element
-	recent  list.List // of *entry, the latest first
+	recent  list.List // of *entry[V], the latest first
 }
 
-type entry struct {
-	key    key
-	chains []chain
+type entry[V any] struct {
+	key   key
+	value V
 }
 
-func (m *memory) get(k key) []chain {
+// get returns the zero value for what isn't remembered.
+func (m *memory[V]) get(k key) (value V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.entries[k]
 	if !ok {
-		return nil
+		return value
 	}
 	m.recent.MoveToFront(e)
-	return e.Value.(*entry).chains
+	return e.Value.(*entry[V]).value
 }
 
-func (m *memory) put(k key, chains []chain) {
+func (m *memory[V]) put(k key, value V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e, ok := m.entries[k]; ok {
-		e.Value.(*entry).chains = chains
+		e.Value.(*entry[V]).value = value
 		m.recent.MoveToFront(e)
 		return
 	}
 	if m.entries == nil {
 		m.entries = make(map[key]*list.Element)
 	}
-	m.entries[k] = m.recent.PushFront(&entry{key: k, chains: chains})
-	if m.recent.Len() <= memorySize {
+	m.entries[k] = m.recent.PushFront(&entry[V]{key: k, value: value})
+	size := m.size
+	if size == 0 {
+		size = memorySize
+	}
+	if m.recent.Len() <= size {
 		return
 	}
 	oldest := m.recent.Back()
 	m.recent.Remove(oldest)
-	delete(m.entries, oldest.Value.(*entry).key)
+	delete(m.entries, oldest.Value.(*entry[V]).key)
 }
 
 // validAt leaves out the chains that have a certificate which isn't valid at

@@ -8,7 +8,7 @@ import (
 )
 
 func TestMemoryForgetsWhatWasUsedLongestAgo(t *testing.T) {
-	var m memory
+	var m memory[[]chain]
 	nth := func(n int) (k key) {
 		binary.BigEndian.PutUint64(k[:], uint64(n))
 		return k

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
-	"github.com/caddy-est/estra/ra/crl"
 )
 
 // oidSubjectAltName is of RFC 5280 section 4.2.1.6.
@@ -86,10 +85,18 @@ func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate
 	if err != nil {
 		return end, err
 	}
-	if end, err = accepted(ctx, a.Source, leaf, chains); err != nil {
+	if chains, err = accepted(ctx, a.Source, leaf, chains); err != nil {
 		return end, err
 	}
-	return end, unrevoked(ctx, a, leaf, now)
+	if chains, err = unrevoked(ctx, a, chains, now); err != nil {
+		return end, err
+	}
+	for _, c := range chains { // which of them crypto/x509 finds first means nothing
+		if top := c[len(c)-1].NotAfter; top.After(end) {
+			end = top
+		}
+	}
+	return end, nil
 }
 
 // chains returns the chains that are good at a time, from memory where they
@@ -145,13 +152,13 @@ func (s *Set) certified(presented, roots, intermediates []*x509.Certificate) []*
 // the same intermediate.
 func (s *Set) signed(c, issuer *x509.Certificate) bool {
 	key := keyOfSignature(c, issuer)
-	if len(s.signatures.get(key)) > 0 {
+	if s.signatures.get(key) {
 		return true
 	}
 	if c.CheckSignatureFrom(issuer) != nil {
 		return false
 	}
-	s.signatures.put(key, []chain{{c, issuer}})
+	s.signatures.put(key, true)
 	return true
 }
 
@@ -181,12 +188,10 @@ func build(a Anchor, presented *x509.Certificate, roots, intermediates []*x509.C
 	return chains, nil
 }
 
-// accepted asks the source about each chain; one is enough. It returns the end
-// of the anchor, of all accepted chains the latest: which of them crypto/x509
-// finds first means nothing. Of chains with the same issuer one is shown.
-func accepted(ctx context.Context, source Source, leaf *x509.Certificate, chains []chain) (end time.Time, err error) {
+// accepted asks the source about each chain, and returns those that it takes:
+// one is enough. Of chains with the same issuer one is shown.
+func accepted(ctx context.Context, source Source, leaf *x509.Certificate, chains []chain) (taken []chain, err error) {
 	issuers := map[*x509.Certificate]error{}
-	found := false
 	for _, c := range chains {
 		issuer := c[min(1, len(c)-1)]
 		refusal, asked := issuers[issuer]
@@ -198,33 +203,40 @@ func accepted(ctx context.Context, source Source, leaf *x509.Certificate, chains
 			err = refusal
 			continue
 		}
-		found = true
-		if top := c[len(c)-1].NotAfter; top.After(end) {
-			end = top
-		}
+		taken = append(taken, c)
 	}
-	if found {
-		return end, nil
+	if len(taken) > 0 {
+		return taken, nil
 	}
-	return end, err
+	return nil, err
 }
 
-func unrevoked(ctx context.Context, a Anchor, leaf *x509.Certificate, now time.Time) error {
-	if a.Revoked == nil {
-		return nil
+// unrevoked returns the chains in which nothing is revoked: one is enough, but
+// a leaf that one chain's sources have revoked is revoked.
+func unrevoked(ctx context.Context, a Anchor, chains []chain, now time.Time) (good []chain, err error) {
+	if a.Revocation == nil {
+		return chains, nil
 	}
-	revoked, err := a.Revoked(ctx, leaf, now)
-	if err != nil {
-		err = fmt.Errorf("revocation can't be checked: %w", err)
-		if errors.Is(err, crl.ErrExpired) { // which no waiting changes
-			return err
+	for _, c := range chains {
+		revoked, failure := a.Revocation.Revoked(ctx, c, now)
+		switch {
+		case revoked == c[0] && revoked != nil:
+			return nil, fmt.Errorf("the certificate (serial %x) is revoked", revoked.SerialNumber.Bytes())
+		case revoked != nil:
+			err = fmt.Errorf("the CA certificate %q (serial %x) is revoked", revoked.Subject.String(), revoked.SerialNumber.Bytes())
+		case failure != nil:
+			err = fmt.Errorf("revocation can't be checked: %w", failure)
+			if !ForGood(failure) {
+				err = errUnavailable{err}
+			}
+		default:
+			good = append(good, c)
 		}
-		return errUnavailable{err}
 	}
-	if revoked {
-		return fmt.Errorf("the certificate (serial %x) is revoked", leaf.SerialNumber.Bytes())
+	if len(good) > 0 {
+		return good, nil
 	}
-	return nil
+	return nil, err
 }
 
 // withoutDeviceSAN lets an IDevID pass (IEEE 802.1AR): its SAN is critical

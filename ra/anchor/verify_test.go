@@ -42,6 +42,19 @@ func (s *source) Accepts(_ context.Context, leaf *x509.Certificate, chain []*x50
 	return s.refuses
 }
 
+// saying is a Revocation: the nth of each chain is revoked, -1 for none.
+type saying struct {
+	revoked int
+	err     error
+}
+
+func (s saying) Revoked(_ context.Context, chain []*x509.Certificate, _ time.Time) (*x509.Certificate, error) {
+	if s.revoked >= 0 {
+		return chain[s.revoked], nil
+	}
+	return nil, s.err
+}
+
 func usages(usages ...x509.ExtKeyUsage) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.ExtKeyUsage = usages }
 }
@@ -169,18 +182,19 @@ func TestVerifyAsksEachTimeWhatCanChange(t *testing.T) {
 		"there is no source":           {change: func(_ *source, a *anchor.Anchor) { a.Source = nil }, unavailable: true, reason: "no source"},
 		"the source refuses the chain": {change: func(s *source, _ *anchor.Anchor) { s.refuses = errors.New("a sibling") }, reason: "a sibling"},
 		"the leaf is revoked": {change: func(_ *source, a *anchor.Anchor) {
-			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) { return true, nil }
-		}, reason: "revoked"},
+			a.Revocation = saying{revoked: 0}
+		}, reason: "is revoked"},
+		"a CA of the chain is revoked": {change: func(_ *source, a *anchor.Anchor) {
+			a.Revocation = saying{revoked: 1}
+		}, reason: `the CA certificate "CN=Issuing CA"`},
 		"revocation can't be checked": {change: func(_ *source, a *anchor.Anchor) {
-			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) { return false, errors.New("stale") }
+			a.Revocation = saying{revoked: -1, err: errors.New("stale")}
 		}, unavailable: true, reason: "stale"},
 		"the list no longer speaks of the leaf": {change: func(_ *source, a *anchor.Anchor) {
-			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) {
-				return false, fmt.Errorf("a list: %w", crl.ErrExpired)
-			}
+			a.Revocation = saying{revoked: -1, err: fmt.Errorf("a list: %w", crl.ErrExpired)}
 		}, reason: "revocation can't be checked"},
 		"the leaf isn't revoked": {change: func(_ *source, a *anchor.Anchor) {
-			a.Revoked = func(context.Context, *x509.Certificate, time.Time) (bool, error) { return false, nil }
+			a.Revocation = saying{revoked: -1}
 		}, vouched: true},
 		"the leaf has ended":       {change: func(*source, *anchor.Anchor) {}, at: now.Add(2 * time.Hour), vouched: true},
 		"the clock was before all": {change: func(*source, *anchor.Anchor) {}, at: now.Add(-24 * time.Hour), reason: "valid only from"},

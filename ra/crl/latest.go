@@ -29,7 +29,7 @@ func (l *Latest) Replace(der []byte, issuers []*x509.Certificate, now time.Time)
 	for {
 		held := l.list.Load()
 		if held != nil && list.older(held) {
-			return errors.New("crl: the list is older than the one held")
+			return errOlder
 		}
 		if l.list.CompareAndSwap(held, list) {
 			return nil
@@ -41,10 +41,15 @@ func (l *Latest) Replace(der []byte, issuers []*x509.Certificate, now time.Time)
 func (l *Latest) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
 	list := l.list.Load()
 	if list == nil {
-		return false, errors.New("crl: there is no list yet")
+		return false, errNone
 	}
 	return list.Revoked(c, now)
 }
+
+var (
+	errNone  = errors.New("crl: there is no list yet")
+	errOlder = errors.New("crl: the list is older than the one held")
+)
 
 // NextUpdate is when the list held ends to be fresh; zero when there is none.
 func (l *Latest) NextUpdate() time.Time {

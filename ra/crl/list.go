@@ -23,6 +23,18 @@ import (
 var ErrExpired = errors.New("a list need not name certificates that expired before it was issued (RFC 5280 section 3.3); " +
 	"the policy's `expired` needs a CRL with the extension expiredCertsOnCRL")
 
+var (
+	// ErrOtherIssuer is wrapped where there is a list, and none of the
+	// certificate's issuer. To ask again later doesn't help.
+	ErrOtherIssuer = errors.New("the list is of another issuer than the certificate's")
+	// ErrUnknownIssuer is wrapped where a list names an issuer whose certificate
+	// isn't known, so that nobody can tell whether it is genuine.
+	ErrUnknownIssuer = errors.New("none of the known CA certificates is the list's issuer")
+)
+
+// ForGood tells whether an error is one that no waiting changes.
+func ForGood(err error) bool { return errors.Is(err, ErrExpired) || errors.Is(err, ErrOtherIssuer) }
+
 // removeFromCRL (RFC 5280 section 5.3.1) has a meaning in delta CRLs only.
 const removeFromCRL = 8
 
@@ -93,22 +105,32 @@ func DER(data []byte) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// Revoked answers for one certificate. A certificate on hold is revoked. An
-// error means that the list can't say: it isn't fresh at now, or it isn't the
-// list of the certificate's issuer, or the certificate isn't listed and
-// expired before the list was issued ([ErrExpired]).
-func (l *List) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
-	if err := l.Fresh(now); err != nil {
-		return false, err
+// IssuerOf reads whose list this is, as a Name in DER, and verifies nothing.
+func IssuerOf(der []byte) ([]byte, error) {
+	parsed, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("crl: %w", err)
 	}
-	if !bytes.Equal(c.RawIssuer, l.issuer) {
-		return false, errors.New("crl: the list is of another issuer than the certificate's")
+	return parsed.RawIssuer, nil
+}
+
+// Revoked answers for one certificate. A certificate on hold is revoked, and
+// one that a stale list has is, too: lists forget, and don't pardon. An error
+// means that the list can't say: it isn't fresh at now, or it isn't the list of
+// the certificate's issuer ([ErrOtherIssuer]), or the certificate isn't listed
+// and expired before the list was issued ([ErrExpired]).
+func (l *List) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
+	if !l.Of(c.RawIssuer) {
+		return false, fmt.Errorf("crl: %w", ErrOtherIssuer)
 	}
 	if !l.covers(c) {
 		return false, errors.New("crl: the certificate names another distribution point than the list")
 	}
-	if _, found := l.revoked[key(c.SerialNumber)]; found {
+	if _, found := l.revoked[key(c.SerialNumber)]; found && !now.Before(l.thisUpdate) {
 		return true, nil
+	}
+	if err := l.Fresh(now); err != nil {
+		return false, err
 	}
 	if !l.lists(c.NotAfter) {
 		return false, fmt.Errorf("crl: the certificate expired on %s, and the list is of %s: %w",
@@ -135,6 +157,9 @@ func (l *List) Fresh(now time.Time) error {
 	return nil
 }
 
+// Of tells whether this is the list of an issuer, whose Name it gets in DER.
+func (l *List) Of(issuer []byte) bool { return bytes.Equal(l.issuer, issuer) }
+
 // NextUpdate is when the list ends to be fresh.
 func (l *List) NextUpdate() time.Time { return l.nextUpdate }
 
@@ -151,8 +176,16 @@ func (l *List) covers(c *x509.Certificate) bool {
 	})
 }
 
+// brokenHashes are collided with on purpose.
+var brokenHashes = []x509.SignatureAlgorithm{
+	x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
+}
+
 func signedByOne(parsed *x509.RevocationList, issuers []*x509.Certificate) error {
-	err := errors.New("crl: none of the known CA certificates is the list's issuer")
+	if slices.Contains(brokenHashes, parsed.SignatureAlgorithm) { // crypto/x509 lets SHA-1 pass
+		return fmt.Errorf("crl: signature of the list: %s isn't accepted", parsed.SignatureAlgorithm)
+	}
+	err := fmt.Errorf("crl: %w", ErrUnknownIssuer)
 	for _, issuer := range issuers {
 		if !bytes.Equal(issuer.RawSubject, parsed.RawIssuer) {
 			continue

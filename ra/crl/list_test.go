@@ -95,6 +95,7 @@ func TestListAnswers(t *testing.T) {
 		"a serial number in the list is revoked":                       {list: template(), cert: leaf(t, ca, 66), revoked: true},
 		"a certificate on hold is revoked":                             {list: template(), cert: leaf(t, ca, 67), revoked: true},
 		"a list past its nextUpdate fails":                             {list: template(), cert: leaf(t, ca, 1), at: now.Add(time.Hour + time.Second), failure: "stale"},
+		"a list past its nextUpdate still knows whom it revoked":       {list: template(), cert: leaf(t, ca, 66), at: now.Add(time.Hour + time.Second), revoked: true},
 		"a list from the future fails":                                 {list: template(), cert: leaf(t, ca, 1), at: now.Add(-2 * time.Hour), failure: "begins"},
 		"the list of another issuer fails":                             {list: template(), cert: leaf(t, other, 66), failure: "another issuer"},
 		"step-ca's own URL doesn't exclude a certificate without any":  {list: stepCA, cert: leaf(t, ca, 66), revoked: true},
@@ -179,6 +180,7 @@ func TestParseRefuses(t *testing.T) {
 		})
 	}
 	good := sign(t, ca, template())
+	sha1Signed := with(func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.ECDSAWithSHA1 })
 	for name, test := range map[string]struct {
 		der     []byte
 		issuers []*x509.Certificate
@@ -189,6 +191,7 @@ func TestParseRefuses(t *testing.T) {
 		"no issuer known":                      {der: good, issuers: []*x509.Certificate{}, want: "none of the known"},
 		"the same name with another key":       {der: good, issuers: []*x509.Certificate{impostor.Certificate}, want: "signature"},
 		"an issuer that is no CA":              {der: good, issuers: []*x509.Certificate{noSigning.Certificate}, want: "signature"},
+		"a SHA-1 signature":                    {der: sha1Signed, want: "SHA1"},
 		"a delta list":                         {der: extension(critical(asn1.ObjectIdentifier{2, 5, 29, 27}, 2, 1, 1)), want: "delta"},
 		"a critical extension nobody knows":    {der: extension(critical(asn1.ObjectIdentifier{1, 2, 3}, 5, 0)), want: "1.2.3"},
 		"an indirect list":                     {der: extension(point("http://x", 0x84, 1, 0xff)), want: "indirect"},

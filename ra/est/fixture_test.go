@@ -133,12 +133,17 @@ func (s *source) Certificates(ctx context.Context) (anchors, intermediates []*x5
 	return s.Source.Certificates(ctx)
 }
 
-// revoked is the CRL of each anchor, which goes by common names.
-func revoked(_ context.Context, leaf *x509.Certificate, _ time.Time) (bool, error) {
-	if leaf.Subject.CommonName == "unknown.example" {
-		return false, errors.New("the list is stale")
+// byName is the CRL of each anchor, which goes by common names.
+type byName struct{}
+
+func (byName) Revoked(_ context.Context, chain []*x509.Certificate, _ time.Time) (*x509.Certificate, error) {
+	switch chain[0].Subject.CommonName {
+	case "unknown.example":
+		return nil, errors.New("the list is stale")
+	case "revoked.example":
+		return chain[0], nil
 	}
-	return leaf.Subject.CommonName == "revoked.example", nil
+	return nil, nil
 }
 
 // newSite starts a TLS server for HTTP/1.1 and HTTP/2. Changes are made
@@ -152,7 +157,7 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 		Policy:    p,
 		Authority: &ra.Authority{Policy: p, CAs: map[string]*ra.CA{"test": known}},
 		Anchors: &anchor.Set{Anchors: []anchor.Anchor{
-			{Name: "idevid", Source: x.idevid, Revoked: revoked}, {Name: "ours", Source: known.Source(), Revoked: revoked},
+			{Name: "idevid", Source: x.idevid, Revocation: byName{}}, {Name: "ours", Source: known.Source(), Revocation: byName{}},
 		}},
 		Challenge: always(basicChallenge),
 		Sink:      x,

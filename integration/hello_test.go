@@ -167,9 +167,9 @@ func hello12(trusted []byte) []byte {
 	return append([]byte{22, 3, 1}, vec16(msg)...)
 }
 
-// served sends a ClientHello in two pieces, and reads on to the server's
+// answers sends a ClientHello in two pieces, and reads on to the server's
 // certificate (RFC 5246 section 7.4.2).
-func (s *site) served(t *testing.T, hello []byte) *x509.Certificate {
+func (s *site) answers(t *testing.T, hello []byte) *x509.Certificate {
 	t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
 	if err != nil {
@@ -244,11 +244,27 @@ func TestTrustedCAKeysChooseTheCertificate(t *testing.T) {
 		"malformed: a kind nobody knows": {append([]byte{9}, hash(3, root.Certificate.Raw)...), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := s.served(t, hello12(test.trusted))
+			c := s.answers(t, hello12(test.trusted))
 			if got := bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject); got != test.second {
 				t.Errorf("the certificate is of %q", c.Issuer)
 			}
 		})
+	}
+}
+
+// TestAReloadKeepsBothAudiences: the new configuration has policies of its own.
+func TestAReloadKeepsBothAudiences(t *testing.T) {
+	t.Parallel()
+	root, issuing, files := second(t)
+	s := serve(t, config{extra: readsHellos, site: twoNames, policy: devices, files: files})
+	if _, errs, code := runCaddy(t, s.dir, "reload", "--force", "--config", "Caddyfile", "--adapter", "caddyfile"); code != 0 {
+		t.Fatal(errs)
+	}
+	if c := s.answers(t, hello12(append([]byte{2}, vec16(root.Certificate.RawSubject)...))); !bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject) {
+		t.Errorf("who names the CA gets the certificate of %q", c.Issuer)
+	}
+	if c := s.answers(t, hello12(nil)); bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject) {
+		t.Errorf("who names none gets the certificate of %q", c.Issuer)
 	}
 }
 
@@ -267,7 +283,7 @@ func TestConcurrentAudiencesGetTheirOwn(t *testing.T) {
 			if want {
 				hello = hello12(named)
 			}
-			if c := s.served(t, hello); bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject) != want {
+			if c := s.answers(t, hello); bytes.Equal(c.RawIssuer, issuing.Certificate.RawSubject) != want {
 				t.Errorf("handshake %d: the certificate is of %q", i, c.Issuer)
 			}
 		})
@@ -348,6 +364,7 @@ func TestMistakesOfTheSecondCertificateAreFoundAtLoad(t *testing.T) {
 		"another wrapper between":  {extra: wrappers("est_hello", "proxy_protocol", "tls"), files: good, says: "must stand directly before tls"},
 		"the wrapper twice":        {extra: wrappers("est_hello", "est_hello", "tls"), files: good, says: "est_hello stands twice"},
 		"the wrapper with a value": {extra: wrappers("est_hello 1", "tls"), files: good, says: "est_hello has no options"},
+		"HTTP/3 alone":             {extra: strings.Replace(readsHellos, "servers {", "servers {\n\t\tprotocols h3", 1), files: good, says: "second_certificate: this server speaks HTTP/3 alone"},
 		"with client_certs off":    {extra: readsHellos, site: strings.Replace(twoNames, "policy ", "client_certs off\n\t\tpolicy ", 1), files: good, says: "second_certificate: with `client_certs off` the site's TLS isn't est's"},
 		"no files":                 {extra: readsHellos, says: "second_certificate: open second.pem: no such file"},
 		"another key":              {extra: readsHellos, files: files(good["second.pem"], other["second.key"]), says: "second.pem with the key second.key: tls: private key does not match public key"},
@@ -375,14 +392,14 @@ func TestMistakesOfTheSecondCertificateAreFoundAtLoad(t *testing.T) {
 // cutLast leaves out the last certificate.
 func cutLast(text string) string { return text[:strings.LastIndex(text, "-----BEGIN")] }
 
-// TestAnyHostStandsBesideASecondCertificate: its hook in the TLS policy is no
-// reliance on client certificates.
+// TestAnyHostStandsBesideASecondCertificate: it is no reliance on client
+// certificates.
 func TestAnyHostStandsBesideASecondCertificate(t *testing.T) {
 	t.Parallel()
 	_, _, files := second(t)
 	byAddress := strings.NewReplacer("localhost:PORT", "127.0.0.1:PORT", "\ttls internal\n", "", "second_certificate second.pem second.key", "any_host").Replace(twoNames)
 	s := serve(t, config{extra: readsHellos + "\n\tlocal_certs\n\tdefault_sni 127.0.0.1", site: twoNames + byAddress, policy: devices, files: files})
-	c := s.served(t, hello12(nil))
+	c := s.answers(t, hello12(nil))
 	if !strings.HasPrefix(c.Issuer.CommonName, "Caddy Local Authority") {
 		t.Errorf("the certificate is of %q", c.Issuer)
 	}

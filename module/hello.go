@@ -29,7 +29,10 @@ func init() {
 //			tls
 //		}
 //	}
-type HelloListener struct{}
+type HelloListener struct {
+	app *App
+	srv *caddyhttp.Server
+}
 
 // CaddyModule returns the Caddy module information.
 func (*HelloListener) CaddyModule() caddy.ModuleInfo {
@@ -47,7 +50,7 @@ func (*HelloListener) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision checks the order, in which Caddy has its own ideas: without `tls`
 // it puts all wrappers behind TLS, where there is no ClientHello to be read.
-func (*HelloListener) Provision(ctx caddy.Context) error {
+func (l *HelloListener) Provision(ctx caddy.Context) error {
 	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return errors.New("est_hello is for the listener_wrappers of an HTTP server")
@@ -59,7 +62,8 @@ func (*HelloListener) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting est app: %w", err)
 	}
-	app.(*App).second.listen(srv)
+	l.app, l.srv = app.(*App), srv
+	l.app.second.listen(srv)
 	return nil
 }
 
@@ -88,8 +92,13 @@ func checkWrappers(raw []json.RawMessage) error {
 	return nil
 }
 
-// WrapListener has connections read along.
-func (*HelloListener) WrapListener(l net.Listener) net.Listener { return helloListener{l} }
+// WrapListener has connections read along. Caddy calls it when the TLS policies
+// of the server are made, and before the server accepts its first connection, by
+// QUIC too: that is when the choice of certificates is put into them.
+func (l *HelloListener) WrapListener(inner net.Listener) net.Listener {
+	l.app.second.wrap(l.srv)
+	return helloListener{inner}
+}
 
 type helloListener struct{ net.Listener }
 

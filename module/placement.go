@@ -192,7 +192,7 @@ func selects(pol *caddytls.ConnectionPolicy, host string) bool {
 func (h *Handler) openToAnyHost(srv *caddyhttp.Server) error {
 	for _, pol := range srv.TLSConnPolicies {
 		auth := pol.ClientAuthentication
-		if auth == nil || !auth.Active() || auth.Mode == certificateMode && hooked(auth) && len(auth.TrustedLeafCerts) == 0 { //nolint:staticcheck // deprecated, but Caddy honours it
+		if auth == nil || !auth.Active() || auth.Mode == certificateMode && len(auth.VerifiersRaw)+len(auth.TrustedLeafCerts) == 0 { //nolint:staticcheck // deprecated, but Caddy honours it
 			continue
 		}
 		return errors.New("any_host: another site of this listener relies on client certificates, and Caddy's check of Host against SNI is one switch for all: give EST a listener of its own")

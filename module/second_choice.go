@@ -4,66 +4,36 @@ package module
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 )
 
-func init() {
-	caddy.RegisterModule(&SecondHook{})
-}
-
 var errNoHello = errors.New("second_certificate: the site's server doesn't read ClientHellos, so that nobody would get it: write in the global options `servers { listener_wrappers { est_hello  tls } }`, each name on a line of its own")
 
 var errPlainSite = errors.New("second_certificate: with `client_certs off` the site's TLS isn't est's: leave one of the two out")
 
-// SecondHook is put by est into the TLS policies of a site with a second
-// certificate. It isn't written by hand, and verifies nothing.
-//
-// Caddy loads this module when it has made the policy's TLS configuration and
-// before anybody uses it: that is when GetCertificate is wrapped. A certificate
-// manager can't choose, since certmagic shares its answer among handshakes for
-// one name that are under way at the same time.
-type SecondHook struct{}
-
-const secondHook = "est"
-
-// CaddyModule returns the Caddy module information.
-func (*SecondHook) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "tls.client_auth.verifier.est", New: func() caddy.Module { return new(SecondHook) }}
-}
-
-// Provision wraps every policy that has its TLS configuration by now.
-func (*SecondHook) Provision(ctx caddy.Context) error {
-	app, err := ctx.App("est")
-	if err != nil {
-		return fmt.Errorf("getting est app: %w", err)
-	}
-	app.(*App).second.wrap()
-	return nil
-}
-
-// VerifyClientCertificate accepts all: the handler verifies, on each request.
-func (*SecondHook) VerifyClientCertificate([][]byte, [][]*x509.Certificate) error { return nil }
+var errNoStream = errors.New("second_certificate: this server speaks HTTP/3 alone, where no ClientHello can be read: give the certificate to the site, `tls CERTIFICATE KEY`")
 
 // seconds are the second certificates of one configuration. They are gathered
-// while it is loaded, by one goroutine.
+// while it is loaded, and put into its TLS policies when it starts.
 type seconds struct {
 	listening []*caddyhttp.Server // with est_hello
-	policies  []*secondPolicy
+
+	mu       sync.Mutex
+	policies []*secondPolicy
 }
 
 // A secondPolicy is a TLS policy with second certificates.
 type secondPolicy struct {
+	srv     *caddyhttp.Server
 	pol     *caddytls.ConnectionPolicy
 	choices []*SecondCertificate
 	wrapped bool
@@ -71,22 +41,24 @@ type secondPolicy struct {
 
 func (s *seconds) listen(srv *caddyhttp.Server) { s.listening = append(s.listening, srv) }
 
-// add puts the hook into a policy that Caddy hasn't provisioned yet.
-func (s *seconds) add(pol *caddytls.ConnectionPolicy, c *SecondCertificate) {
+func (s *seconds) add(srv *caddyhttp.Server, pol *caddytls.ConnectionPolicy, c *SecondCertificate) {
 	for _, known := range s.policies {
 		if known.pol == pol {
 			known.choices = append(known.choices, c)
 			return
 		}
 	}
-	raw, _ := json.Marshal(map[string]string{"verifier": secondHook}) // text always marshals
-	pol.ClientAuthentication.VerifiersRaw = append(pol.ClientAuthentication.VerifiersRaw, raw)
-	s.policies = append(s.policies, &secondPolicy{pol: pol, choices: []*SecondCertificate{c}})
+	s.policies = append(s.policies, &secondPolicy{srv: srv, pol: pol, choices: []*SecondCertificate{c}})
 }
 
-func (s *seconds) wrap() {
+// wrap puts the choice before whatever else gives certificates to a server's
+// connections. A certificate manager couldn't choose: certmagic shares its
+// answer among handshakes for one name that are under way at the same time.
+func (s *seconds) wrap(srv *caddyhttp.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, p := range s.policies {
-		if p.wrapped || p.pol.TLSConfig == nil {
+		if p.srv != srv || p.wrapped {
 			continue
 		}
 		p.wrapped = true
@@ -132,16 +104,6 @@ func (p *secondPolicy) name(info *tls.ClientHelloInfo) string {
 	return host
 }
 
-// hooked says that a policy verifies nothing but by our hook.
-func hooked(auth *caddytls.ClientAuthentication) bool {
-	return !slices.ContainsFunc(auth.VerifiersRaw, func(raw json.RawMessage) bool {
-		var v struct {
-			Verifier string `json:"verifier"`
-		}
-		return json.Unmarshal(raw, &v) != nil || v.Verifier != secondHook
-	})
-}
-
 // loadSecond takes the second certificate into the TLS policies of the site. It
 // comes after askForCertificates, which makes them.
 func (h *Handler) loadSecond() error {
@@ -156,6 +118,8 @@ func (h *Handler) loadSecond() error {
 		return errPlainSite
 	case !slices.Contains(h.app.second.listening, srv):
 		return errNoHello
+	case slices.ContainsFunc(append(slices.Clone(srv.ListenProtocols), srv.Protocols), quicAlone):
+		return errNoStream
 	}
 	h.secondHosts = h.hosts(srv)
 	if _, err := h.SecondCertificate.read(h.secondHosts); err != nil {
@@ -167,12 +131,17 @@ func (h *Handler) loadSecond() error {
 			continue
 		}
 		found = true
-		h.app.second.add(pol, h.SecondCertificate)
+		h.app.second.add(srv, pol, h.SecondCertificate)
 	}
 	if !found {
 		return errors.New(`second_certificate: no TLS policy of this server asks for client certificates: give the site one with client_authentication: {"mode": "request"}`)
 	}
 	return nil
+}
+
+// quicAlone says that what speaks these protocols takes no TCP connections.
+func quicAlone(protocols []string) bool {
+	return len(protocols) > 0 && !slices.ContainsFunc(protocols, func(p string) bool { return p != "h3" })
 }
 
 // meets says that a policy may be that of this site. The hosts of one written
@@ -212,8 +181,3 @@ func (h *Handler) sayOfSecond(what string) {
 		h.log.Error("the second certificate has expired", fields...)
 	}
 }
-
-var (
-	_ caddy.Provisioner                  = (*SecondHook)(nil)
-	_ caddytls.ClientCertificateVerifier = (*SecondHook)(nil)
-)

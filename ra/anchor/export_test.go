@@ -20,3 +20,10 @@ func (s *Set) Uppers() int {
 
 // At sets the clock of a source of files.
 func (f *Files) At(now func() time.Time) { f.now = now }
+
+// Idle tells that no reading is under way.
+func (l *List) Idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flight == nil
+}

@@ -158,8 +158,8 @@ func TestAListOfAnAddressAnswersUntilItEnds(t *testing.T) {
 	check := func(name string, after time.Duration, want string, times int32) {
 		t.Helper()
 		s.Refresh(t.Context(), now.Add(after))
-		for range 100 { // what is done in the background
-			if asked.Load() == times {
+		for range 1000 { // what is done in the background
+			if s.Lists[0].Idle() {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)

@@ -146,6 +146,9 @@ var proofs = []key{
 	{name: "client_cert", is: &shape{kind: aMap, keys: []key{
 		{name: "anchor", is: text, required: true, doc: "the anchor of the Caddyfile under which the TLS client certificate verifies"},
 		{name: "subject", is: &shape{kind: anyMap, each: text}, doc: "subject attributes that the certificate has, compared exactly"},
+		{name: "issuer", is: &shape{kind: anyMap, each: text}, doc: "attributes that the certificate's issuer has, compared exactly"},
+		{name: "san", is: sanShape(texts), doc: "patterns by form: the certificate has names of the form, and each is of a pattern"},
+		{name: "serial", is: &shape{kind: oneKind, alts: []*shape{text, texts}}, doc: "the certificate's serial number in hexadecimal, or a list of those that will do"},
 		{name: "spki_sha256", is: text, doc: "SHA-256 of the certificate's SubjectPublicKeyInfo, in hexadecimal"},
 		{name: "matches", is: &shape{kind: aWord, words: []word{{text: "names"}}},
 			doc: "names: this profile would accept every name of the certificate"},

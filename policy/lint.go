@@ -40,6 +40,7 @@ const (
 	lintTelling         = "telling-extension"
 	lintCritical        = "critical-extension"
 	lintNoMoreTime      = "no-more-time"
+	lintSerialAlone     = "serial-alone"
 )
 
 // lints are all lints, in the order of the documentation.
@@ -63,6 +64,7 @@ var lints = []Lint{
 	{lintTelling, "An extension is copied that Windows reads as more than it seems.", true},
 	{lintCritical, "A critical extension makes this server refuse the certificate at a reenroll.", true},
 	{lintNoMoreTime, "A renewal gives no more time than the certificate has that it replaces.", true},
+	{lintSerialAlone, "A serial number is wanted without the issuer that makes it one certificate's.", false},
 }
 
 // Lints gives every kind of warning, for documents that list them.
@@ -202,10 +204,7 @@ func (p proof) givenWith(other proof) bool {
 		outside := slices.ContainsFunc(other.users, func(u listedUser) bool { return !within(u) })
 		return p.method == other.method && (p.anyUser || !other.anyUser && !outside)
 	}
-	missing := slices.ContainsFunc(p.subject, func(v subjectValue) bool {
-		return !slices.ContainsFunc(other.subject, func(w subjectValue) bool { return v.oid.Equal(w.oid) && v.value == w.value })
-	})
-	return p.anchor == other.anchor && !missing && (p.spki == nil || slices.Equal(p.spki, other.spki)) && (!p.matches || other.matches)
+	return p.anchor == other.anchor && within(p.subject, other.subject) && p.limits.heldWith(other.limits) && (p.spki == nil || slices.Equal(p.spki, other.spki)) && (!p.matches || other.matches)
 }
 
 // reviewClientAuth: an anchor takes only certificates for clientAuth (RFC

@@ -46,6 +46,7 @@ type TestCert struct {
 	Anchors             []string
 	File                string
 	Subject, Issuer     string
+	Serial              string // hexadecimal; "": 1
 	SAN                 []string
 	NotBefore, NotAfter time.Time
 	AnchorEnds          time.Time // of the anchor's own certificate
@@ -98,6 +99,7 @@ var (
 		{name: "file", is: text, doc: "a file with the certificate, PEM or DER, beside this one"},
 		{name: "subject", is: text, doc: "its subject, such as CN=a,O=b"},
 		{name: "issuer", is: text, doc: "its issuer"},
+		{name: "serial", is: text, initial: "01", doc: "its serial number, in hexadecimal"},
 		{name: "san", is: texts, doc: "its names, such as dns:a.example.net"},
 		{name: "not_before", is: instant, initial: "90 days before the request", doc: "when it begins"},
 		{name: "not_after", is: instant, initial: "10 days after the request", doc: "when it ends"},
@@ -252,7 +254,12 @@ func (r *testReader) cert(n node) *TestCert {
 	c := &TestCert{
 		Pos: n.at, File: n.get("file").value(), Subject: n.get("subject").value(), Issuer: n.get("issuer").value(),
 		SAN: n.get("san").words(), NotBefore: instantOf(n.get("not_before")), NotAfter: instantOf(n.get("not_after")),
-		AnchorEnds: instantOf(n.get("anchor_ends")),
+		AnchorEnds: instantOf(n.get("anchor_ends")), Serial: n.get("serial").value(),
+	}
+	if serial := n.get("serial"); serial.isText() {
+		if _, ok := parseSerial(c.Serial); !ok {
+			r.add(serial.at, "`%s` wants a serial number in hexadecimal, such as \"0A1B2C\", and this is %s", serial.path, quote(c.Serial))
+		}
 	}
 	r.names(n)
 	r.subject(n.get("issuer"))

@@ -34,6 +34,7 @@ type proof struct {
 	subject  []subjectValue
 	spki     []byte
 	matches  bool
+	limits   certLimits
 	method   string
 	anyUser  bool
 	users    []listedUser
@@ -177,18 +178,7 @@ func (c *compiler) clientCert(n node) proof {
 	anchor := n.get("anchor")
 	p := proof{spot: n.spot(), anchor: anchor.value(), anchorAt: anchor.spot(), matches: n.get("matches").value() == "names"}
 	c.filled(anchor)
-	for _, member := range n.get("subject").members() {
-		oid, ok := attributeOID(member.name)
-		if !ok {
-			c.unknownAttribute(member)
-			continue
-		}
-		value, isText := member.text()
-		if _, err := spellText(value); err != nil && isText {
-			c.add(member.at, "no certificate has the %s%s %s: %v", subjectAttribute, member.name, quote(value), err)
-		}
-		p.subject = append(p.subject, subjectValue{oid, member.name, value})
-	}
+	p.subject, p.limits = c.exactValues(n.get("subject")), c.certLimits(n)
 	if pin := n.get("spki_sha256"); pin.isText() {
 		hash, err := hex.DecodeString(strings.ToLower(pin.value()))
 		if err != nil || len(hash) != sha256.Size {
@@ -234,11 +224,14 @@ func (p proof) check(a asking) string {
 			return "the client certificate has another key than this line wants"
 		}
 	}
+	if reason := p.limits.check(cert); reason != "" {
+		return reason
+	}
 	return p.checkNames(a)
 }
 
 func (p proof) checkNames(a asking) string {
-	if len(p.subject) == 0 && !p.matches {
+	if len(p.subject) == 0 && len(p.limits.san) == 0 && !p.matches {
 		return ""
 	}
 	names, err := csr.NamesOf(a.who.Cert)
@@ -251,8 +244,8 @@ func (p proof) checkNames(a asking) string {
 				subjectAttribute, want.name, showList(got), quote(want.value))
 		}
 	}
-	if !p.matches {
-		return ""
+	if reason := p.limits.checkSAN(names.SAN); reason != "" || !p.matches {
+		return reason
 	}
 	if len(names.Subject) == 0 && len(names.SAN) == 0 {
 		return "the client certificate has no name"

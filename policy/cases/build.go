@@ -107,7 +107,11 @@ func (b builder) certificate(c policy.TestCert) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, wrong(c.Pos, "%w", err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: b.test.At.Add(-age), NotAfter: b.test.At.Add(left)}
+	serial := big.NewInt(1)
+	if c.Serial != "" {
+		serial.SetString(strings.ReplaceAll(c.Serial, ":", ""), 16) // checked when it was read
+	}
+	template := &x509.Certificate{SerialNumber: serial, NotBefore: b.test.At.Add(-age), NotAfter: b.test.At.Add(left)}
 	if !c.NotBefore.IsZero() {
 		template.NotBefore = c.NotBefore
 	}

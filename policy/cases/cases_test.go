@@ -33,7 +33,7 @@ name: everything
 default: all
 profiles:
   all:
-    enroll: {who: [{http_basic: {users: [one]}}, {client_cert: {anchor: depot}}, {provider: {name: ldap}}], linking: if_present}
+    enroll: {who: [{http_basic: {users: [one]}}, {client_cert: {anchor: depot, issuer: {CN: depots}, serial: "0a1b", san: {dns: ["*.example"]}}}, {provider: {name: ldap}}], linking: if_present}
     reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present}
     subject: {CN: {allow: ["*.example.net"]}}
     san:
@@ -82,7 +82,7 @@ cases:
     csr: {file: f.csr}
     want: {verdict: allow, plan: {subject: CN=f.example.net}}
   - name: a certificate
-    who: {cert: {anchor: [depot, other], subject: CN=depot, issuer: CN=depots, san: ["dns:depot.example"], not_after: 2027-01-01T00:00:00Z}}
+    who: {cert: {anchor: [depot, other], subject: CN=depot, issuer: CN=depots, serial: "0A:1B", san: ["dns:depot.example"], not_after: 2027-01-01T00:00:00Z}}
     linking: matched
     csr: {subject: CN=a.example.net, key: rsa2048}
     want: {verdict: allow}

@@ -27,7 +27,7 @@ type options struct {
 }
 
 // repeatable are the options that may stand more than once.
-var repeatable = map[string]bool{"upstream": true, "provider": true, "cacerts_extra": true, "cacerts_tls": true}
+var repeatable = map[string]bool{"upstream": true, "provider": true, "bearer": true, "cacerts_extra": true, "cacerts_tls": true}
 
 func (o *options) readers() map[string]func() error {
 	return map[string]func() error{
@@ -40,6 +40,7 @@ func (o *options) readers() map[string]func() error {
 		"cacerts_extra": o.cacertsExtra,
 		"client_certs":  o.clientCerts,
 		"webhook":       o.webhook,
+		"bearer":        o.bearer,
 		"any_host":      o.anyHost,
 		"quirks":        o.quirks,
 		"limits":        o.limits,

@@ -132,6 +132,10 @@ func (a *App) Start() error {
 	}
 	var said []string
 	for _, h := range a.handlers {
+		for _, b := range h.bearers {
+			a.done.Add(1)
+			go a.keepKeys(ctx, b)
+		}
 		h.sayOfSecond("serving a second certificate to clients who name its CA")
 		a.policies.WithLabelValues(h.policy.SHA256()).Set(1)
 		if !slices.Contains(said, h.policy.SHA256()) { // sites may share a policy

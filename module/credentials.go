@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -53,7 +54,7 @@ type hashed struct {
 }
 
 func (h *Handler) loadCredentials() error {
-	if err := h.loadDigest(); err != nil {
+	if err := errors.Join(h.loadDigest(), h.loadBearers()); err != nil {
 		return err
 	}
 	if len(h.Basic) > 0 {
@@ -81,6 +82,9 @@ func (h *Handler) loadCredentials() error {
 		p := &h.Providers[i]
 		if option, taken := ownMethods[p.Name]; taken {
 			return fmt.Errorf("provider: the name %q is taken by `%s`", p.Name, option)
+		}
+		if strings.HasPrefix(p.Name, policy.BearerMethod("")) {
+			return fmt.Errorf("provider: the name %q is taken by `bearer`", p.Name)
 		}
 		mod, err := h.ctx.LoadModule(p, "ProviderRaw")
 		if err != nil {
@@ -154,7 +158,10 @@ func (b *basicAccounts) decoy(user string) hashed {
 
 // challenge is what a 401 offers for the methods that could help, the
 // strongest first. Providers bring their own.
-func (h *Handler) challenge(methods []string) (all []string) {
+func (h *Handler) challenge(r *http.Request, methods []string) (all []string) {
+	if slices.ContainsFunc(h.bearers, func(b *tokenIssuer) bool { return slices.Contains(methods, policy.BearerMethod(b.name)) }) {
+		all = append(all, bearerChallenge(r))
+	}
 	if h.digest != nil && slices.Contains(methods, digestMethod) {
 		all = append(all, h.digest.Challenge()...)
 	}
@@ -169,15 +176,19 @@ func (h *Handler) challenge(methods []string) (all []string) {
 // their own challenge.
 func (h *Handler) incoming(r *http.Request) est.Incoming {
 	user, _ := digest.ClaimedUser(r.Header.Get("Authorization"))
+	claims := new(policy.Facts)
 	return est.Incoming{
 		Remote: clientAddress(r), TLSAhead: tlsAhead(r), User: user,
-		Credentials: h.credentials, AnyHeader: len(h.providers) > 0,
+		Claims: claims,
+		Credentials: func(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
+			return h.credentials(w, r, claims)
+		}, AnyHeader: len(h.providers) > 0,
 	}
 }
 
-// credentials asks `basic`, `digest`, then the providers, who a request is from. Each has
+// credentials asks `basic`, `digest`, `bearer`, then the providers, who a request is from. Each has
 // its say: a line of the policy may want two accounts (`all`).
-func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, _ error) {
+func (h *Handler) credentials(w http.ResponseWriter, r *http.Request, claims *policy.Facts) (accounts []policy.Account, _ error) {
 	if user, password, ok := r.BasicAuth(); ok && h.basic != nil {
 		same, err := h.basic.verify(user, password)
 		if err != nil {
@@ -190,6 +201,7 @@ func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) (accounts 
 	if user := h.checkDigest(r); user != "" {
 		accounts = append(accounts, policy.Account{Method: digestMethod, User: user})
 	}
+	accounts = append(accounts, h.checkToken(r, claims)...)
 	for _, p := range h.providers {
 		found, ok, err := p.auth.Authenticate(w, r)
 		if err != nil {

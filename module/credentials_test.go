@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra/digest"
 )
 
@@ -96,7 +97,7 @@ func TestBasicPasswords(t *testing.T) {
 	} {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.SetBasicAuth(c.user, c.password)
-		accounts, err := h.credentials(httptest.NewRecorder(), r)
+		accounts, err := h.credentials(httptest.NewRecorder(), r, new(policy.Facts))
 		if (len(accounts) == 1) != c.want || err != nil {
 			t.Errorf("%q with %q: %v %v", c.user, c.password, accounts, err)
 		}
@@ -137,7 +138,7 @@ func TestBasicIsOfferedWhereItIsConfigured(t *testing.T) {
 		{"digest, which couldn't help", &Handler{digest: answers}, 0, false},
 	} {
 		in := c.h.incoming(httptest.NewRequest("POST", "/", nil))
-		if got := c.h.challenge([]string{basicMethod}); len(got) != c.challenges || in.AnyHeader != c.anyHeader || in.Credentials == nil {
+		if got := c.h.challenge(httptest.NewRequest("POST", "/", nil), []string{basicMethod}); len(got) != c.challenges || in.AnyHeader != c.anyHeader || in.Credentials == nil {
 			t.Errorf("%s: %q, any header %v", c.name, got, in.AnyHeader)
 		}
 	}
@@ -167,7 +168,7 @@ func TestTheStrongestChallengeThatCouldHelpStandsFirst(t *testing.T) {
 		{[]string{basicMethod}, "Basic"}, {[]string{digestMethod}, "Digest"}, {[]string{basicMethod, digestMethod}, "Digest Basic"}, {[]string{"staff"}, ""},
 	} {
 		var schemes []string
-		for _, value := range h.challenge(c.methods) {
+		for _, value := range h.challenge(httptest.NewRequest("POST", "/", nil), c.methods) {
 			scheme, _, _ := strings.Cut(value, " ")
 			schemes = append(schemes, scheme)
 		}
@@ -216,7 +217,7 @@ func TestProvidersAreAskedAboutEveryRequest(t *testing.T) {
 			r.Header.Set("X-Api-Key", c.key)
 		}
 		w := httptest.NewRecorder()
-		accounts, err := h.credentials(w, r)
+		accounts, err := h.credentials(w, r, new(policy.Facts))
 		var all []string
 		for _, a := range accounts {
 			all = append(all, a.Method+":"+a.User)

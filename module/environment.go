@@ -28,6 +28,9 @@ func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL 
 	for _, a := range h.Basic {
 		env.Users = append(env.Users, a.Username)
 	}
+	for _, b := range h.Bearers {
+		env.Bearers = append(env.Bearers, b.Name)
+	}
 	for _, p := range h.Providers {
 		env.Providers = append(env.Providers, p.Name)
 	}

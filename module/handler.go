@@ -56,6 +56,8 @@ type Handler struct {
 	Basic []Account `json:"basic,omitempty"`
 	// The accounts of HTTP Digest (RFC 7616).
 	Digest *DigestConfig `json:"digest,omitempty"`
+	// The issuers of bearer tokens.
+	Bearers []BearerConfig `json:"bearers,omitempty"`
 	// A service that is asked about each request, as step-ca's webhooks are.
 	Webhook *WebhookConfig `json:"webhook,omitempty"`
 	// HTTP authentication modules of others.
@@ -92,6 +94,7 @@ type Handler struct {
 	providers []namedProvider
 	basic     *basicAccounts
 	digest    *digest.Server
+	bearers   []*tokenIssuer
 	files     []fileAnchor
 	server    *est.Server
 	policy    *policy.Policy

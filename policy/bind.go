@@ -92,6 +92,10 @@ func (b *binder) who(lines []whoLine) {
 					}
 				}
 			default:
+				if name, isToken := proof.token(); isToken {
+					b.known(proof.spot.at, "bearer", "bearer", name, b.env.Bearers)
+					continue
+				}
 				b.known(proof.spot.at, "provider", "provider", proof.method, b.env.Providers)
 			}
 		}

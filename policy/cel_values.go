@@ -30,7 +30,7 @@ type (
 	celWho struct {
 		method, user, anchor string
 		certificate          *celCert
-		data                 Facts
+		data, claims         Facts
 	}
 	celCert struct {
 		*x509.Certificate
@@ -122,9 +122,10 @@ var celTypes = map[string][]celField{
 
 func whoFields() []celField {
 	return []celField{
-		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest or a provider's name", func(w *celWho) any { return w.method }),
+		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest, bearer:NAME or a provider's name", func(w *celWho) any { return w.method }),
 		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
+		celOf("claims", celFacts, "the claims of the token, by name", func(w *celWho) any { return w.claims.cel() }),
 		celOf(celData, celFacts, "what the webhook says, by name", func(w *celWho) any { return w.data.cel() }),
 	}
 }

@@ -169,7 +169,10 @@ var proofs = []key{
 		{name: "users", is: texts, initial: "any user", doc: "the users that count"},
 	}}, doc: "an http.authentication provider of Caddy"},
 	{name: "one_time_password", is: unread, later: true, doc: "a password that is good once"},
-	{name: "bearer", is: unread, later: true, doc: "a bearer token"},
+	{name: "bearer", is: &shape{kind: aMap, keys: []key{
+		{name: "name", is: text, required: true, doc: "a `bearer` of the Caddyfile"},
+		{name: "subjects", is: texts, initial: "any subject", doc: "patterns of the subjects that count"},
+	}}, doc: "a bearer token (RFC 6750), a JWT"},
 }
 
 var (

@@ -197,6 +197,13 @@ func (l whoLine) holdsWith(other whoLine) bool {
 
 // givenWith tells whether a proof is given wherever another one is.
 func (p proof) givenWith(other proof) bool {
+	if p.isHTTP() && len(p.subjects)+len(other.subjects) > 0 {
+		among := func(s pattern) bool {
+			return slices.ContainsFunc(p.subjects, func(t pattern) bool { return s.text == t.text })
+		}
+		outside := slices.ContainsFunc(other.subjects, func(s pattern) bool { return !among(s) })
+		return p.method == other.method && (p.anyUser || !other.anyUser && !outside)
+	}
 	if p.isHTTP() {
 		within := func(u listedUser) bool {
 			return slices.ContainsFunc(p.users, func(v listedUser) bool { return u.name == v.name })

@@ -41,6 +41,7 @@ var meanings = map[string]meaning{
 	"hygiene.debian_weak": narrows, "hygiene.blocked": narrows, "hygiene.reuse": ordered("forbid", "allow"),
 	"validity.default": bound, "validity.max": bound, "validity.within": narrows,
 
+	"bearer.subjects": widens,
 	"enroll": offered, "reenroll": offered, "serverkeygen.enabled": trueWide,
 	"who": widens, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
 	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,

@@ -59,12 +59,14 @@ func parseRequest(t *testing.T, text string) Request {
 		case "account":
 			method, user, _ := strings.Cut(value, " ")
 			req.Who.Accounts = append(req.Who.Accounts, Account{method, user})
-		case "data":
+		case "data", "claims":
 			facts, err := ParseFacts([]byte(value))
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.Who.Data = facts
+			if req.Who.Data = facts; word == "claims" {
+				req.Who.Data, req.Who.Claims = Facts{}, facts
+			}
 		case "cert", "pinned":
 			anchors, names, _ := strings.Cut(value, " ")
 			req.Who.Anchors = strings.Split(anchors, ",")

@@ -38,6 +38,7 @@ type TestWho struct {
 	Cert     *TestCert
 	Accounts []Account
 	Data     Facts
+	Claims   Facts
 }
 
 // A TestCert is a certificate that is made, or read from File.
@@ -119,6 +120,11 @@ var (
 				{name: "name", is: text, required: true, doc: "the provider"},
 				{name: "user", is: text, required: true, doc: "its user"},
 			}}, doc: "an account of a provider"},
+			{name: "bearer", is: &shape{kind: aMap, keys: []key{
+				{name: "name", is: text, required: true, doc: "the `bearer`"},
+				{name: "subject", is: text, required: true, doc: "the subject of its token"},
+				{name: "claims", is: text, initial: "none", doc: "the claims of the token, a JSON object as text"},
+			}}, doc: "a bearer token"},
 			{name: "data", is: text, initial: "none", doc: "what the webhook says, a JSON object as text"},
 		}}, initial: "nobody", doc: "who asks, taken as proven"},
 		{name: "csr", is: &shape{kind: aMap, keys: []key{
@@ -220,6 +226,10 @@ func (r *testReader) testCase(n node) TestCase {
 	}
 	if provider := who.get("provider"); provider.present() {
 		c.Who.Accounts = append(c.Who.Accounts, Account{provider.get("name").value(), provider.get("user").value()})
+	}
+	if token := who.get("bearer"); token.present() {
+		c.Who.Accounts = append(c.Who.Accounts, Account{BearerMethod(token.get("name").value()), token.get("subject").value()})
+		c.Who.Claims = r.facts(token.get("claims"))
 	}
 	c.Who.Data = r.facts(who.get("data"))
 	return c

@@ -91,6 +91,8 @@ type Identity struct {
 	AnchorEnds []time.Time
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account
+	// Claims are those of the token among Accounts.
+	Claims Facts
 	// Data is what the webhook says of the request. It is there once the
 	// request was read: the gate doesn't have it.
 	Data Facts
@@ -98,7 +100,8 @@ type Identity struct {
 
 // An Account is one verified HTTP credential.
 type Account struct {
-	// Method is "http_basic", "digest", or the name of a `provider`.
+	// Method is "http_basic", "digest", BearerMethod of a token, or the name
+	// of a `provider`.
 	Method string
 	User   string
 }
@@ -281,6 +284,8 @@ type Environment struct {
 	// Digest are the accounts of `digest`.
 	Digest    Digest
 	Upstreams map[string]Capabilities
+	// Bearers are the names of `bearer`.
+	Bearers []string
 	// Webhook says that a webhook is asked about each request.
 	Webhook bool
 	// Unrevoked are the anchors without a source of revocation.

@@ -38,6 +38,7 @@ type proof struct {
 	method   string
 	anyUser  bool
 	users    []listedUser
+	subjects []pattern // of a token
 	shared   bool
 	anchorAt spot
 }
@@ -56,10 +57,17 @@ type subjectValue struct {
 const (
 	httpBasic  = "http_basic"
 	httpDigest = "digest"
+	// bearer is the key of a token's proof. Its Account.Method is
+	// BearerMethod of its name.
+	bearer = "bearer"
 )
 
+// BearerMethod is the Account.Method of a token that the `bearer` of this name
+// has verified.
+func BearerMethod(name string) string { return bearer + ":" + name }
+
 // proofKinds are the proofs that a line may have.
-var proofKinds = []string{"client_cert", httpBasic, httpDigest, "provider"}
+var proofKinds = []string{"client_cert", httpBasic, httpDigest, "provider", bearer}
 
 func (c *compiler) who(list node, names nameRules) []whoLine {
 	var lines []whoLine
@@ -148,12 +156,18 @@ func (c *compiler) proof(n node) proof {
 		p := proof{spot: n.spot(), method: n.name, shared: n.get("shared").on()}
 		p.users = c.users(n.get("users"))
 		return p
+	case bearer:
+		name := n.get("name")
+		p := proof{spot: n.spot(), method: BearerMethod(name.value()), anyUser: !n.get("subjects").present()}
+		p.subjects = c.patterns(n.get("subjects"), textForm)
+		c.filled(name)
+		return p
 	default:
 		name := n.get("name")
 		p := proof{spot: n.spot(), method: name.value(), anyUser: !n.get("users").present()}
 		p.users = c.users(n.get("users"))
 		c.filled(name)
-		if slices.Contains(proofKinds, p.method) {
+		if slices.Contains(proofKinds, p.method) || strings.HasPrefix(p.method, BearerMethod("")) {
 			c.add(name.at, "%s can't be the name of a provider: it is a proof of its own", quote(p.method))
 		}
 		return p
@@ -296,10 +310,15 @@ func (p proof) accountText() string {
 		return "HTTP Basic account"
 	case httpDigest:
 		return "HTTP Digest account"
-	default:
-		return "account of the provider " + quote(p.method)
 	}
+	if name, isToken := p.token(); isToken {
+		return "token of " + quote(name)
+	}
+	return "account of the provider " + quote(p.method)
 }
+
+// token gives the name of the `bearer` whose tokens the proof wants.
+func (p proof) token() (string, bool) { return strings.CutPrefix(p.method, BearerMethod("")) }
 
 // check tells whether the line matches; if not, which HTTP credentials could
 // still make it match, and a finding that says why.
@@ -330,6 +349,9 @@ func (l *whoLine) check(a asking) (matched bool, could []string, _ Finding) {
 func (l *whoLine) identity(who Identity) (*celWho, error) {
 	w := &celWho{method: l.proofs[0].name(), data: who.Data}
 	for _, p := range l.proofs {
+		if _, isToken := p.token(); isToken {
+			w.claims = who.Claims
+		}
 		if !p.isHTTP() {
 			w.anchor = p.anchor
 			cert, err := newCELCert(who.Cert)
@@ -382,8 +404,9 @@ func (p proof) name() string {
 }
 
 func (p proof) takesAccount(account Account) bool {
+	spelled, err := spellText(account.User)
 	return account.Method == p.method && account.User != "" &&
-		(p.anyUser || slices.ContainsFunc(p.users, func(u listedUser) bool { return u.name == account.User }))
+		(p.anyUser || err == nil && slices.ContainsFunc(p.subjects, func(s pattern) bool { return s.match(spelled) }) || slices.ContainsFunc(p.users, func(u listedUser) bool { return u.name == account.User }))
 }
 
 // Gate answers before the body is read, by the who lines alone. Findings are

@@ -26,7 +26,7 @@ type explanation struct {
 	label, op, csr, renews, at string
 	subject, keyType           string
 	san, who                   []string
-	data                       string
+	data, claims               string
 	linked                     bool
 	audit, id                  string
 	format                     string
@@ -35,7 +35,7 @@ type explanation struct {
 func explainCommand() *cobra.Command {
 	var e explanation
 	cmd := &cobra.Command{
-		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--data <file>] [--linked] [--at <time>] [--format text|json]",
+		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--claims <file>] [--data <file>] [--linked] [--at <time>] [--format text|json]",
 		Short: "Says what a policy decides of a request, and by which lines",
 		Long: `Puts a certification request before a policy file, without a server and without
 a CA, and tells the decision so that a reviewer can follow it: the verdict, what
@@ -48,6 +48,7 @@ an audit log, by its request id (--audit, --id), with who asked it and when.
 Who asks is said by --who, which may stand more than once:
   basic:USER            an account of HTTP Basic
   digest:USER           an account of HTTP Digest
+  bearer:NAME:SUBJECT   a token that the 'bearer' of this name has verified
   provider:NAME:USER    an account of a 'provider'
   cert:ANCHOR:FILE      a client certificate in PEM or DER that verified under
                         this anchor; again with another anchor for several.
@@ -72,6 +73,7 @@ any other verdict.`,
 	flags.StringVar(&e.id, "id", "", "request id in the audit log, as X-Request-Id had it")
 	flags.StringArrayVar(&e.who, "who", nil, "who asks (repeatable)")
 	flags.StringVar(&e.renews, "renews", "", "certificate that a simplereenroll replaces (default: that of --who)")
+	flags.StringVar(&e.claims, "claims", "", "file with the claims of the token, a JSON object")
 	flags.StringVar(&e.data, "data", "", "file with what the webhook says, a JSON object")
 	flags.BoolVar(&e.linked, "linked", false, "the request is bound to its TLS channel (RFC 7030 section 3.5)")
 	flags.StringVar(&e.at, "at", "", "time of the request, as 2030-01-02T15:04:05Z (default: now)")
@@ -188,6 +190,11 @@ func (e *explanation) circumstances() (policy.Request, error) {
 	}
 	if req.Who, err = identity(e.who); err != nil {
 		return req, err
+	}
+	if e.claims != "" {
+		if req.Who.Claims, err = readFacts(e.claims); err != nil {
+			return req, err
+		}
 	}
 	if e.data != "" {
 		if req.Who.Data, err = readFacts(e.data); err != nil {

@@ -25,6 +25,13 @@ func identity(flags []string) (policy.Identity, error) {
 			err = addAccount(&who, "http_basic", rest)
 		case "digest":
 			err = addAccount(&who, "digest", rest)
+		case "bearer":
+			name, subject, _ := strings.Cut(rest, ":")
+			if name == "" {
+				err = fmt.Errorf("want bearer:NAME:SUBJECT")
+			} else {
+				err = addAccount(&who, policy.BearerMethod(name), subject)
+			}
 		case "provider":
 			name, user, _ := strings.Cut(rest, ":")
 			if name == "" {
@@ -35,7 +42,7 @@ func identity(flags []string) (policy.Identity, error) {
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, digest:USER, provider:NAME:USER or cert:ANCHOR:FILE")
+			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, provider:NAME:USER or cert:ANCHOR:FILE")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)

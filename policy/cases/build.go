@@ -42,7 +42,7 @@ func wrong(at policy.Pos, format string, args ...any) error {
 func (b builder) request() (policy.Request, error) {
 	c := b.test
 	req := policy.Request{Op: c.Op, Label: c.Label, Now: c.At, Linking: c.Linking}
-	req.Who.Accounts, req.Who.Data = slices.Clone(c.Who.Accounts), c.Who.Data
+	req.Who.Accounts, req.Who.Data, req.Who.Claims = slices.Clone(c.Who.Accounts), c.Who.Data, c.Who.Claims
 	var err error
 	if c.Who.Cert != nil {
 		if req.Who.Cert, err = b.certificate(*c.Who.Cert); err != nil {

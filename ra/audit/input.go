@@ -28,6 +28,8 @@ type Input struct {
 	AnchorEnds []time.Time `json:"anchor_ends,omitempty"`
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account `json:"accounts,omitempty"`
+	// Claims are those of the token that was verified.
+	Claims json.RawMessage `json:"claims,omitempty"`
 	// Data is what the webhook said.
 	Data json.RawMessage `json:"data,omitempty"`
 	// Linking is what the channel-binding check found.
@@ -113,7 +115,7 @@ func OfInput(q policy.Request, needs func(asn1.ObjectIdentifier) bool) *Input {
 	if held := q.KeyHolder; held != nil {
 		in.KeyHolder = &KeyHolder{Names: hex.EncodeToString(held.Names[:]), Serial: held.Serial}
 	}
-	in.Data = q.Who.Data.JSON()
+	in.Data, in.Claims = q.Who.Data.JSON(), q.Who.Claims.JSON()
 	for _, a := range q.Who.Accounts {
 		in.Accounts = append(in.Accounts, Account{Method: a.Method, User: a.User})
 	}

@@ -115,7 +115,7 @@ type Policy struct {
 
 // Who is a proven identity.
 type Who struct {
-	// Method is client_cert, http_basic, digest or the name of a provider; several
+	// Method is client_cert, http_basic, digest, bearer:NAME or the name of a provider; several
 	// that were proven together are joined by "+".
 	Method Text `json:"method"`
 	// ID is the certificate's subject, the account's user name, or both,

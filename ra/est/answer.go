@@ -147,7 +147,7 @@ const challengeRoom = 512
 func (x *exchange) challengeFor(methods []string) []string {
 	var configured, all []string
 	if x.s.Challenge != nil {
-		configured = x.s.Challenge(methods)
+		configured = x.s.Challenge(x.r, methods)
 	}
 	room := challengeRoom
 	for _, v := range slices.Concat(configured, x.challenges) {

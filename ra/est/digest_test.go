@@ -56,7 +56,7 @@ func newDigestSite(t *testing.T, changes ...func(*site)) *digestSite {
 		t.Fatal(err)
 	}
 	d.site = newSite(t, append([]func(*site){under(strings.ReplaceAll(digestRules, "BODY", strings.Trim(body, "\n"))), func(x *site) {
-		x.Challenge = func(methods []string) (all []string) {
+		x.Challenge = func(_ *http.Request, methods []string) (all []string) {
 			if slices.Contains(methods, "digest") {
 				all = append(all, d.answers.Challenge()...)
 			}

@@ -91,7 +91,7 @@ func policyOf(t testing.TB, text string) *policy.Policy {
 		t.Fatal(err)
 	}
 	if err := p.Bind(policy.Environment{
-		Digest: policy.Digest{Unread: true}, Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Providers: []string{"staff"},
+		Digest: policy.Digest{Unread: true}, Bearers: []string{"staff"}, Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Providers: []string{"staff"},
 		Upstreams: map[string]policy.Capabilities{"test": new(ratest.CA).Carries()},
 	}); err != nil {
 		t.Fatal(err)
@@ -111,6 +111,7 @@ type site struct {
 	udp       string    // where it is
 	anyHeader bool      // of Incoming
 	exposed   bool      // no proxy stands before it
+	claims    bool      // Incoming has Claims, which provider finds by claimsOf
 	// provider, when set, runs in place of the password check.
 	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, error)
 
@@ -188,7 +189,12 @@ func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = struct{ io.ReadCloser }{r.Body} // as Caddy does, to count
 	}
 	user, _ := digest.ClaimedUser(r.Header.Get("Authorization"))
-	x.Serve(w, r, Incoming{User: user, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
+	var claims *policy.Facts
+	if x.claims {
+		claims = new(policy.Facts)
+		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims))
+	}
+	x.Serve(w, r, Incoming{Claims: claims, User: user, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
 }
 
 func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
@@ -349,6 +355,10 @@ func (g got) certs(t testing.TB) []*x509.Certificate {
 const basicChallenge = `Basic realm="estra", charset="UTF-8"`
 
 // always is a challenge whatever could help.
-func always(values ...string) func([]string) []string {
-	return func([]string) []string { return values }
+func always(values ...string) func(*http.Request, []string) []string {
+	return func(*http.Request, []string) []string { return values }
 }
+
+type claimsKey struct{}
+
+func claimsOf(r *http.Request) *policy.Facts { return r.Context().Value(claimsKey{}).(*policy.Facts) }

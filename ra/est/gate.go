@@ -138,6 +138,9 @@ func (x *exchange) ask() (outcome, *ra.Error) {
 		return returned, ra.Fail(ra.Fault, "the HTTP credentials could not be checked", err)
 	case len(accounts) > 0:
 		x.who.Accounts = accounts
+		if x.in.Claims != nil {
+			x.who.Claims = *x.in.Claims
+		}
 		return succeeded, nil
 	}
 	return failed, nil

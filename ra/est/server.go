@@ -42,7 +42,7 @@ type Server struct {
 	// that could help (policy.Account.Method): many clients read no other
 	// challenge than the first. None, or nil: the answer is 403 instead (RFC
 	// 7030 section 3.2.3), unless Credentials brought a challenge of its own.
-	Challenge func(methods []string) []string
+	Challenge func(r *http.Request, methods []string) []string
 	// Sink takes one record for every request, before the answer is sent. An
 	// error of the Sink doesn't hold the answer back; it is in the Report.
 	// nil: no audit.
@@ -97,6 +97,9 @@ type Incoming struct {
 	// Basic's to say: failed attempts are counted for each user. Nothing of it
 	// is proven.
 	User string
+	// Claims are those of the token among the accounts, once Credentials has
+	// returned; nil: there are no tokens.
+	Claims *policy.Facts
 	// AnyHeader says that Credentials may know a request by something else
 	// than its Authorization header, or has a challenge of its own for it. It
 	// is then called without that header too; no account is no failed attempt

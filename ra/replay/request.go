@@ -31,6 +31,9 @@ func Request(r *audit.Record) (policy.Request, error) {
 	if req.Who.Data, err = policy.ParseFacts(in.Data); err != nil {
 		return req, fmt.Errorf("input.data: %w", err)
 	}
+	if req.Who.Claims, err = policy.ParseFacts(in.Claims); err != nil {
+		return req, fmt.Errorf("input.claims: %w", err)
+	}
 	if req.Who.Cert, err = certificate(in.Cert); err != nil {
 		return req, fmt.Errorf("input.cert: %w", err)
 	}

@@ -33,7 +33,7 @@ type authority struct{ root, intermediate pair }
 
 func newAuthority(name string) authority {
 	var a authority
-	ca := &x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign}
+	ca := &x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	ca.Subject.CommonName = name + " root"
 	a.root = sign(ca, nil)
 	ca.Subject.CommonName = name + " intermediate"

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -60,6 +61,9 @@ func (d *device) request(conn *tls.Conn, linked bool) ([]byte, error) {
 func newFleet() (*fleet, error) {
 	ca := newAuthority("devices")
 	if err := os.WriteFile(anchorFile, pemOf(ca.root.cert), 0o600); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(ca.root.writeList(rootListFile), ca.intermediate.writeList(deviceList)); err != nil {
 		return nil, err
 	}
 	f := &fleet{intermediate: ca.intermediate.cert, devices: make([]device, fleetSize)}

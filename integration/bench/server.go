@@ -133,7 +133,7 @@ func startCaddy(ctx context.Context, dir, site, anchor string, ca *stepcatest.CA
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{"policy.yaml": policyFile}
+	files := map[string]string{"policy.yaml": policyOf(site)}
 	if ca != nil {
 		s.ca = ca.PID()
 		files["step-root.pem"], files["est-ra.jwk"] = string(ca.RootPEM()), string(ca.JWKJSON())
@@ -151,7 +151,7 @@ func startCaddy(ctx context.Context, dir, site, anchor string, ca *stepcatest.CA
 			return nil, err
 		}
 	}
-	if site == estSite {
+	if site != emptySite {
 		s.audit = filepath.Join(dir, "audit.log")
 	}
 	if err := p.start(); err != nil {
@@ -177,6 +177,7 @@ func (s *server) words(anchor string) ([]string, error) {
 	port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 	return []string{
 		"HTTPS_PORT", port(s.site), "HTTP_PORT", port(addresses[2]), "ADMIN", s.admin,
+		"ROOT_LIST", filepath.Join(filepath.Dir(anchor), rootListFile), "DEVICE_LIST", filepath.Join(filepath.Dir(anchor), deviceList),
 		"ANCHOR", anchor, "USER", basicUser, "HASH", argon2id(basicPassword),
 	}, nil
 }

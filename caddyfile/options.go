@@ -159,13 +159,13 @@ func (o *options) anchorBlock(a *module.AnchorConfig) error {
 			if err := o.one("revocation require|prefer|off", &a.Revocation); err != nil {
 				return err
 			}
-		case "any_eku":
+		case "any_eku", "ra_issuer":
 			if o.h.NextArg() {
-				return o.h.Errf("any_eku takes no value")
+				return o.h.Errf("%s takes no value", name)
 			}
-			a.AnyEKU = true
+			a.AnyEKU, a.RAIssuer = a.AnyEKU || name == "any_eku", a.RAIssuer || name == "ra_issuer"
 		default:
-			return o.unknown("an anchor", name, []string{"any_eku", "crl", "ocsp", "revocation"})
+			return o.unknown("an anchor", name, []string{"any_eku", "crl", "ocsp", "ra_issuer", "revocation"})
 		}
 	}
 	return nil

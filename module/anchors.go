@@ -31,7 +31,9 @@ func (h *Handler) anchorConfigs() []AnchorConfig {
 }
 
 func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
-	made := anchor.Anchor{Name: cfg.Name, AnyEKU: cfg.AnyEKU}
+	// The issuing keys of an upstream make RAs for its own profiles, and Bind
+	// sees to it that they do for no others.
+	made := anchor.Anchor{Name: cfg.Name, AnyEKU: cfg.AnyEKU, RAIssuer: cfg.RAIssuer || cfg.Upstream != ""}
 	if cfg.Upstream != "" {
 		if len(cfg.Files) > 0 || cfg.revokes() {
 			return made, errors.New("an anchor is either files or an upstream (whose own CRL is asked)")
@@ -52,6 +54,9 @@ func (h *Handler) loadAnchor(cfg AnchorConfig) (anchor.Anchor, error) {
 		return made, err
 	}
 	made.Source = files
+	if cfg.RAIssuer {
+		made.Source = anchor.Issuers(files)
+	}
 	if sources != nil {
 		made.Revocation = sources
 	}

@@ -42,6 +42,12 @@ type AnchorConfig struct {
 	Revocation string `json:"revocation,omitempty"`
 	// Accept certificates whose extended key usages lack clientAuth.
 	AnyEKU bool `json:"any_eku,omitempty"`
+	// Certificates for id-kp-cmcRA that this anchor's own keys signed are those
+	// of registration authorities, for every profile (`role: ra` in the policy).
+	// The anchor then vouches for what its certificates' own keys signed, and
+	// for nothing below another CA. Without it only the issuing keys of a
+	// profile's upstream make its RAs (RFC 7030 section 3.7).
+	RAIssuer bool `json:"ra_issuer,omitempty"`
 }
 
 // An Account is one user of HTTP Basic.

@@ -15,11 +15,17 @@ import (
 // environment is what the configuration offers to the policy. upstreams are
 // what the CAs can express; asksCRL tells whether the CRL of one is asked.
 func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL func(upstream string) bool) (policy.Environment, error) {
-	env := policy.Environment{Upstreams: upstreams, Webhook: h.Webhook != nil}
+	env := policy.Environment{Upstreams: upstreams, Webhook: h.Webhook != nil, Issuing: make(map[string]string)}
 	for _, a := range h.anchorConfigs() {
 		env.Anchors = append(env.Anchors, a.Name)
 		if a.AnyEKU {
 			env.AnyEKU = append(env.AnyEKU, a.Name)
+		}
+		if a.Upstream != "" {
+			env.Issuing[a.Name] = a.Upstream
+		}
+		if a.RAIssuer {
+			env.RAIssuers = append(env.RAIssuers, a.Name)
 		}
 		if !a.asks() && (a.Upstream == "" || !asksCRL(a.Upstream)) {
 			env.Unrevoked = append(env.Unrevoked, a.Name)

@@ -14,12 +14,11 @@ import (
 func (p *Policy) Bind(env Environment) error {
 	b := &binder{env: env}
 	for _, profile := range p.profiles {
-		for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
-			if operation := profile.operations[name]; operation != nil {
-				b.who(operation.who)
-			}
+		for _, operation := range profile.offered() {
+			b.who(operation.who)
 		}
 		b.upstream(profile)
+		b.registrars(profile)
 		b.review(p, profile)
 	}
 	if at := p.readsData; at.at.Line > 0 && !env.Webhook {
@@ -37,11 +36,9 @@ func (b *binder) review(p *Policy, profile *Profile) {
 	p.lint = slices.DeleteFunc(p.lint, func(f Finding) bool {
 		return f.Lint == lintNoClientAuth && f.Path == profile.usage.extAt.path && !slices.ContainsFunc(anchors, func(a string) bool { return !renewable(a) })
 	})
-	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
-		if o := profile.operations[name]; o != nil {
-			b.unrevoked(p, o)
-			b.weakDigest(p, o)
-		}
+	for _, o := range profile.offered() {
+		b.unrevoked(p, o)
+		b.weakDigest(p, o)
 	}
 }
 
@@ -98,6 +95,26 @@ func (b *binder) who(lines []whoLine) {
 				}
 				b.known(proof.spot.at, "provider", "provider", proof.method, b.env.Providers)
 			}
+		}
+	}
+}
+
+// registrars refuses a role under an anchor whose issuers make no RAs for the
+// profile. RFC 7030 section 3.7: an RA's certificate is issued by the EST CA,
+// which for a profile is its upstream; other issuers, the Caddyfile names.
+func (b *binder) registrars(p *Profile) {
+	if p.onBehalf == nil {
+		return
+	}
+	for _, line := range p.onBehalf.who {
+		for _, proof := range line.proofs {
+			name := proof.anchor
+			if !proof.role || !slices.Contains(b.env.Anchors, name) || slices.Contains(b.env.RAIssuers, name) ||
+				p.upstream != "" && b.env.Issuing[name] == p.upstream {
+				continue
+			}
+			b.add(proof.anchorAt.at, "`role: ra` wants an anchor of the profile's own upstream, %s, or one that has `ra_issuer` in the Caddyfile; %s is neither",
+				quote(p.upstream), quote(name))
 		}
 	}
 }

@@ -28,9 +28,9 @@ type (
 		hash string
 	}
 	celWho struct {
-		method, user, anchor string
-		certificate          *celCert
-		data, claims         Facts
+		method, user, anchor, role string
+		certificate                *celCert
+		data, claims               Facts
 	}
 	celCert struct {
 		*x509.Certificate
@@ -127,6 +127,7 @@ func whoFields() []celField {
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
 		celOf("claims", celFacts, "the claims of the token, by name", func(w *celWho) any { return w.claims.cel() }),
 		celOf(celData, celFacts, "what the webhook says, by name", func(w *celWho) any { return w.data.cel() }),
+		celOf("role", cel.StringType, "ra where a registration authority asks on behalf of others, else empty", func(w *celWho) any { return w.role }),
 	}
 }
 

@@ -115,11 +115,7 @@ func (c *compiler) profile(n node) *Profile {
 	if n.yaml != nil && len(p.names.subject.rules) == 0 && len(p.names.san.rules) == 0 {
 		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)
 	}
-	c.operation(p, SimpleEnroll, n.get("enroll"))
-	c.operation(p, SimpleReenroll, n.get("reenroll"))
-	if !n.get("enroll").present() && !n.get("reenroll").present() {
-		c.add(n.at, "the profile `%s` offers nothing: it has neither `enroll` nor `reenroll`", p.name)
-	}
+	c.operations(p, n)
 	if enabled := n.get("serverkeygen").get("enabled"); enabled.on() {
 		c.add(enabled.at, "`%s: true` is not enforced by this version", enabled.path)
 	}

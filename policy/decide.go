@@ -16,6 +16,7 @@ type judge struct {
 	op       *op
 	names    nameRules // the operation's, or those of the line that decides
 	line     *whoLine  // the line that decides; nil: none holds
+	by       Registrar // who brings the request on behalf of another
 	input    *celInput
 	req      Request   // its CSR with the names that are asked for
 	own      csr.Names // of the CSR itself
@@ -40,18 +41,22 @@ func (p *Profile) Decide(req Request) Decision {
 func (p *Profile) Explain(req Request) (Decision, []Step) { return p.decide(req, true) }
 
 func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
-	decision := Decision{Profile: p.name, Policy: p.policy}
 	operation := p.operations[req.Op]
 	if operation == nil {
-		decision.Findings = []Finding{p.notOffered(req.Op)}
-		return decision, nil
+		return Decision{Profile: p.name, Policy: p.policy, Findings: []Finding{p.notOffered(req.Op)}}, nil
 	}
+	return p.judge(operation, req, Registrar{}, explain)
+}
+
+// judge decides by an operation; by is the zero value where an end entity asks.
+func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) (Decision, []Step) {
+	decision := Decision{Profile: p.name, Policy: p.policy}
 	if req.CSR == nil {
 		decision.Findings = []Finding{finding(operation.spot, Refused, "", "", "there is no certification request")}
 		return decision, nil
 	}
 	j := &judge{
-		profile: p, op: operation, names: operation.names, req: req, explain: explain,
+		profile: p, op: operation, names: operation.names, req: req, by: by, explain: explain,
 		plan: Plan{Validity: p.validity, Upstream: p.upstream},
 	}
 	j.requested()
@@ -61,6 +66,9 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 	j.key()
 	j.hygiene()
 	j.planNames()
+	if operation.byRA {
+		j.bounds()
+	}
 	j.attributes()
 	j.extensions()
 	j.usage()
@@ -129,7 +137,7 @@ func (j *judge) refuse(s spot, class Class, got, want, format string, args ...an
 }
 
 func (j *judge) who() {
-	line, gate := j.op.gate(asking{profile: j.profile, op: j.op, who: j.req.Who, now: j.req.Now})
+	line, gate := j.op.gate(asking{profile: j.profile, op: j.op, who: j.req.Who, by: j.by, now: j.req.Now})
 	switch {
 	case line != nil:
 		j.line, j.names = line, line.names
@@ -169,6 +177,12 @@ func (j *judge) variables() {
 // whether it must be there, the operation says.
 func (j *judge) linking() {
 	at := j.op.linkAt
+	if j.op.byRA {
+		// RFC 7030 section 3.7: what ties the device to its connection with the
+		// RA can't match the RA's with us.
+		j.asked(at, j.req.Linking.String(), "trusted", "holds")
+		return
+	}
 	switch j.req.Linking {
 	case Matched:
 		j.asked(at, "matched", "", "holds")

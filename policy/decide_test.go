@@ -73,8 +73,8 @@ func decideArchive(t *testing.T, name string) {
 		}
 		got := ""
 		t.Run(title, func(t *testing.T) {
-			req := parseRequest(t, string(file.Data))
-			got = ExplainText(profile.Decide(req), profile.Gate(req.Op, req.Who, req.Now))
+			arrival := parseArrival(t, string(file.Data))
+			got = ExplainText(arrival.Decide(profile), arrival.Gate(profile))
 			want := ""
 			if i+1 < len(archive.Files) && archive.Files[i+1].Name == title+".want" {
 				want = string(archive.Files[i+1].Data)

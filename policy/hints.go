@@ -51,7 +51,7 @@ func (p *Profile) Hints(name Op) Hints {
 	for _, choice := range p.keys.choices {
 		h.Keys = append(h.Keys, KeyHint{Algorithm: choice.algorithm, Bits: choice.bits, Curve: choice.curve})
 	}
-	for _, operation := range p.operations {
+	for _, operation := range p.offered() {
 		if operation.linked {
 			h.Linking = slices.Clone(p.hints.linking)
 		}

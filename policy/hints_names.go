@@ -66,15 +66,17 @@ func (h *Hints) joinRDN(beside asn1.ObjectIdentifier, a AttributeHint) {
 // namesFor gives the rules that hold for everybody who asks for the operation,
 // or for the one that is offered.
 func (p *Profile) namesFor(name Op) nameRules {
-	for _, name := range []Op{name, SimpleEnroll, SimpleReenroll} {
-		if o := p.operations[name]; o != nil {
-			if len(o.who) == 1 {
-				return o.who[0].names
-			}
-			return o.names
-		}
+	of := p.operations[name]
+	if all := p.offered(); of == nil && len(all) > 0 {
+		of = all[0]
 	}
-	return p.names
+	switch {
+	case of == nil:
+		return p.names
+	case len(of.who) == 1:
+		return of.who[0].names
+	}
+	return of.names
 }
 
 // sets tells whether every certificate has a name, whatever was asked for.

@@ -70,10 +70,10 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "labels", is: texts, doc: "the path labels that lead here: /.well-known/est/LABEL/…"},
 	{name: "about", is: text, doc: "what the profile is for"},
 	{name: "owner", is: text, doc: "who answers for it"},
-	{name: "issues", is: text, later: true, doc: "`ra` for certificates of registration authorities"},
+	{name: "issues", is: text, later: true, note: needsApproval, doc: "`ra` for certificates of registration authorities"},
 	{name: "enroll", is: enrollShape, initial: "not offered", doc: "/simpleenroll"},
 	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "/simplereenroll"},
-	{name: "on_behalf", is: unread, later: true, doc: "requests that an RA brings for others (RFC 7030 section 3.7)"},
+	{name: "on_behalf", is: onBehalfShape, initial: "not offered", doc: "/simpleenroll by an RA that brings it for others (RFC 7030 section 3.7)"},
 	{name: "serverkeygen", is: &shape{kind: aMap, keys: []key{
 		{name: "enabled", is: boolean, required: true, doc: "whether the operation is offered; this version takes only false"},
 		{name: "who", is: texts, later: true, doc: "who may ask"},
@@ -106,12 +106,22 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "upstream", is: text, initial: "the only one", doc: "the upstream of the Caddyfile that issues"},
 }}
 
-// operation are the keys that enroll and reenroll share.
-var operation = []key{
-	{name: "who", is: &shape{kind: aList, each: whoShape}, required: true, doc: "who may ask; any one line is enough"},
-	{name: "linking", is: &shape{kind: aWord, words: []word{
-		{text: "required"}, {text: "if_present"}, {text: "trusted", later: true, note: ": it belongs to on_behalf"},
-	}}, required: true, doc: "linking of identity and proof of possession (RFC 7030 section 3.5): required or if_present"},
+// needsApproval is said of what makes a registration authority.
+const needsApproval = ": the certificate of a registration authority wants an operator's approval (`approval: manual`)"
+
+// operation gives the keys that the operations share.
+func operation(linking key) []key {
+	return append([]key{{name: "who", is: &shape{kind: aList, each: whoShape}, required: true, doc: "who may ask; any one line is enough"}, linking}, further...)
+}
+
+var (
+	linkingKey = key{name: "linking", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_present"}}}, required: true,
+		doc: "linking of identity and proof of possession (RFC 7030 section 3.5): required or if_present"}
+	trustedKey = key{name: "linking", is: &shape{kind: aWord, words: []word{{text: "trusted"}}}, required: true,
+		doc: "linking of identity and proof of possession: trusted, since the RA has verified it (RFC 7030 section 3.7)"}
+)
+
+var further = []key{
 	{name: "approval", is: &shape{kind: aWord, words: []word{{text: "auto"}, {text: "manual", later: true}}},
 		initial: "auto", doc: "whether an operator has to approve"},
 	{name: "approvals", is: number, later: true, initial: "1", doc: "how many operators have to approve"},
@@ -119,9 +129,11 @@ var operation = []key{
 	{name: "checks", is: checksShape, doc: "rules in CEL of this operation alone"},
 }
 
-var enrollShape = &shape{kind: aMap, keys: operation}
+var enrollShape = &shape{kind: aMap, keys: operation(linkingKey)}
 
-var reenrollShape = &shape{kind: aMap, keys: append(operation[:len(operation):len(operation)],
+var onBehalfShape = &shape{kind: aMap, keys: operation(trustedKey)}
+
+var reenrollShape = &shape{kind: aMap, keys: append(operation(linkingKey),
 	key{name: "same_names", is: &shape{kind: aWord, words: []word{{text: "equal"}, {text: "exact"}}},
 		initial: "equal", doc: "how the names must agree with those of the certificate being renewed (RFC 7030 section 4.2.2)"},
 	key{name: "same_key", is: &shape{kind: aWord, words: []word{{text: "forbid"}, {text: "allow"}}},
@@ -138,7 +150,7 @@ var whoShape = &shape{kind: aMap, keys: slices.Concat([]key{
 var lineKeys = []key{
 	{name: "set", is: setShape, doc: "values where this line decides, in the place of those of operation and profile"},
 	{name: "checks", is: checksShape, doc: "rules in CEL where this line decides"},
-	{name: "names", is: texts, later: true, doc: "bound of the names on on_behalf"},
+	{name: "names", is: boundsShape, doc: "on on_behalf: patterns of the names for which the RA may ask"},
 }
 
 // proofs are the ways to show who asks.
@@ -150,11 +162,12 @@ var proofs = []key{
 		{name: "san", is: sanShape(texts), doc: "patterns by form: the certificate has names of the form, and each is of a pattern"},
 		{name: "serial", is: &shape{kind: oneKind, alts: []*shape{text, texts}}, doc: "the certificate's serial number in hexadecimal, or a list of those that will do"},
 		{name: "spki_sha256", is: text, doc: "SHA-256 of the certificate's SubjectPublicKeyInfo, in hexadecimal"},
+		{name: "cert_sha256", is: text, doc: "SHA-256 of the whole certificate, in hexadecimal"},
 		{name: "matches", is: &shape{kind: aWord, words: []word{{text: "names"}}},
 			doc: "names: this profile would accept every name of the certificate"},
 		{name: "profile", is: text, later: true, doc: "the profile under which the inventory has the certificate"},
 		{name: "registry", is: text, later: true, doc: "the device registry that lists the certificate"},
-		{name: "role", is: text, later: true, doc: "`ra` for a registration authority"},
+		{name: "role", is: &shape{kind: aWord, words: []word{{text: "ra"}}}, doc: "ra: the certificate is that of a registration authority; on on_behalf only"},
 	}}, doc: "a TLS client certificate"},
 	{name: "http_basic", is: &shape{kind: aMap, keys: []key{
 		{name: "users", is: texts, required: true, doc: "accounts of the Caddyfile's `basic`"},
@@ -196,6 +209,11 @@ func sanShape(each *shape) *shape {
 		{name: "other_name", is: &shape{kind: anyMap, each: each}, doc: "any other otherName by the OID of its type: utf8:TEXT, ia5:TEXT, oid:OID or der:BASE64"},
 	}}
 }
+
+// boundsShape are patterns of dNSNames and of CN, or patterns by form.
+var boundsShape = &shape{kind: oneKind, alts: []*shape{texts, {kind: aMap, keys: append([]key{
+	{name: "cn", is: texts, initial: "those of dns", doc: "CN"},
+}, sanShape(texts).keys...)}}}
 
 // setShape is what an operation or a who line sets.
 var setShape = &shape{kind: aMap, keys: []key{

@@ -33,12 +33,10 @@ func (c *compiler) layer(base nameRules, set node) nameRules {
 // line: they share what they don't set.
 func (p *Profile) everyNames() []nameRules {
 	every := []nameRules{p.names}
-	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
-		if o := p.operations[name]; o != nil {
-			every = append(every, o.names)
-			for _, line := range o.who {
-				every = append(every, line.names)
-			}
+	for _, o := range p.offered() {
+		every = append(every, o.names)
+		for _, line := range o.who {
+			every = append(every, line.names)
 		}
 	}
 	return every
@@ -47,16 +45,14 @@ func (p *Profile) everyNames() []nameRules {
 // profileScope: what a profile says holds for each line of its operations.
 func profileScope(n node) scope {
 	s := scope{cert: true, prior: true}
-	for _, op := range []Op{SimpleEnroll, SimpleReenroll} {
-		if o := n.get(operationKeys[op]); o.present() {
-			of := operationScope(op, o)
+	for _, key := range operationKeys {
+		if o := n.get(key.name); o.present() {
+			of := operationScope(key.op, o)
 			s.cert, s.prior = s.cert && of.cert, s.prior && of.prior
 		}
 	}
 	return s
 }
-
-var operationKeys = map[Op]string{SimpleEnroll: "enroll", SimpleReenroll: "reenroll"}
 
 func operationScope(op Op, n node) scope {
 	s := scope{cert: true, prior: op == SimpleReenroll}

@@ -106,10 +106,9 @@ func (c *compiler) review(p *Profile) {
 	for _, rule := range p.names.san.rules {
 		c.reviewNames(&rule.nameRule, func(value string) (pattern, spot, bool) { return c.guard.deniesName(rule.kind.key, value) })
 	}
-	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
-		if o := p.operations[name]; o != nil {
-			c.reviewWho(o)
-		}
+	for _, o := range p.offered() {
+		c.reviewWho(o)
+		c.reviewBounds(o)
 	}
 	c.reviewClientAuth(p)
 }
@@ -121,7 +120,29 @@ func (c *compiler) reviewGuardrails() {
 	}
 }
 
+// reviewBounds looks at the names for which RAs may ask.
+func (c *compiler) reviewBounds(o *op) {
+	for _, line := range o.who {
+		if cn := line.bounds.cn; cn != nil && line.bounds.san[sanKinds["dns"].key] != cn {
+			c.reviewPatterns(cn, func(value string) (pattern, spot, bool) { return c.guard.deniesAttribute(commonName, value) })
+		}
+		for _, key := range slices.SortedFunc(maps.Keys(line.bounds.san), sanKey.compare) {
+			c.reviewPatterns(line.bounds.san[key], func(value string) (pattern, spot, bool) { return c.guard.deniesName(key, value) })
+		}
+	}
+}
+
 func (c *compiler) reviewNames(r *nameRule, denied func(string) (pattern, spot, bool)) {
+	c.reviewPatterns(r, denied)
+	if r.wildcard && r.bounded && !slices.ContainsFunc(slices.Concat(r.allow, r.required), func(p pattern) bool { return p.star }) {
+		c.warn(lintNoEffect, r.wildcardAt, "`%s` has no effect: no pattern here begins with the label `*`", r.wildcardAt.path)
+	}
+	if limit := c.guard.names; r.max > limit && r.maxAt.at.Line > 0 {
+		c.warn(lintNoEffect, r.maxAt, "`%s` is %d and has no effect: a request has at most %d names (`guardrails.limits.names`)", r.maxAt.path, r.max, limit)
+	}
+}
+
+func (c *compiler) reviewPatterns(r *nameRule, denied func(string) (pattern, spot, bool)) {
 	c.shadowed(r.allow, r.form, r.allowAt.path, r.wildcard)
 	c.shadowed(r.required, r.form, r.requireAt.path, r.wildcard)
 	for _, p := range slices.Concat(r.allow, r.required) {
@@ -136,12 +157,6 @@ func (c *compiler) reviewNames(r *nameRule, denied func(string) (pattern, spot, 
 			c.warn(lintWidePattern, at, "`**` in the pattern %s crosses %s, so that it takes values of any depth: write `*` where one level is enough",
 				quote(p.text), crossed(r.form))
 		}
-	}
-	if r.wildcard && r.bounded && !slices.ContainsFunc(slices.Concat(r.allow, r.required), func(p pattern) bool { return p.star }) {
-		c.warn(lintNoEffect, r.wildcardAt, "`%s` has no effect: no pattern here begins with the label `*`", r.wildcardAt.path)
-	}
-	if limit := c.guard.names; r.max > limit && r.maxAt.at.Line > 0 {
-		c.warn(lintNoEffect, r.maxAt, "`%s` is %d and has no effect: a request has at most %d names (`guardrails.limits.names`)", r.maxAt.path, r.max, limit)
 	}
 }
 
@@ -211,7 +226,8 @@ func (p proof) givenWith(other proof) bool {
 		outside := slices.ContainsFunc(other.users, func(u listedUser) bool { return !within(u) })
 		return p.method == other.method && (p.anyUser || !other.anyUser && !outside)
 	}
-	return p.anchor == other.anchor && within(p.subject, other.subject) && p.limits.heldWith(other.limits) && (p.spki == nil || slices.Equal(p.spki, other.spki)) && (!p.matches || other.matches)
+	return p.anchor == other.anchor && within(p.subject, other.subject) && p.limits.heldWith(other.limits) &&
+		(p.spki == nil || slices.Equal(p.spki, other.spki)) && (p.pin == nil || slices.Equal(p.pin, other.pin)) && (!p.matches || other.matches)
 }
 
 // reviewClientAuth: an anchor takes only certificates for clientAuth (RFC

@@ -42,8 +42,8 @@ var meanings = map[string]meaning{
 	"validity.default": bound, "validity.max": bound, "validity.within": narrows,
 
 	"bearer.subjects": widens,
-	"enroll": offered, "reenroll": offered, "serverkeygen.enabled": trueWide,
-	"who": widens, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
+	"enroll":          offered, "reenroll": offered, "on_behalf": offered, "serverkeygen.enabled": trueWide,
+	"who": widens, "names": widens, "on_behalf.linking": inert, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
 	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,
 
 	"allow": widens, "require": narrows, "max": bound, "wildcard": trueWide, "ignore": widens, "set": writes, "beside": writes,
@@ -63,6 +63,9 @@ func meaningOf(path string) (meaning, bool) {
 			break
 		}
 		rest = after
+	}
+	if strings.Contains(path, ".names.") {
+		return widens, true
 	}
 	// What stands under a layered set, or beside a name, is a value.
 	if strings.Contains(path, ".set.") || strings.HasPrefix(path, "set.") {

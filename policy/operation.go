@@ -19,28 +19,58 @@ type op struct {
 	whoAt   spot
 	linkAt  spot
 	linked  bool // linking: required
+	byRA    bool // on_behalf: RAs ask, for others
 	renewal renewal
 	expired time.Duration // after notAfter; reenroll only
 }
 
-func (c *compiler) operation(p *Profile, name Op, n node) {
-	if !n.present() {
-		return
+// operations reads those that a profile offers.
+func (c *compiler) operations(p *Profile, n node) {
+	for _, key := range operationKeys {
+		o := c.operation(p, key, n.get(key.name))
+		switch {
+		case o == nil:
+		case key.byRA:
+			p.onBehalf = o
+		default:
+			p.operations[key.op] = o
+		}
 	}
-	c.scope = operationScope(name, n)
+	if len(p.offered()) == 0 {
+		c.add(n.at, "the profile `%s` offers nothing: it has none of `enroll`, `reenroll` and `on_behalf`", p.name)
+	}
+}
+
+// An operationKey is the key of an operation in the policy file.
+type operationKey struct {
+	name string
+	op   Op
+	byRA bool
+}
+
+var operationKeys = []operationKey{
+	{"enroll", SimpleEnroll, false}, {"reenroll", SimpleReenroll, false}, {"on_behalf", SimpleEnroll, true},
+}
+
+func (c *compiler) operation(p *Profile, key operationKey, n node) *op {
+	if !n.present() {
+		return nil
+	}
+	c.scope = operationScope(key.op, n)
 	o := &op{
-		spot: n.spot(), name: name, names: c.layer(p.names, n.get("set")), whoAt: n.get("who").spot(),
+		spot: n.spot(), name: key.op, byRA: key.byRA, names: c.layer(p.names, n.get("set")), whoAt: n.get("who").spot(),
 		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(),
 	}
 	o.checks = c.checks(n.get("checks"))
 	o.who = c.who(n.get("who"), o.names)
-	if name == SimpleReenroll {
+	if key.op == SimpleReenroll {
 		c.renewal(o, n)
 	}
-	p.operations[name] = o
 	for _, line := range o.who {
+		c.registrars(o, line)
 		c.loose(o, line)
 	}
+	return o
 }
 
 // loose warns of who lines that prove less than they seem to.
@@ -50,7 +80,7 @@ func (c *compiler) loose(o *op, line whoLine) {
 		case proof.shared:
 			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with any name of the profile, "+
 				"and nobody approves it (approval: auto)", showList(userNames(proof.users)))
-		case !proof.isHTTP() && o.name == SimpleEnroll && !c.binds(o, line):
+		case !proof.isHTTP() && o.name == SimpleEnroll && !o.byRA && !c.binds(o, line):
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
 		}
@@ -83,6 +113,11 @@ func userNames(users []listedUser) []string {
 }
 
 func (p *Profile) notOffered(name Op) Finding {
+	if name == SimpleEnroll && p.onBehalf != nil {
+		f := finding(p.onBehalf.whoAt, Refused, "", "", "the profile `%s` takes requests from registration authorities alone, on behalf of others", p.name)
+		f.Class = BadIdentity
+		return f
+	}
 	return finding(p.spot, Refused, show(string(name)), "", "the profile `%s` doesn't offer %s", p.name, quote(string(name)))
 }
 

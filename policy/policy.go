@@ -49,6 +49,7 @@ type Profile struct {
 	labels     []string
 	spot       spot
 	operations map[Op]*op
+	onBehalf   *op // apart from operations: no name of an operation leads to it
 	guard      *guardrails
 	names      nameRules
 	checks     []check
@@ -159,5 +160,14 @@ func (p *Profile) Labels() []string { return slices.Clone(p.labels) }
 // before Bind, where the file leaves it out.
 func (p *Profile) Upstream() string { return p.upstream }
 
-// Offers tells whether the profile offers an operation that issues.
-func (p *Profile) Offers(name Op) bool { return p.operations[name] != nil }
+// Offers tells whether the profile offers an operation that issues, to end
+// entities or to RAs.
+func (p *Profile) Offers(name Op) bool {
+	return p.operations[name] != nil || name == SimpleEnroll && p.onBehalf != nil
+}
+
+// offered gives what the profile offers, in the order of the language.
+func (p *Profile) offered() []*op {
+	all := []*op{p.operations[SimpleEnroll], p.operations[SimpleReenroll], p.onBehalf}
+	return slices.DeleteFunc(all, func(o *op) bool { return o == nil })
+}

@@ -49,6 +49,10 @@ func (j *judge) renewal() {
 	j.sameNames(old)
 	j.otherKey(old)
 	j.inTime(old)
+	if at := j.profile.usage.extAt; carriesCMCRA(old) {
+		j.add(at, Rewritten, ByPolicy, cmcRA, extKeyUsageText(j.plan.ExtKeyUsage),
+			"the certificate being renewed is that of a registration authority; the new one is for %s alone, and makes none", extKeyUsageText(j.plan.ExtKeyUsage))
+	}
 }
 
 // sameNames: RFC 7030 section 4.2.2, "the Subject field and SubjectAltName

@@ -37,6 +37,8 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 //	data {"site":"berlin"}
 //	cert idevid,ours CN=device | dns:device.example
 //	pinned depot CN=depot-1
+//	ra ours CN=ra.example
+//	issuers ours
 //	modulus roca
 //	holder 0a1b CN=other.example | dns:other.example
 //	ends 2027-01-01 | 2028-01-01
@@ -46,6 +48,14 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 //	extension tlsFeature=3003020105
 func parseRequest(t *testing.T, text string) Request {
 	t.Helper()
+	return parseArrival(t, text).Request
+}
+
+// parseArrival reads `ra` too: the certificate of a registration authority, with
+// the pinned key; `issuers` are then the anchors that count for it.
+func parseArrival(t *testing.T, text string) Arrival {
+	t.Helper()
+	var issuers []string
 	req := Request{Op: SimpleEnroll, Linking: Matched, Now: testNow}
 	var opts []csrtest.Option
 	for line := range strings.Lines(text) {
@@ -67,17 +77,27 @@ func parseRequest(t *testing.T, text string) Request {
 			if req.Who.Data = facts; word == "claims" {
 				req.Who.Data, req.Who.Claims = Facts{}, facts
 			}
-		case "cert", "pinned":
+		case "issuers":
+			issuers = split(value)
+		case "cert", "pinned", "ra":
 			anchors, names, _ := strings.Cut(value, " ")
 			req.Who.Anchors = strings.Split(anchors, ",")
 			signer := csrtest.Key(t, "P-256/client")
-			if word == "pinned" {
+			if word != "cert" {
 				signer = pinned
 			}
-			req.Who.Cert = testCert(t, names, signer, testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0))
-		case "renews":
+			var usages []asn1.ObjectIdentifier
+			if word == "ra" {
+				usages, issuers = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 28}}, req.Who.Anchors
+			}
+			req.Who.Cert = testCert(t, names, signer, testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0), usages...)
+		case "renews", "renews-ra":
 			f := strings.SplitN(value, " ", 4)
-			req.Renews = testCert(t, f[3], csrtest.Key(t, f[2]), day(t, f[0]), day(t, f[1]))
+			var usages []asn1.ObjectIdentifier
+			if word == "renews-ra" {
+				usages = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 28}}
+			}
+			req.Renews = testCert(t, f[3], csrtest.Key(t, f[2]), day(t, f[0]), day(t, f[1]), usages...)
 		case "holder":
 			serial, names, _ := strings.Cut(value, " ")
 			held, err := csr.NamesOf(testCert(t, names, csrtest.Key(t, "P-256/client"), testNow, testNow))
@@ -101,7 +121,8 @@ func parseRequest(t *testing.T, text string) Request {
 		t.Fatalf("the request of the case: %v", err)
 	}
 	req.CSR = parsed
-	return req
+	by, _ := NewRegistrar(req.Who, issuers) // the zero value is a case of its own
+	return Arrival{req, by}
 }
 
 // pinned is the same key in every run, so that a policy can have its hash.
@@ -360,7 +381,7 @@ func generalNames(t *testing.T, list []string) [][]byte {
 
 // testCert makes a certificate with a subject and a SAN: entries with = are
 // RDNs, the others GeneralNames.
-func testCert(t *testing.T, names string, signer crypto.Signer, from, to time.Time) *x509.Certificate {
+func testCert(t *testing.T, names string, signer crypto.Signer, from, to time.Time, usages ...asn1.ObjectIdentifier) *x509.Certificate {
 	t.Helper()
 	var subject, san []string
 	for _, entry := range split(names) {
@@ -371,7 +392,7 @@ func testCert(t *testing.T, names string, signer crypto.Signer, from, to time.Ti
 		}
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), RawSubject: csrtest.Name(rdns(t, subject)...), NotBefore: from, NotAfter: to,
+		SerialNumber: big.NewInt(1), RawSubject: csrtest.Name(rdns(t, subject)...), NotBefore: from, NotAfter: to, UnknownExtKeyUsage: usages,
 	}
 	if san != nil {
 		template.ExtraExtensions = []pkix.Extension{{

@@ -43,6 +43,10 @@ func (j *judge) changedNames() (csr.Names, bool) {
 	case err != nil:
 		j.refuse(entry.spot, ByPolicy, "changeSubjectName", "", "the names that the request asks for can't be read: %s", show(err.Error()))
 		return j.own, false
+	case j.by.Proven():
+		j.refuse(entry.spot, ByPolicy, "changeSubjectName", "",
+			"a registration authority asks for the request's own names alone: nothing proves whose they are that others would replace (RFC 6402 section 2.8)")
+		return j.own, false
 	case j.req.Op != SimpleReenroll && !j.provesOwn(entry):
 		return j.own, false
 	}

@@ -109,6 +109,9 @@ func (w *ruleWalk) add(r Rule, shapePath string) {
 
 // formAt gives the form of the patterns of a rule, or nil.
 func formAt(path string) *form {
+	if i := strings.LastIndex(path, "].names"); i >= 0 {
+		return boundForm(path[i+len("].names"):])
+	}
 	parts := strings.Split(path, ".")
 	if len(parts) < 3 {
 		return nil
@@ -127,6 +130,18 @@ func formAt(path string) *form {
 	}
 	oid, ok := attributeOID(strings.TrimSuffix(afterLast(path, ".subject."), "."+last))
 	return formOr(subjectForm(oid.String()), ok)
+}
+
+// boundForm is that of the names for which an RA may ask.
+func boundForm(under string) *form {
+	switch under {
+	case "":
+		return &dnsForm
+	case ".cn":
+		return &identifierForm
+	}
+	kind, ok := kindAt(strings.TrimPrefix(under, "."))
+	return formOr(kind.form, ok)
 }
 
 // kindAt reads what stands behind `san` in a path: dns, other_name.1.2.3.

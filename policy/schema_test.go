@@ -259,7 +259,7 @@ func TestTheSchemaSaysWhatTheTableSays(t *testing.T) {
 	if _, ok := profile["subject"].Properties["serialNumber"]; !ok {
 		t.Error("the schema suggests no subject attributes")
 	}
-	if _, ok := profile["on_behalf"]; ok {
+	if _, ok := profile["issues"]; ok {
 		t.Error("the schema has a key that this version doesn't enforce")
 	}
 }

@@ -58,6 +58,7 @@ type key struct {
 	// later says that this version doesn't enforce it: Compile refuses it,
 	// rather than that anybody reads a rule that nobody holds.
 	later bool
+	note  string // said with later
 }
 
 // describe says what a shape wants, for messages.
@@ -255,7 +256,7 @@ func (c *checker) checkMap(n node, s *shape) {
 		case !ok:
 			c.unknown(member, s)
 		case k.later:
-			c.later.addAs(notEnforcedID, member.at, "`%s` is not enforced by this version", member.path)
+			c.later.addAs(notEnforcedID, member.at, "`%s` is not enforced by this version%s", member.path, k.note)
 		default:
 			c.check(member, k.is)
 		}

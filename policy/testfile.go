@@ -51,6 +51,8 @@ type TestCert struct {
 	SAN                 []string
 	NotBefore, NotAfter time.Time
 	AnchorEnds          time.Time // of the anchor's own certificate
+	// RA makes it one for id-kp-cmcRA that its anchors' own keys signed.
+	RA bool
 }
 
 // A TestCSR is a request that is made, or read from File.
@@ -102,6 +104,7 @@ var (
 		{name: "issuer", is: text, doc: "its issuer"},
 		{name: "serial", is: text, initial: "01", doc: "its serial number, in hexadecimal"},
 		{name: "san", is: texts, doc: "its names, such as dns:a.example.net"},
+		{name: "role", is: &shape{kind: aWord, words: []word{{text: RoleRA}}}, doc: "ra: it has id-kp-cmcRA, and its anchors are issuers of registration authorities"},
 		{name: "not_before", is: instant, initial: "90 days before the request", doc: "when it begins"},
 		{name: "not_after", is: instant, initial: "10 days after the request", doc: "when it ends"},
 		{name: "anchor_ends", is: instant, initial: "100 years after the request", doc: "when the anchor's own certificate ends"},
@@ -265,6 +268,7 @@ func (r *testReader) cert(n node) *TestCert {
 		Pos: n.at, File: n.get("file").value(), Subject: n.get("subject").value(), Issuer: n.get("issuer").value(),
 		SAN: n.get("san").words(), NotBefore: instantOf(n.get("not_before")), NotAfter: instantOf(n.get("not_after")),
 		AnchorEnds: instantOf(n.get("anchor_ends")), Serial: n.get("serial").value(),
+		RA: n.get("role").value() == RoleRA,
 	}
 	if serial := n.get("serial"); serial.isText() {
 		if _, ok := parseSerial(c.Serial); !ok {
@@ -281,8 +285,9 @@ func (r *testReader) cert(n node) *TestCert {
 	} else {
 		c.Anchors = anchor.words()
 	}
-	if c.File != "" && len(n.members()) > 1+min(len(c.Anchors), 1) {
-		r.add(n.at, "`%s` has a file, and then nothing but `anchor` beside it", n.path)
+	beside := slices.DeleteFunc(n.members(), func(m node) bool { return m.name == "file" || m.name == "anchor" || m.name == "role" })
+	if c.File != "" && len(beside) > 0 {
+		r.add(n.at, "`%s` has a file, and then nothing but `anchor` and `role` beside it", n.path)
 	}
 	return c
 }

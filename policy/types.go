@@ -292,4 +292,10 @@ type Environment struct {
 	Unrevoked []string
 	// AnyEKU are the anchors that take certificates without clientAuth.
 	AnyEKU []string
+	// Issuing has, of the anchors that are an upstream's issuing keys, the
+	// name of the upstream.
+	Issuing map[string]string
+	// RAIssuers are the other anchors whose certificates for id-kp-cmcRA are
+	// those of RAs.
+	RAIssuers []string
 }

@@ -52,6 +52,8 @@ func (c *compiler) usage(n node, keys keyRule) usage {
 			continue
 		case containsOID(c.guard.never.ext, oid):
 			c.add(item.at, "the extended key usage %s is named by `guardrails.never`", item.value())
+		case extKeyUsageName(oid) == cmcRA:
+			c.add(item.at, "a certificate for %s makes its holder a registration authority: the profile says `issues: ra`, which is not enforced by this version%s", cmcRA, needsApproval)
 		case containsOID(u.ext, oid):
 			c.add(item.at, "the extended key usage %s stands twice", item.value())
 		}

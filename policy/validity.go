@@ -71,10 +71,8 @@ func (c *compiler) within(p *Profile, n node) {
 	if len(p.within) == 0 {
 		return
 	}
-	for _, name := range []Op{SimpleEnroll, SimpleReenroll} {
-		if o := p.operations[name]; o != nil {
-			c.demandsCerts(o, n)
-		}
+	for _, o := range p.offered() {
+		c.demandsCerts(o, n)
 	}
 }
 

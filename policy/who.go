@@ -21,7 +21,8 @@ import (
 type whoLine struct {
 	spot   spot
 	proofs []proof
-	names  nameRules // the operation's, with the line's set
+	names  nameRules  // the operation's, with the line's set
+	bounds nameBounds // of an RA's line
 	checks []check
 }
 
@@ -33,8 +34,11 @@ type proof struct {
 	anchor   string
 	subject  []subjectValue
 	spki     []byte
+	pin      []byte // of the whole certificate
 	matches  bool
 	limits   certLimits
+	role     bool // role: ra
+	roleAt   Pos
 	method   string
 	anyUser  bool
 	users    []listedUser
@@ -74,7 +78,7 @@ func (c *compiler) who(list node, names nameRules) []whoLine {
 	for _, item := range list.items() {
 		outer := c.scope
 		c.scope.cert = lineDemandsCert(item)
-		line := whoLine{spot: item.spot(), names: c.layer(names, item.get("set")), checks: c.checks(item.get("checks"))}
+		line := whoLine{spot: item.spot(), names: c.layer(names, item.get("set")), bounds: c.bounds(item.get("names")), checks: c.checks(item.get("checks"))}
 		c.scope = outer
 		for _, n := range c.proofNodes(item) {
 			line.proofs = append(line.proofs, c.proof(n))
@@ -193,14 +197,21 @@ func (c *compiler) clientCert(n node) proof {
 	p := proof{spot: n.spot(), anchor: anchor.value(), anchorAt: anchor.spot(), matches: n.get("matches").value() == "names"}
 	c.filled(anchor)
 	p.subject, p.limits = c.exactValues(n.get("subject")), c.certLimits(n)
-	if pin := n.get("spki_sha256"); pin.isText() {
-		hash, err := hex.DecodeString(strings.ToLower(pin.value()))
-		if err != nil || len(hash) != sha256.Size {
-			c.add(pin.at, "`%s` wants 64 hexadecimal digits", pin.path)
-		}
-		p.spki = hash
-	}
+	p.spki, p.pin = c.hash(n.get("spki_sha256")), c.hash(n.get("cert_sha256"))
+	p.role, p.roleAt = n.get("role").value() == RoleRA, n.get("role").at
 	return p
+}
+
+// hash reads a SHA-256; nil where there is none.
+func (c *compiler) hash(n node) []byte {
+	if !n.isText() {
+		return nil
+	}
+	hash, err := hex.DecodeString(strings.ToLower(n.value()))
+	if err != nil || len(hash) != sha256.Size {
+		c.add(n.at, "`%s` wants 64 hexadecimal digits", n.path)
+	}
+	return hash
 }
 
 // An asking is what who lines are held against.
@@ -209,6 +220,7 @@ type asking struct {
 	op      *op
 	names   nameRules // of the line
 	who     Identity
+	by      Registrar // where an RA asks on behalf of others
 	now     time.Time
 }
 
@@ -237,6 +249,15 @@ func (p proof) check(a asking) string {
 		if subtle.ConstantTimeCompare(hash[:], p.spki) != 1 {
 			return "the client certificate has another key than this line wants"
 		}
+	}
+	if p.pin != nil {
+		hash := sha256.Sum256(cert.Raw)
+		if subtle.ConstantTimeCompare(hash[:], p.pin) != 1 {
+			return "the client certificate is another one than this line wants"
+		}
+	}
+	if p.role && !slices.Contains(a.by.issuers, p.anchor) {
+		return fmt.Sprintf("the client certificate isn't that of a registration authority under the anchor %s", quote(p.anchor))
 	}
 	if reason := p.limits.check(cert); reason != "" {
 		return reason
@@ -347,7 +368,7 @@ func (l *whoLine) check(a asking) (matched bool, could []string, _ Finding) {
 // identity is the variable `who` where the line decides: what its proofs
 // have shown, and nothing beside.
 func (l *whoLine) identity(who Identity) (*celWho, error) {
-	w := &celWho{method: l.proofs[0].name(), data: who.Data}
+	w := &celWho{method: l.proofs[0].name(), role: l.role(), data: who.Data}
 	for _, p := range l.proofs {
 		if _, isToken := p.token(); isToken {
 			w.claims = who.Claims
@@ -375,7 +396,11 @@ func (l *whoLine) text(who Identity) string {
 	var parts []string
 	for _, p := range l.proofs {
 		if !p.isHTTP() {
-			parts = append(parts, "client_cert under "+p.anchor+": "+subjectOf(who.Cert))
+			what := "client_cert"
+			if p.role {
+				what = "registration authority"
+			}
+			parts = append(parts, what+" under "+p.anchor+": "+subjectOf(who.Cert))
 			continue
 		}
 		for _, account := range who.Accounts {
@@ -386,6 +411,14 @@ func (l *whoLine) text(who Identity) string {
 		}
 	}
 	return show(strings.Join(parts, " + "))
+}
+
+// role is the RA's in a line of on_behalf, or "".
+func (l *whoLine) role() string {
+	if slices.ContainsFunc(l.proofs, func(p proof) bool { return p.role }) {
+		return RoleRA
+	}
+	return ""
 }
 
 func subjectOf(cert *x509.Certificate) string {
@@ -441,18 +474,19 @@ func (o *op) gate(a asking) (*whoLine, Gate) {
 	return nil, gate
 }
 
-// UsesAnchors gives the anchors that the who lines of an operation name, each
-// once, in file order.
+// UsesAnchors gives the anchors that the who lines of an operation name, by
+// whomever it comes, each once.
 func (p *Profile) UsesAnchors(name Op) []string {
-	operation := p.operations[name]
-	if operation == nil {
-		return nil
-	}
 	var anchors []string
-	for _, line := range operation.who {
-		for _, proof := range line.proofs {
-			if !proof.isHTTP() && !slices.Contains(anchors, proof.anchor) {
-				anchors = append(anchors, proof.anchor)
+	for _, o := range p.offered() {
+		if o.name != name {
+			continue
+		}
+		for _, line := range o.who {
+			for _, proof := range line.proofs {
+				if !proof.isHTTP() && !slices.Contains(anchors, proof.anchor) {
+					anchors = append(anchors, proof.anchor)
+				}
 			}
 		}
 	}

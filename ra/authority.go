@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/crl"
 )
 
@@ -29,6 +30,27 @@ type Authority struct {
 	Hook Hook
 }
 
+// A task is one enrolment on its way through the steps, whoever brought it.
+type task struct {
+	csr      *csr.Request
+	who      policy.Identity
+	role     string // as policy.RoleRA
+	now      time.Time
+	evidence Evidence
+	// identity tells devices apart, for the count of nonconforming certificates.
+	identity string
+	// renews gives the certificate that is replaced; nil: none is.
+	renews func(context.Context, *CA) (*x509.Certificate, *Error)
+	decide func(found) policy.Decision
+}
+
+// found is what the steps have found out for the policy.
+type found struct {
+	renews *x509.Certificate
+	holder *policy.KeyHolder
+	data   policy.Facts
+}
+
 // Enroll decides about one request and issues. The caller has parsed the CSR,
 // verified its signature (proof of possession), compared the linking value
 // and proven who asks; Renews and KeyHolder are found here, Now is set here
@@ -38,8 +60,51 @@ type Authority struct {
 // Once the upstream is asked, a client that hangs up ends nothing: what
 // became of the certificate must reach the record.
 func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) (Outcome, error) {
+	if req.Now.IsZero() {
+		req.Now = a.now()
+	}
+	t := task{csr: req.CSR, who: req.Who, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
+	t.decide = func(f found) policy.Decision {
+		req.Renews, req.KeyHolder, req.Who.Data = f.renews, f.holder, f.data
+		return p.Decide(req.Request)
+	}
+	if req.Op == policy.SimpleReenroll {
+		t.renews = func(ctx context.Context, ca *CA) (*x509.Certificate, *Error) {
+			return req.Who.Cert, renewable(ctx, ca, req.Who.Cert)
+		}
+	}
+	if req.CSR != nil {
+		t.identity = identityOf(req.Who, req.CSR)
+	}
+	return a.run(ctx, p, req.Op, req.Label, t)
+}
+
+// EnrollOnBehalf is Enroll for a request that an RA brings. The caller has
+// proven the RA; the linking value is that of the device's own connection with
+// the RA, and need not match.
+func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req OnBehalf) (Outcome, error) {
+	if p != nil && !p.OffersOnBehalf() || !req.By.Proven() {
+		out := Outcome{Status: StatusRefused}
+		return out, Fail(OperationOff, "nobody may ask on behalf of others here", nil)
+	}
+	if req.Now.IsZero() {
+		req.Now = a.now()
+	}
+	t := task{csr: req.CSR, who: req.By.Identity(), role: policy.RoleRA, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
+	t.evidence.Registrar = req.By.Identity().Cert.Subject.String()
+	t.decide = func(f found) policy.Decision {
+		req.KeyHolder, req.By = f.holder, req.By.Knowing(f.data)
+		return p.DecideOnBehalf(req.OnBehalf)
+	}
+	if req.CSR != nil {
+		t.identity = identityOf(req.By.Identity(), req.CSR) + " " + namesText(req.CSR)
+	}
+	return a.run(ctx, p, policy.SimpleEnroll, req.Label, t)
+}
+
+func (a *Authority) run(ctx context.Context, p *policy.Profile, op policy.Op, label string, t task) (Outcome, error) {
 	var out Outcome
-	if e := a.enroll(ctx, p, req, &out); e != nil {
+	if e := a.enroll(ctx, p, op, label, t, &out); e != nil {
 		if out.Status == "" {
 			out.Status = statusOf(e.Kind)
 		}
@@ -49,32 +114,30 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 	return out, nil
 }
 
-func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, out *Outcome) (e *Error) {
-	if req.Now.IsZero() {
-		req.Now = a.now()
-	}
-	ca, e := a.authorityFor(p, req)
+func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op, label string, t task, out *Outcome) (e *Error) {
+	ca, e := a.authorityFor(p, op, label, t)
 	if e != nil {
 		return e
 	}
 	out.Profile, out.Upstream = p.Name(), ca.Name
-	req.Renews = nil
-	if req.Op == policy.SimpleReenroll {
-		if e := renewable(ctx, ca, req.Who.Cert); e != nil {
+	if t.renews != nil {
+		renews, e := t.renews(ctx, ca)
+		if e != nil {
 			return e
 		}
-		req.Renews, out.Replaces = req.Who.Cert, req.Who.Cert
+		out.Replaces = renews
 	}
-	if e := a.consult(ctx, &req, out); e != nil {
+	data, e := a.consult(ctx, t, out)
+	if e != nil {
 		return e
 	}
-	holder, end, e := a.takeKey(ctx, ca, req)
+	holder, end, e := a.takeKey(ctx, ca, t)
 	if e != nil {
 		return e
 	}
 	defer func() { end(out, e) }()
-	req.KeyHolder, out.KeyHolder = holder, holder
-	out.Decision = p.Decide(req.Request)
+	out.KeyHolder = holder
+	out.Decision = t.decide(found{out.Replaces, holder, data})
 	if out.Decision.Verdict != policy.Allow {
 		return refusal(out.Decision)
 	}
@@ -86,7 +149,7 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, 
 	if _, err := ca.Issuers(ctx); err != nil {
 		return asError(err)
 	}
-	order, err := a.order(req, out.Decision.Plan, ca.Upstream.Carries().Serial)
+	order, err := a.order(t, out.Decision.Plan, ca.Upstream.Carries().Serial)
 	if err != nil {
 		return Fail(Fault, "no order can be made", err)
 	}
@@ -96,23 +159,23 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, req Request, 
 	if e != nil {
 		return e
 	}
-	return compare(ctx, ca, order, m, identityOf(req), out)
+	return compare(ctx, ca, order, m, t.identity, out)
 }
 
 // authorityFor takes what can be enrolled here, and nothing else by default.
-func (a *Authority) authorityFor(p *policy.Profile, req Request) (*CA, *Error) {
+func (a *Authority) authorityFor(p *policy.Profile, op policy.Op, label string, t task) (*CA, *Error) {
 	if p == nil {
-		return nil, Fail(NoProfile, fmt.Sprintf("no profile for label %q", req.Label), nil)
+		return nil, Fail(NoProfile, fmt.Sprintf("no profile for label %q", label), nil)
 	}
-	switch req.Op {
+	switch op {
 	case policy.SimpleEnroll, policy.SimpleReenroll:
 	default:
-		return nil, Fail(OperationOff, fmt.Sprintf("operation %q doesn't enroll here", req.Op), nil)
+		return nil, Fail(OperationOff, fmt.Sprintf("operation %q doesn't enroll here", op), nil)
 	}
-	if !p.Offers(req.Op) {
-		return nil, Fail(OperationOff, fmt.Sprintf("profile %s doesn't offer %s", p.Name(), req.Op), nil)
+	if !p.Offers(op) {
+		return nil, Fail(OperationOff, fmt.Sprintf("profile %s doesn't offer %s", p.Name(), op), nil)
 	}
-	if req.CSR == nil {
+	if t.csr == nil {
 		return nil, Fail(Malformed, "there is no certification request", nil)
 	}
 	ca := a.CAs[p.Upstream()]

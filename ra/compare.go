@@ -8,6 +8,9 @@ import (
 	"crypto/x509"
 	"fmt"
 	"strings"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
 )
 
 // privilegeWithdrawn (RFC 5280 section 5.3.1): nobody compromised the key, and
@@ -76,16 +79,20 @@ func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate) 
 // identityOf tells devices apart, for the count of nonconforming
 // certificates. Many devices may share an account: the names that they ask for
 // differ.
-func identityOf(req Request) string {
-	if cert := req.Who.Cert; cert != nil {
-		return sha256Hex(cert.Raw)
+func identityOf(who policy.Identity, request *csr.Request) string {
+	if who.Cert != nil {
+		return sha256Hex(who.Cert.Raw)
 	}
 	var parts []string
-	for _, account := range req.Who.Accounts {
+	for _, account := range who.Accounts {
 		parts = append(parts, fmt.Sprintf("%q:%q", account.Method, account.User))
 	}
-	parts = append(parts, quote(req.CSR.Names.Subject.String()))
-	for _, name := range req.CSR.Names.SAN {
+	return strings.Join(append(parts, namesText(request)), " ")
+}
+
+func namesText(request *csr.Request) string {
+	parts := []string{quote(request.Names.Subject.String())}
+	for _, name := range request.Names.SAN {
 		parts = append(parts, quote(name.String()))
 	}
 	return strings.Join(parts, " ")

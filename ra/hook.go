@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
 )
 
 // A Hook is somebody outside who is asked about each request that was read and
@@ -14,7 +15,17 @@ import (
 // policy as `who.data`. An error is a refusal: nothing is issued that it didn't
 // allow. It is safe for concurrent use and honours ctx.
 type Hook interface {
-	Consult(ctx context.Context, req Request, profile string) (Advice, error)
+	Consult(ctx context.Context, req Consulted) (Advice, error)
+}
+
+// Consulted is the request about which a Hook is asked.
+type Consulted struct {
+	ID      string
+	Profile string
+	// Who asks; an RA where Role is policy.RoleRA, on behalf of another.
+	Who  policy.Identity
+	Role string
+	CSR  *csr.Request
 }
 
 // Advice is what a Hook says. The zero value refuses.
@@ -29,18 +40,17 @@ type Advice struct {
 const hookRetry = 30 * time.Second
 
 // consult asks the Hook.
-func (a *Authority) consult(ctx context.Context, req *Request, out *Outcome) *Error {
-	req.Who.Data = policy.Facts{}
+func (a *Authority) consult(ctx context.Context, t task, out *Outcome) (policy.Facts, *Error) {
 	if a.Hook == nil {
-		return nil
+		return policy.Facts{}, nil
 	}
-	advice, err := a.Hook.Consult(ctx, *req, out.Profile)
+	advice, err := a.Hook.Consult(ctx, Consulted{ID: t.evidence.RequestID, Profile: out.Profile, Who: t.who, Role: t.role, CSR: t.csr})
 	switch {
 	case err != nil:
-		return Fail(Busy, "the webhook gave no answer, and without one nothing is issued", err).After(hookRetry)
+		return policy.Facts{}, Fail(Busy, "the webhook gave no answer, and without one nothing is issued", err).After(hookRetry)
 	case !advice.Allow:
-		return Fail(Refused, "the webhook refused: "+advice.Reason, nil)
+		return policy.Facts{}, Fail(Refused, "the webhook refused: "+advice.Reason, nil)
 	}
-	req.Who.Data, out.Data = advice.Data, advice.Data
-	return nil
+	out.Data = advice.Data
+	return advice.Data, nil
 }

@@ -19,8 +19,8 @@ type hook struct {
 	asked  []string // "PROFILE USER"
 }
 
-func (h *hook) Consult(_ context.Context, req ra.Request, profile string) (ra.Advice, error) {
-	h.asked = append(h.asked, profile+" "+req.Who.Accounts[0].User)
+func (h *hook) Consult(_ context.Context, req ra.Consulted) (ra.Advice, error) {
+	h.asked = append(h.asked, req.Profile+" "+req.Who.Accounts[0].User)
 	return h.advice, h.err
 }
 

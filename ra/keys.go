@@ -24,13 +24,13 @@ type Keys interface {
 
 // takeKey waits for the turn of the request's key. end ends it, and tells what
 // became of the request.
-func (a *Authority) takeKey(ctx context.Context, ca *CA, req Request) (holder *policy.KeyHolder, end func(*Outcome, *Error), e *Error) {
+func (a *Authority) takeKey(ctx context.Context, ca *CA, t task) (holder *policy.KeyHolder, end func(*Outcome, *Error), e *Error) {
 	if a.Keys == nil {
 		return nil, func(*Outcome, *Error) {}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, ca.timeout())
 	defer cancel()
-	holder, done, err := a.Keys.Take(ctx, sha256.Sum256(req.CSR.RawSPKI))
+	holder, done, err := a.Keys.Take(ctx, sha256.Sum256(t.csr.RawSPKI))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, Fail(Busy, fmt.Sprintf("another request with the same key is under way for more than %s", ca.timeout()), err)

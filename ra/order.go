@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/binding"
 )
 
 // order fixes serial number and times: the intent. Nothing else makes an
 // Order.
-func (a *Authority) order(req Request, plan policy.Plan, takesSerial bool) (Order, error) {
-	if req.CSR == nil {
+func (a *Authority) order(t task, plan policy.Plan, takesSerial bool) (Order, error) {
+	if t.csr == nil {
 		return Order{}, errors.New("there is no certification request")
 	}
 	if plan.Validity < time.Second {
@@ -25,24 +26,24 @@ func (a *Authority) order(req Request, plan policy.Plan, takesSerial bool) (Orde
 	if err != nil {
 		return Order{}, fmt.Errorf("no random serial number: %w", err)
 	}
-	notBefore := req.Now.UTC().Truncate(time.Second)
+	notBefore := t.now.UTC().Truncate(time.Second)
 	return Order{
 		plan:      plan,
 		serial:    serial,
 		notBefore: notBefore,
 		// RFC 5280 section 4.1.2.5: the last second belongs to the validity.
 		notAfter:    notBefore.Add(plan.Validity - time.Second).Truncate(time.Second),
-		csr:         req.CSR,
-		evidence:    evidenceOf(req),
+		csr:         t.csr,
+		evidence:    t.evidence,
 		takesSerial: takesSerial,
 		made:        true,
 	}, nil
 }
 
-func evidenceOf(req Request) Evidence {
-	e := Evidence{RequestID: req.ID, Linking: req.Linking}
-	if req.Linking == policy.Matched {
-		e.Binding = req.Channel.Type()
+func evidenceOf(id string, linking policy.Linking, channel binding.Channel) Evidence {
+	e := Evidence{RequestID: id, Linking: linking}
+	if linking == policy.Matched {
+		e.Binding = channel.Type()
 	}
 	return e
 }

@@ -27,6 +27,15 @@ type Request struct {
 	Remote  netip.Addr
 }
 
+// An OnBehalf is one enrolment that a registration authority brought for
+// somebody else (RFC 7030 section 3.7).
+type OnBehalf struct {
+	policy.OnBehalf
+	ID      string
+	Channel binding.Channel // as in Request
+	Remote  netip.Addr
+}
+
 // Status is what became of an enrolment, in the words of the audit record.
 type Status string
 
@@ -121,6 +130,9 @@ type Evidence struct {
 	// Binding is the type of binding that matched, such as
 	// binding.TLSExporter; "" unless Linking is Matched.
 	Binding string
+	// Registrar is the subject of the RA that brought the request, which then
+	// may have any Linking; "" where the client asked for itself.
+	Registrar string
 }
 
 // Issued is a CA's answer.

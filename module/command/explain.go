@@ -52,13 +52,17 @@ Who asks is said by --who, which may stand more than once:
   provider:NAME:USER    an account of a 'provider'
   cert:ANCHOR:FILE      a client certificate in PEM or DER that verified under
                         this anchor; again with another anchor for several.
-                        Of a file with several, the last is the anchor's own
+                        Of a file with several, the last is the anchor's own.
+                        One with id-kp-cmcRA is that of a registration authority
+                        (RFC 7030 section 3.7): where on_behalf names it, it asks
+                        for others
 
 Nothing of it is verified: it is taken as proven. Exit code 0 is allow, 2 is
 any other verdict.`,
 		Example: `  caddy est policy explain policy.yaml --csr device.csr --who basic:onboarding
   caddy est policy explain policy.yaml --subject CN=rtr-7.example.net --who basic:onboarding
   caddy est policy explain policy.yaml --op simplereenroll --csr new.csr --who cert:ours:device.pem --linked
+  caddy est policy explain policy.yaml --csr device.csr --who cert:ours:site-ra.pem
   caddy est policy explain policy.yaml --audit est-audit.log --id 5f2c0a9e4b7d41c8`,
 		Args: cobra.ExactArgs(1),
 	}
@@ -119,9 +123,9 @@ func (e *explanation) run(cmd *cobra.Command, args []string) error {
 
 // explain decides, and says what the client would get: what the gate says
 // where it is shut, since nothing is decided then.
-func explain(profile *policy.Profile, req policy.Request) report.Explanation {
-	told := report.Explanation{CSR: req.CSR, Gate: profile.Gate(req.Op, req.Who, req.Now), Status: http.StatusOK, Answer: "the certificate"}
-	told.Decision, told.Steps = profile.Explain(req)
+func explain(profile *policy.Profile, req policy.Arrival) report.Explanation {
+	told := report.Explanation{CSR: req.CSR, Gate: req.Gate(profile), Status: http.StatusOK, Answer: "the certificate"}
+	told.Decision, told.Steps = req.Explain(profile)
 	refused := func(e *ra.Error) { told.Status, told.Answer = e.Kind.HTTPStatus(), "\""+e.Public+"\"" }
 	switch {
 	case !profile.Offers(req.Op):
@@ -137,9 +141,9 @@ func explain(profile *policy.Profile, req policy.Request) report.Explanation {
 }
 
 // request is what the flags say, as the policy is asked it.
-func (e *explanation) request() (policy.Request, error) {
+func (e *explanation) request() (policy.Arrival, error) {
 	if (e.audit == "") != (e.id == "") {
-		return policy.Request{}, errors.New("--audit and --id go together: the log, and the request in it")
+		return policy.Arrival{}, errors.New("--audit and --id go together: the log, and the request in it")
 	}
 	made := e.subject != "" || len(e.san) > 0
 	sources := 0
@@ -150,9 +154,9 @@ func (e *explanation) request() (policy.Request, error) {
 	}
 	switch {
 	case sources == 0:
-		return policy.Request{}, errors.New("--csr is missing: the certification request; or --subject and --san to make one, or --audit and --id")
+		return policy.Arrival{}, errors.New("--csr is missing: the certification request; or --subject and --san to make one, or --audit and --id")
 	case sources > 1:
-		return policy.Request{}, errors.New("--csr, --subject with --san, and --audit: only one of them")
+		return policy.Arrival{}, errors.New("--csr, --subject with --san, and --audit: only one of them")
 	case e.audit != "":
 		return e.recorded()
 	}
@@ -174,8 +178,8 @@ func (e *explanation) request() (policy.Request, error) {
 }
 
 // circumstances are all but the CSR.
-func (e *explanation) circumstances() (policy.Request, error) {
-	req := policy.Request{Op: policy.Op(e.op), Label: e.label, Now: time.Now()}
+func (e *explanation) circumstances() (policy.Arrival, error) {
+	req := policy.Arrival{Request: policy.Request{Op: policy.Op(e.op), Label: e.label, Now: time.Now()}}
 	if req.Op != policy.SimpleEnroll && req.Op != policy.SimpleReenroll {
 		return req, fmt.Errorf("--op %q: want simpleenroll or simplereenroll", e.op)
 	}
@@ -201,6 +205,8 @@ func (e *explanation) circumstances() (policy.Request, error) {
 			return req, err
 		}
 	}
+	// The anchors are taken as proven, and so is that they make RAs.
+	req.By, _ = policy.NewRegistrar(req.Who, req.Who.Anchors)
 	if e.renews != "" {
 		if req.Renews, err = readCertificate(e.renews); err != nil {
 			return req, fmt.Errorf("--renews: %w", err)
@@ -248,18 +254,18 @@ func (e *explanation) make() (*csr.Request, error) {
 }
 
 // recorded is a request of an audit log.
-func (e *explanation) recorded() (policy.Request, error) {
+func (e *explanation) recorded() (policy.Arrival, error) {
 	log, err := os.Open(e.audit)
 	if err != nil {
-		return policy.Request{}, err
+		return policy.Arrival{}, err
 	}
 	defer log.Close() //nolint:errcheck // it was only read
 	record, err := replay.Find(log, e.id)
 	if err != nil {
-		return policy.Request{}, fmt.Errorf("%s: %w", e.audit, err)
+		return policy.Arrival{}, fmt.Errorf("%s: %w", e.audit, err)
 	}
 	if record == nil {
-		return policy.Request{}, refusal{fmt.Errorf("%s: there is no record of the request %q", e.audit, e.id)}
+		return policy.Arrival{}, refusal{fmt.Errorf("%s: there is no record of the request %q", e.audit, e.id)}
 	}
 	req, err := replay.Request(record)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -39,9 +40,9 @@ func wrong(at policy.Pos, format string, args ...any) error {
 	return mistake{at, fmt.Errorf(format, args...)}
 }
 
-func (b builder) request() (policy.Request, error) {
+func (b builder) request() (policy.Arrival, error) {
 	c := b.test
-	req := policy.Request{Op: c.Op, Label: c.Label, Now: c.At, Linking: c.Linking}
+	req := policy.Arrival{Request: policy.Request{Op: c.Op, Label: c.Label, Now: c.At, Linking: c.Linking}}
 	req.Who.Accounts, req.Who.Data, req.Who.Claims = slices.Clone(c.Who.Accounts), c.Who.Data, c.Who.Claims
 	var err error
 	if c.Who.Cert != nil {
@@ -51,6 +52,11 @@ func (b builder) request() (policy.Request, error) {
 		req.Who.Anchors = c.Who.Cert.Anchors
 		for range req.Who.Anchors {
 			req.Who.AnchorEnds = append(req.Who.AnchorEnds, anchorEnd(*c.Who.Cert, c.At))
+		}
+		if c.Who.Cert.RA {
+			if req.By, err = policy.NewRegistrar(req.Who, req.Who.Anchors); err != nil {
+				return req, wrong(c.Who.Cert.Pos, "`role: ra`: %w", err)
+			}
 		}
 	}
 	if c.Op == policy.SimpleReenroll {
@@ -127,6 +133,9 @@ func (b builder) certificate(c policy.TestCert) (*x509.Certificate, error) {
 			return nil, wrong(c.Pos, "%w", err)
 		}
 		template.ExtraExtensions = []pkix.Extension{{Id: []int{2, 5, 29, 17}, Critical: len(names.Subject) == 0, Value: value}}
+	}
+	if c.RA {
+		template.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 28}} // id-kp-cmcRA (RFC 6402 section 2.10)
 	}
 	issuer := &x509.Certificate{Subject: pkix.Name{CommonName: "an issuer"}}
 	if c.Issuer != "" {

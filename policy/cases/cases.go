@@ -72,11 +72,11 @@ func one(p *policy.Policy, c policy.TestCase, files fs.FS, covered *Coverage) Re
 		result.Problems = []string{fmt.Sprintf("%s: the policy has no label %q", c.Pos, c.Label)}
 		return result
 	}
-	decision, steps := profile.Explain(req)
-	covered.touch(profile.Name(), c.Op, steps)
+	decision, steps := req.Explain(profile)
+	covered.touch(profile.Name(), operationOf(req, profile), steps)
 	result.Decision = decision
 	result.Problems = compare(c.Want, decision)
-	if got := gateWord(profile.Gate(req.Op, req.Who, req.Now)); c.Want.Gate != "" && got != c.Want.Gate {
+	if got := gateWord(req.Gate(profile)); c.Want.Gate != "" && got != c.Want.Gate {
 		result.Problems = append(result.Problems, fmt.Sprintf("%s: the gate is %s, and %s is wanted", c.Want.Pos, got, c.Want.Gate))
 	}
 	return result
@@ -91,6 +91,14 @@ func gateWord(g policy.Gate) string {
 	default:
 		return "shut"
 	}
+}
+
+// operationOf is the key of the policy file that decides a request.
+func operationOf(req policy.Arrival, profile *policy.Profile) string {
+	if _, is := req.OnBehalf(profile); is {
+		return "on_behalf"
+	}
+	return map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll"}[req.Op]
 }
 
 func compare(want policy.TestWant, got policy.Decision) []string {

@@ -35,6 +35,7 @@ profiles:
   all:
     enroll: {who: [{http_basic: {users: [one]}}, {client_cert: {anchor: depot, issuer: {CN: depots}, serial: "0a1b", san: {dns: ["*.example"]}}}, {provider: {name: ldap}}], linking: if_present}
     reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present}
+    on_behalf: {who: [{client_cert: {anchor: ours, role: ra, subject: {CN: ra.example}}, names: ["*.site.example.net", "a.example.net"]}], linking: trusted}
     subject: {CN: {allow: ["*.example.net"]}}
     san:
       dns: {allow: ["*.example.net"]}
@@ -95,6 +96,19 @@ cases:
     who: {cert: {anchor: ours, subject: CN=a.example.net}}
     csr: {subject: CN=a.example.net, same_key: true}
     want: {verdict: deny, findings: [{path: reenroll.same_key, effect: refused}], only: true}
+  - name: an RA for a device
+    linking: mismatched
+    who: {cert: {anchor: ours, role: ra, subject: CN=ra.example}}
+    csr: {subject: CN=a.example.net}
+    want: {verdict: allow}
+  - name: an RA for a name that isn't its own to give
+    who: {cert: {anchor: ours, role: ra, subject: CN=ra.example}}
+    csr: {subject: CN=b.example.net}
+    want: {verdict: deny, findings: [on_behalf.who.names], only: true}
+  - name: its name without the role
+    who: {cert: {anchor: ours, subject: CN=ra.example}}
+    csr: {subject: CN=a.example.net}
+    want: {verdict: deny, findings: [enroll.who]}
   - name: a key of another device
     who: {basic: one}
     key_held_by: CN=b.example.net

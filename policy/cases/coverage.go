@@ -68,8 +68,7 @@ func coverageOf(p *policy.Policy) Coverage {
 
 // touch marks what the steps of a decision asked. An item of a list counts
 // where it decided; a rule of its own where its line was asked.
-func (c *Coverage) touch(profile string, op policy.Op, steps []policy.Step) {
-	operation := map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll"}[op]
+func (c *Coverage) touch(profile, operation string, steps []policy.Step) {
 	for i := range c.units {
 		u := &c.units[i]
 		if u.Path == "profiles."+profile+"."+operation {

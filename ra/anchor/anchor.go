@@ -38,6 +38,10 @@ type Anchor struct {
 	// AnyEKU accepts a chain in which EKUs lack clientAuth, those of its CAs
 	// too. A certificate without any EKU is always accepted (IDevIDs have none).
 	AnyEKU bool
+	// RAIssuer says that a certificate for id-kp-cmcRA that this anchor's own
+	// key signed is one of a registration authority (RFC 7030 section 3.7). The
+	// Source must then accept what its keys signed directly, and nothing else.
+	RAIssuer bool
 	// Revocation is asked about each chain that verified; nil: nobody is.
 	Revocation Revocation
 }
@@ -59,6 +63,8 @@ type Result struct {
 	// Ends are the notAfter of those anchors' certificates, in the same order;
 	// where several of one anchor vouch, of the last to end.
 	Ends []time.Time
+	// RAIssuers are, of Names, those with RAIssuer.
+	RAIssuers []string
 	// Unavailable are anchors that couldn't be asked: a shut gate is then
 	// 503, not 401.
 	Unavailable []string

@@ -9,12 +9,17 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // File is a source that never changes. Without certificates it is never
 // available.
 func File(certs []*x509.Certificate) Source { return file(certs) }
+
+// Issuers makes a source stand for what its anchors' own keys signed, and for
+// nothing below another CA that they certified.
+func Issuers(of Source) Source { return issuers{of} }
 
 // NewFile makes a source of a PEM file's content; name is for messages. A
 // missing or empty trust file must stop the start: an empty one is an error
@@ -77,3 +82,19 @@ func (f file) Certificates(context.Context) (anchors, intermediates []*x509.Cert
 }
 
 func (f file) Accepts(context.Context, *x509.Certificate, []*x509.Certificate) error { return nil }
+
+type issuers struct{ Source }
+
+// Accepts compares keys: the signature below chain[1] has been verified.
+func (s issuers) Accepts(ctx context.Context, leaf *x509.Certificate, chain []*x509.Certificate) error {
+	anchors, _, err := s.Certificates(ctx)
+	if err != nil {
+		return err
+	}
+	if len(chain) < 2 || !slices.ContainsFunc(anchors, func(c *x509.Certificate) bool {
+		return bytes.Equal(c.RawSubjectPublicKeyInfo, chain[1].RawSubjectPublicKeyInfo)
+	}) {
+		return errors.New("none of its own keys signed the certificate")
+	}
+	return s.Source.Accepts(ctx, leaf, chain)
+}

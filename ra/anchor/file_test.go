@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/ratest"
@@ -83,4 +85,32 @@ func FuzzParsePEM(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A sibling below the same root is a stranger: an anchor of issuing keys stands
+// for what they signed themselves.
+func TestIssuersStandForWhatTheirOwnKeysSigned(t *testing.T) {
+	root := ratest.NewRoot(t, "Root")
+	issuing := root.Sub(t, "Issuing CA")
+	for name, c := range map[string]struct {
+		listed []*x509.Certificate
+		by     ratest.Signer
+		want   bool
+	}{
+		"the issuing CA":               {[]*x509.Certificate{issuing.Certificate}, issuing, true},
+		"beside its root":              {[]*x509.Certificate{root.Certificate, issuing.Certificate}, issuing, true},
+		"the root that signed":         {[]*x509.Certificate{root.Certificate}, root, true},
+		"a CA that the root certified": {[]*x509.Certificate{root.Certificate}, issuing, false},
+		"a sibling":                    {[]*x509.Certificate{root.Certificate, issuing.Certificate}, root.Sub(t, "Sibling"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := &anchor.Set{Anchors: []anchor.Anchor{{Name: "ras", Source: anchor.Issuers(anchor.File(c.listed)), RAIssuer: true}}}
+			device := c.by.Device(t, "ra.example")
+			chain := []*x509.Certificate{device.Leaf, c.by.Certificate}
+			r := set.Verify(t.Context(), chain, time.Now())
+			if got := len(r.Names) == 1 && slices.Equal(r.RAIssuers, r.Names); got != c.want {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
 }

@@ -51,6 +51,9 @@ func (s *Set) Verify(ctx context.Context, presented []*x509.Certificate, now tim
 		end, err := s.vouch(ctx, a, presented, now)
 		if err == nil {
 			r.Names, r.Ends = append(r.Names, a.Name), append(r.Ends, end)
+			if a.RAIssuer {
+				r.RAIssuers = append(r.RAIssuers, a.Name)
+			}
 			continue
 		}
 		if errors.As(err, new(errUnavailable)) {

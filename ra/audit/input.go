@@ -26,6 +26,10 @@ type Input struct {
 	Anchors []string `json:"anchors,omitempty"`
 	// AnchorEnds are the notAfter of those anchors, in the same order.
 	AnchorEnds []time.Time `json:"anchor_ends,omitempty"`
+	// RAIssuers are, of Anchors, those by which Cert is that of a registration
+	// authority; left out where it is none. Whether it asks for others, the
+	// policy says.
+	RAIssuers []string `json:"ra_issuers,omitempty"`
 	// Accounts are the verified HTTP credentials.
 	Accounts []Account `json:"accounts,omitempty"`
 	// Claims are those of the token that was verified.
@@ -96,12 +100,13 @@ var secrets = []string{
 
 // OfInput tells what was put before the policy. needs says of an attribute
 // whether the decision depends on its values; nil is none.
-func OfInput(q policy.Request, needs func(asn1.ObjectIdentifier) bool) *Input {
+func OfInput(q policy.Arrival, needs func(asn1.ObjectIdentifier) bool) *Input {
 	in := &Input{
-		Time:    q.Now.UTC(),
-		CSR:     ofInputCSR(q.CSR, needs),
-		Anchors: q.Who.Anchors,
-		Linking: q.Linking.String(),
+		Time:      q.Now.UTC(),
+		CSR:       ofInputCSR(q.CSR, needs),
+		Anchors:   q.Who.Anchors,
+		Linking:   q.Linking.String(),
+		RAIssuers: q.By.Issuers(),
 	}
 	if q.Who.Cert != nil {
 		in.Cert = q.Who.Cert.Raw

@@ -109,7 +109,7 @@ func TestThreat_RecordNeverHoldsAttributeValues(t *testing.T) {
 	record.CSR = OfCSR(request)
 	// Whatever a policy says of the challenges; and nothing of what it leaves.
 	needs := func(oid asn1.ObjectIdentifier) bool { return oid.String() != macAddress }
-	record.Input = OfInput(policy.Request{Op: policy.SimpleEnroll, CSR: request, Now: time.Unix(1, 0)}, needs)
+	record.Input = OfInput(policy.Arrival{Request: policy.Request{Op: policy.SimpleEnroll, CSR: request, Now: time.Unix(1, 0)}}, needs)
 	record.Plan = OfPlan(policy.Plan{Names: request.Names})
 	written, err := json.Marshal(record)
 	if err != nil {
@@ -146,10 +146,10 @@ func TestOfInputHasWhatAReplayNeeds(t *testing.T) {
 	needs := func(oid asn1.ObjectIdentifier) bool { return oid.String() == macAddress }
 	old, client := certificate(t, 1), certificate(t, 2)
 	now := time.Unix(1700000001, 0).In(time.FixedZone("CET", 3600))
-	got := OfInput(policy.Request{
+	got := OfInput(policy.Arrival{Request: policy.Request{
 		Who: policy.Identity{Cert: client, Anchors: []string{"ours", "idevid"}, AnchorEnds: []time.Time{end, end.In(now.Location())}, Accounts: []policy.Account{{Method: "http_basic", User: "onboarding"}}},
 		CSR: request, Linking: policy.Matched, Renews: old, Now: now,
-	}, needs)
+	}}, needs)
 	want := &Input{
 		Time: now.UTC(), Cert: client.Raw, Renews: old.Raw, Linking: "matched",
 		Anchors: []string{"ours", "idevid"}, AnchorEnds: []time.Time{end.UTC(), end.UTC()}, Accounts: []Account{{"http_basic", "onboarding"}},
@@ -163,7 +163,7 @@ func TestOfInputHasWhatAReplayNeeds(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if bare := OfInput(policy.Request{}, nil); bare.CSR != nil || bare.Cert != nil || bare.Linking != "absent" {
+	if bare := OfInput(policy.Arrival{}, nil); bare.CSR != nil || bare.Cert != nil || bare.Linking != "absent" {
 		t.Errorf("of nothing: %+v", bare)
 	}
 }

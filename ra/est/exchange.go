@@ -32,14 +32,17 @@ type exchange struct {
 	profile *policy.Profile // nil until the label is known
 
 	who        policy.Identity
-	challenges []string // of providers, for a 401
-	challenge  []string // of the 401
+	by         policy.Registrar // the zero value where the client is no RA
+	noRA       error            // why it is none, where it has a certificate
+	challenges []string         // of providers, for a 401
+	challenge  []string         // of the 401
 	channel    binding.Channel
 	linking    policy.Linking
 	csr        *csr.Request // nil until it was read
 	armoured   bool
 	asked      bool // the authority was asked, about request
-	request    policy.Request
+	onBehalf   bool // it is an RA that asks for another
+	request    policy.Arrival
 	outcome    ra.Outcome
 
 	read     bool // the body was read to its end, or given up
@@ -148,12 +151,29 @@ func (x *exchange) placed(taken *places, step func() (answer, *ra.Error)) (answe
 }
 
 // enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2). The gate
-// comes before a place is taken: strangers who wait there take none.
+// comes before a place is taken: strangers who wait there take none. An RA that
+// asks for another goes through a gate of its own (RFC 7030 section 3.7).
 func (x *exchange) enroll() (answer, *ra.Error) {
-	pass, fail := x.gate()
+	unavailable, reasons, fail := x.identify()
 	if fail != nil {
 		return answer{}, fail
 	}
+	if on, is := x.arrival().OnBehalf(x.profile); is {
+		pass, fail := x.gateOnBehalf(on.By)
+		if fail != nil {
+			return answer{}, fail
+		}
+		return x.decide(func() (ra.Outcome, error) { return x.issueOnBehalf(pass) })
+	}
+	pass, fail := x.gate(unavailable, reasons)
+	if fail != nil {
+		return answer{}, fail
+	}
+	return x.decide(func() (ra.Outcome, error) { return x.issue(pass) })
+}
+
+// decide reads the request and has it decided by the way that the gate let it in.
+func (x *exchange) decide(issue func() (ra.Outcome, error)) (answer, *ra.Error) {
 	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
 		if fail := x.receive(); fail != nil {
 			return answer{}, fail
@@ -161,23 +181,45 @@ func (x *exchange) enroll() (answer, *ra.Error) {
 		if fail := x.link(); fail != nil {
 			return answer{}, fail
 		}
-		return x.issue(pass)
+		out, err := issue()
+		return x.issued(out, err)
 	})
+}
+
+// arrival is the request as far as it is known.
+func (x *exchange) arrival() policy.Arrival {
+	return policy.Arrival{By: x.by, Request: policy.Request{
+		Op: x.target.op, Label: x.target.label, Who: x.who, CSR: x.csr, Linking: x.linking, Now: x.now,
+	}}
 }
 
 // issue asks the authority. The pass is the gate's word: without one nothing
 // is asked.
-func (x *exchange) issue(pass pass) (answer, *ra.Error) {
+func (x *exchange) issue(pass pass) (ra.Outcome, error) {
 	if !pass.given {
-		return answer{}, ra.Fail(ra.Fault, "the authentication gate was not passed", nil)
+		return ra.Outcome{}, ra.Fail(ra.Fault, "the authentication gate was not passed", nil)
 	}
-	x.asked, x.request = true, policy.Request{
-		Op: x.target.op, Label: x.target.label, Who: pass.who,
-		CSR: x.csr, Linking: x.linking, Now: x.now,
-	}
-	out, err := x.s.Authority.Enroll(x.r.Context(), x.profile, ra.Request{
-		Request: x.request, ID: x.id, Channel: x.channel, Remote: x.in.Remote,
+	x.asked, x.request = true, x.arrival()
+	x.request.Who = pass.who
+	return x.s.Authority.Enroll(x.r.Context(), x.profile, ra.Request{
+		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote,
 	})
+}
+
+// issueOnBehalf asks the authority for what an RA brings.
+func (x *exchange) issueOnBehalf(pass raPass) (ra.Outcome, error) {
+	if !pass.by.Proven() {
+		return ra.Outcome{}, ra.Fail(ra.Fault, "the authentication gate was not passed", nil)
+	}
+	x.asked, x.request = true, x.arrival()
+	return x.s.Authority.EnrollOnBehalf(x.r.Context(), x.profile, ra.OnBehalf{
+		OnBehalf: policy.OnBehalf{Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Now: x.now},
+		ID:       x.id, Channel: x.channel, Remote: x.in.Remote,
+	})
+}
+
+// issued is the answer with what the authority gave.
+func (x *exchange) issued(out ra.Outcome, err error) (answer, *ra.Error) {
 	x.outcome = out
 	if err != nil {
 		return answer{}, asFailure(err)

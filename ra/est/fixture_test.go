@@ -63,6 +63,22 @@ BODY
     labels: [staff]
     enroll: {who: [{provider: {name: staff, users: [robot]}}], linking: if_present}
 BODY
+  sites:
+    labels: [sites]
+    on_behalf:
+      who:
+        - {client_cert: {anchor: ours, role: ra, subject: {CN: ra.example}}, names: ["*.example"]}
+        - {client_cert: {anchor: partner, role: ra, subject: {CN: ra.partner}}, names: ["*.example"]}
+      linking: trusted
+BODY
+  mixed:
+    labels: [mixed]
+    enroll: {who: [{http_basic: {users: [estuser]}}, {client_cert: {anchor: ours}}], linking: if_present}
+    reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present, same_key: allow}
+    on_behalf:
+      who: [{client_cert: {anchor: ours, role: ra, subject: {CN: ra.example}}, names: ["*.site.example"]}]
+      linking: trusted
+BODY
   grace:
     labels: [grace]
     reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present, same_key: allow, expired: 7d}
@@ -91,7 +107,7 @@ func policyOf(t testing.TB, text string) *policy.Policy {
 		t.Fatal(err)
 	}
 	if err := p.Bind(policy.Environment{
-		Digest: policy.Digest{Unread: true}, Bearers: []string{"staff"}, Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Providers: []string{"staff"},
+		Digest: policy.Digest{Unread: true}, Bearers: []string{"staff"}, Anchors: []string{"ours", "idevid", "partner"}, Issuing: map[string]string{"ours": "test"}, RAIssuers: []string{"partner"}, Users: []string{"estuser"}, Providers: []string{"staff"},
 		Upstreams: map[string]policy.Capabilities{"test": new(ratest.CA).Carries()},
 	}); err != nil {
 		t.Fatal(err)
@@ -105,6 +121,7 @@ type site struct {
 	t         testing.TB
 	ca        *ratest.CA
 	vendor    ratest.Signer // the anchor idevid
+	partner   ratest.Signer // the anchor partner, whose certificates for cmcRA count
 	idevid    *source
 	http      *httptest.Server
 	quic      sync.Once // starts HTTP/3
@@ -151,14 +168,15 @@ func (byName) Revoked(_ context.Context, chain []*x509.Certificate, _ time.Time)
 // before it serves.
 func newSite(t testing.TB, changes ...func(*site)) *site {
 	t.Helper()
-	x := &site{t: t, ca: ratest.NewCA(t), vendor: ratest.NewRoot(t, "Vendor")}
+	x := &site{t: t, ca: ratest.NewCA(t), vendor: ratest.NewRoot(t, "Vendor"), partner: ratest.NewRoot(t, "Partner")}
 	x.idevid = &source{Source: anchor.File([]*x509.Certificate{x.vendor.Certificate})}
 	known, p := x.ca.Known("test"), testPolicy(t)
 	x.Server = &Server{
 		Policy:    p,
 		Authority: &ra.Authority{Policy: p, CAs: map[string]*ra.CA{"test": known}},
 		Anchors: &anchor.Set{Anchors: []anchor.Anchor{
-			{Name: "idevid", Source: x.idevid, Revocation: byName{}}, {Name: "ours", Source: known.Source(), Revocation: byName{}},
+			{Name: "idevid", Source: x.idevid, Revocation: byName{}}, {Name: "ours", Source: known.Source(), Revocation: byName{}, RAIssuer: true},
+			{Name: "partner", Source: anchor.Issuers(anchor.File([]*x509.Certificate{x.partner.Certificate})), RAIssuer: true},
 		}},
 		Challenge: always(basicChallenge),
 		Sink:      x,

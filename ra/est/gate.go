@@ -19,24 +19,47 @@ type pass struct {
 	given bool
 }
 
-// gate finds out who asks, and refuses before the body is read when no `who`
+// An raPass says that a registration authority may try to enroll for others.
+// Only gateOnBehalf makes one; the zero value lets nobody through.
+type raPass struct{ by policy.Registrar }
+
+// identify finds out who asks.
+func (x *exchange) identify() (unavailable, reasons []string, _ *ra.Error) {
+	if x.r.TLS == nil && !x.in.TLSAhead {
+		return nil, nil, ra.Fail(ra.Forbidden, "the request came without TLS, and no trusted proxy says that it ended one", nil)
+	}
+	unavailable, reasons, issuers := x.clientCert()
+	if fail := x.credentials(); fail != nil {
+		return nil, nil, fail
+	}
+	x.by, x.noRA = policy.NewRegistrar(x.who, issuers)
+	return unavailable, reasons, nil
+}
+
+// gate refuses before the body is read when no `who`
 // line of the operation can match: nobody anonymous has us check a request's
 // signature or learns the policy (RFC 7030 section 4.2.1 puts mutual
 // authentication before enrolment). What anybody can ask for here is bounded by
 // itself: signatures of certificates by anchor.Set.Verify, passwords by checks.
-func (x *exchange) gate() (pass, *ra.Error) {
-	if x.r.TLS == nil && !x.in.TLSAhead {
-		return pass{}, ra.Fail(ra.Forbidden, "the request came without TLS, and no trusted proxy says that it ended one", nil)
-	}
-	unavailable, reasons := x.clientCert()
-	if fail := x.credentials(); fail != nil {
-		return pass{}, fail
-	}
-	g := x.profile.Gate(x.target.op, x.who, x.now)
-	if g.Open {
+func (x *exchange) gate(unavailable, reasons []string) (pass, *ra.Error) {
+	if x.profile.Gate(x.target.op, x.who, x.now).Open {
 		return pass{who: x.who, given: true}, nil
 	}
-	return pass{}, x.shut(g, unavailable, reasons)
+	if x.who.Cert != nil && x.noRA != nil && x.target.op == policy.SimpleEnroll && x.profile.OffersOnBehalf() {
+		reasons = append(reasons, x.noRA.Error())
+	}
+	return pass{}, x.shut(x.arrival().Gate(x.profile), unavailable, reasons)
+}
+
+// gateOnBehalf is the gate for an RA that the profile names: it never falls back
+// to the lines for those who ask for themselves.
+func (x *exchange) gateOnBehalf(by policy.Registrar) (raPass, *ra.Error) {
+	x.onBehalf = true
+	g := x.profile.GateOnBehalf(by, x.now)
+	if g.Open {
+		return raPass{by}, nil
+	}
+	return raPass{}, x.shut(g, nil, nil)
 }
 
 // shut is the refusal of a closed gate. RFC 7030 section 3.2.3: 401 only
@@ -69,19 +92,19 @@ func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error 
 
 // clientCert verifies the TLS client certificate: on every request, since
 // anchors, time and revocation change while a connection lives.
-func (x *exchange) clientCert() (unavailable, reasons []string) {
+func (x *exchange) clientCert() (unavailable, reasons, raIssuers []string) {
 	if x.r.TLS == nil || len(x.r.TLS.PeerCertificates) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if x.s.Anchors == nil {
-		return nil, []string{"no anchors for the client certificate"}
+		return nil, []string{"no anchors for the client certificate"}, nil
 	}
 	presented := x.r.TLS.PeerCertificates
 	found := x.s.Anchors.Verify(x.r.Context(), presented, x.now)
 	if len(found.Names) > 0 {
 		x.who.Cert, x.who.Anchors, x.who.AnchorEnds = presented[0], found.Names, found.Ends
 	}
-	return found.Unavailable, found.Reasons
+	return found.Unavailable, found.Reasons, found.RAIssuers
 }
 
 // credentials verifies the HTTP credentials. A client that has failed too often

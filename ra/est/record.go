@@ -46,6 +46,9 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 		r.Profile = audit.Text(x.profile.Name())
 	}
 	r.Who = audit.OfIdentity(x.who)
+	if x.onBehalf {
+		r.Who.Role = policy.RoleRA
+	}
 	if x.r.TLS != nil {
 		r.TLS = audit.OfTLS(x.r.TLS.Version, x.linking)
 	}

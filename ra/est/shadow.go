@@ -63,16 +63,16 @@ func (x *exchange) shadowDecision(shadow *policy.Policy) policy.Decision {
 		return policy.Decision{Findings: []policy.Finding{{Path: "profiles", Effect: policy.Refused}}}
 	}
 	if !x.asked {
-		if profile.Gate(x.target.op, x.who, x.now).Open {
+		if x.arrival().Gate(profile).Open {
 			return policy.Decision{Verdict: policy.Allow}
 		}
 		return shutGate()
 	}
-	return profile.Decide(x.decided())
+	return x.decided().Decide(profile)
 }
 
 // decided is the request as the authority put it before the policy.
-func (x *exchange) decided() policy.Request {
+func (x *exchange) decided() policy.Arrival {
 	request := x.request
 	request.Renews, request.KeyHolder, request.Who.Data = x.outcome.Replaces, x.outcome.KeyHolder, x.outcome.Data
 	return request

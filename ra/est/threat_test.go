@@ -66,8 +66,13 @@ func TestThreat_IssuingNeedsTheGatesPass(t *testing.T) {
 	profile, _ := x.Policy.Profile("")
 	e := x.begin(httptest.NewRecorder(), httptest.NewRequest("POST", root+"/simpleenroll", nil), Incoming{})
 	e.target, e.profile = target{op: policy.SimpleEnroll}, profile
-	if _, fail := e.issue(pass{}); fail == nil || fail.Kind != ra.Fault || e.asked {
-		t.Errorf("%v", fail)
+	for _, issue := range []func() (ra.Outcome, error){
+		func() (ra.Outcome, error) { return e.issue(pass{}) },
+		func() (ra.Outcome, error) { return e.issueOnBehalf(raPass{}) },
+	} {
+		if _, err := issue(); asFailure(err).Kind != ra.Fault || e.asked {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func TestAReplayKnowsForWhomTheKeyWasCertified(t *testing.T) {
 		t.Fatalf("the holder is %+v, %v", again.KeyHolder, err)
 	}
 	profile, _ := p.Profile("")
-	if d := profile.Decide(again); d.Verdict != policy.Deny || !strings.Contains(d.Findings[0].Path, "hygiene.reuse") {
+	if d := again.Decide(profile); d.Verdict != policy.Deny || !strings.Contains(d.Findings[0].Path, "hygiene.reuse") {
 		t.Errorf("%s: %v", d.Verdict, d.Findings)
 	}
 	entry.Record.Input.KeyHolder.Names = "0a"

@@ -164,16 +164,16 @@ func (s *Summary) problem(line int, err error) {
 
 // decide puts a request before a policy. A label that it doesn't have is a
 // refusal.
-func decide(p *policy.Policy, req policy.Request) policy.Decision {
+func decide(p *policy.Policy, req policy.Arrival) policy.Decision {
 	profile, ok := p.Profile(req.Label)
 	if !ok {
 		return policy.Decision{Findings: []policy.Finding{{Path: "profiles", Effect: policy.Refused}}}
 	}
-	return profile.Decide(req)
+	return req.Decide(profile)
 }
 
 // lacks tells whether the second policy asks for values that weren't recorded.
-func (p Policies) lacks(record *audit.Record, req policy.Request) bool {
+func (p Policies) lacks(record *audit.Record, req policy.Arrival) bool {
 	profile, ok := p.New.Profile(req.Label)
 	if !ok {
 		return false

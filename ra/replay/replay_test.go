@@ -50,21 +50,21 @@ func compiled(t testing.TB, text string) *policy.Policy {
 	return p
 }
 
-func request(t testing.TB, opts ...csrtest.Option) policy.Request {
+func request(t testing.TB, opts ...csrtest.Option) policy.Arrival {
 	t.Helper()
 	parsed, err := csr.Parse(csrtest.New(t, opts...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return policy.Request{
+	return policy.Arrival{Request: policy.Request{
 		Op: policy.SimpleEnroll, CSR: parsed, Linking: policy.Matched,
 		Now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 		Who: policy.Identity{Accounts: []policy.Account{{Method: "http_basic", User: "one"}}},
-	}
+	}}
 }
 
 // recorded is the line that the server would have logged.
-func recorded(t testing.TB, p *policy.Policy, req policy.Request, id string) []byte {
+func recorded(t testing.TB, p *policy.Policy, req policy.Arrival, id string) []byte {
 	t.Helper()
 	profile, ok := p.Profile(req.Label)
 	if !ok {
@@ -73,7 +73,7 @@ func recorded(t testing.TB, p *policy.Policy, req policy.Request, id string) []b
 	r := audit.New(id, req.Op, req.Now)
 	r.Label = audit.Text(req.Label)
 	r.Policy = &audit.Policy{Name: audit.Text(p.Name()), SHA256: p.SHA256()}
-	r.Decision = audit.OfDecision(profile.Decide(req))
+	r.Decision = audit.OfDecision(req.Decide(profile))
 	r.Input = audit.OfInput(req, profile.NeedsValue)
 	line, err := json.Marshal(map[string]any{"level": "info", "msg": "request", "record": r})
 	if err != nil {
@@ -89,7 +89,7 @@ func mac(text string) csrtest.Option {
 func TestARecordDecidesAsTheRequestDid(t *testing.T) {
 	p := compiled(t, before)
 	profile, _ := p.Profile("")
-	for name, req := range map[string]policy.Request{
+	for name, req := range map[string]policy.Arrival{
 		"allowed":         request(t, csrtest.Subject(csrtest.CN("a.example.net")), csrtest.SAN(csrtest.DNS("a.example.net")), mac("001122334455")),
 		"a check refuses": request(t, csrtest.Subject(csrtest.CN("a.example.net")), mac("00")),
 		"a name":          request(t, csrtest.Subject(csrtest.CN("a.example.org"))),
@@ -110,8 +110,8 @@ func TestARecordDecidesAsTheRequestDid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := policy.ExplainText(profile.Decide(req), policy.Gate{})
-			if got := policy.ExplainText(profile.Decide(again), policy.Gate{}); got != want {
+			want := policy.ExplainText(req.Decide(profile), policy.Gate{})
+			if got := policy.ExplainText(again.Decide(profile), policy.Gate{}); got != want {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
 		})

@@ -17,12 +17,12 @@ type csrAttribute = csr.Attribute
 
 // Request makes the request anew that a policy decided upon, of a record that
 // has one under `input`.
-func Request(r *audit.Record) (policy.Request, error) {
+func Request(r *audit.Record) (policy.Arrival, error) {
 	in := r.Input
 	if in == nil || in.CSR == nil {
-		return policy.Request{}, errors.New("the record holds no request: the policy wasn't asked about one")
+		return policy.Arrival{}, errors.New("the record holds no request: the policy wasn't asked about one")
 	}
-	req := policy.Request{Op: r.Op, Label: r.Label.String(), Now: in.Time, Linking: linking(in.Linking)}
+	req := policy.Arrival{Request: policy.Request{Op: r.Op, Label: r.Label.String(), Now: in.Time, Linking: linking(in.Linking)}}
 	req.Who.Anchors, req.Who.AnchorEnds = in.Anchors, in.AnchorEnds
 	for _, a := range in.Accounts {
 		req.Who.Accounts = append(req.Who.Accounts, policy.Account{Method: a.Method, User: a.User})
@@ -36,6 +36,11 @@ func Request(r *audit.Record) (policy.Request, error) {
 	}
 	if req.Who.Cert, err = certificate(in.Cert); err != nil {
 		return req, fmt.Errorf("input.cert: %w", err)
+	}
+	if len(in.RAIssuers) > 0 {
+		if req.By, err = policy.NewRegistrar(req.Who, in.RAIssuers); err != nil {
+			return req, fmt.Errorf("input.ra_issuers: %w", err)
+		}
 	}
 	if req.Renews, err = certificate(in.Renews); err != nil {
 		return req, fmt.Errorf("input.renews: %w", err)

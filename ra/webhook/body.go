@@ -22,6 +22,9 @@ type (
 		X509CertificateRequest *certificateRequest `json:"x509CertificateRequest,omitempty"`
 		X5CCertificate         *certificate        `json:"x5cCertificate,omitempty"`
 		AuthorizationPrincipal string              `json:"authorizationPrincipal,omitempty"`
+		// AuthorizationRole is not step-ca's: "ra" where the principal asks on
+		// behalf of another.
+		AuthorizationRole string `json:"authorizationRole,omitempty"`
 	}
 	certificateRequest struct {
 		*x509util.CertificateRequest
@@ -40,13 +43,13 @@ type (
 
 // requestBody tells a request as step-ca does. The profile stands where the
 // provisioner does, who asks where the principal does.
-func requestBody(req ra.Request, profile string, now time.Time) ([]byte, error) {
+func requestBody(req ra.Consulted, now time.Time) ([]byte, error) {
 	csr, err := x509.ParseCertificateRequest(req.CSR.Raw)
 	if err != nil {
 		return nil, fmt.Errorf("the request can't be told to a webhook: %w", err)
 	}
 	b := body{
-		Timestamp: now, ProvisionerName: profile,
+		Timestamp: now, ProvisionerName: req.Profile, AuthorizationRole: req.Role,
 		X509CertificateRequest: &certificateRequest{
 			CertificateRequest: x509util.NewCertificateRequestFromX509(csr),
 			PublicKey:          req.CSR.RawSPKI, PublicKeyAlgorithm: csr.PublicKeyAlgorithm.String(), Raw: req.CSR.Raw,

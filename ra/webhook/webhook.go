@@ -98,8 +98,8 @@ type answer struct {
 }
 
 // Consult asks the service once. Anything but a clear answer is an error.
-func (h *Hook) Consult(ctx context.Context, req ra.Request, profile string) (ra.Advice, error) {
-	body, err := requestBody(req, profile, h.Now())
+func (h *Hook) Consult(ctx context.Context, req ra.Consulted) (ra.Advice, error) {
+	body, err := requestBody(req, h.Now())
 	if err != nil {
 		return ra.Advice{}, err
 	}

@@ -31,15 +31,15 @@ import (
 
 const key = "a key of thirty-two bytes, or so."
 
-func testRequest(t *testing.T) ra.Request {
+func testRequest(t *testing.T) ra.Consulted {
 	t.Helper()
 	parsed, err := csr.Parse(csrtest.New(t, csrtest.Subject(csrtest.CN("device.example")), csrtest.SAN(csrtest.DNS("device.example"))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ra.Request{ID: "request-1", Request: policy.Request{CSR: parsed, Who: policy.Identity{
+	return ra.Consulted{ID: "request-1", Profile: "routers", CSR: parsed, Who: policy.Identity{
 		Accounts: []policy.Account{{Method: "http_basic", User: "anna"}}, Cert: ratest.NewRoot(t, "Vendor").Device(t, "device.example").Leaf,
-	}}}
+	}}
 }
 
 // service answers with a text, and hands the request to look.
@@ -89,7 +89,7 @@ func TestAServiceOfStepCAReadsWhatIsSent(t *testing.T) {
 		}
 		_ = json.NewEncoder(w).Encode(theirs.ResponseBody{Allow: true, Data: map[string]any{"site": "berlin", "n": 3}})
 	})
-	advice, err := hookTo(t, s).Consult(t.Context(), req, "routers")
+	advice, err := hookTo(t, s).Consult(t.Context(), req)
 	if err != nil || !advice.Allow || string(advice.Data.JSON()) != `{"n":3,"site":"berlin"}` {
 		t.Fatalf("%+v: %v", advice, err)
 	}
@@ -153,7 +153,7 @@ func TestThreat_OnlyAClearYesAllows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := hookTo(t, service(t, c.answer), func(h *Hook) { h.Timeout = time.Second })
-			advice, err := h.Consult(t.Context(), req, "routers")
+			advice, err := h.Consult(t.Context(), req)
 			if advice.Allow || advice.Reason != c.reason || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%+v, %v", advice, err)
 			}
@@ -164,7 +164,7 @@ func TestThreat_OnlyAClearYesAllows(t *testing.T) {
 func TestThreat_OnlyTheConfiguredServiceIsAsked(t *testing.T) {
 	s := service(t, says(`{"allow": true}`))
 	h := hookTo(t, s, func(h *Hook) { h.TLS = nil })
-	advice, err := h.Consult(t.Context(), testRequest(t), "routers")
+	advice, err := h.Consult(t.Context(), testRequest(t))
 	if advice.Allow || err == nil || !strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), s.URL) {
 		t.Errorf("a certificate of nobody: %+v %v", advice, err)
 	}
@@ -187,7 +187,7 @@ func TestAClientCertificateIsPresented(t *testing.T) {
 		_, _ = io.WriteString(w, `{"allow": true}`)
 	})
 	h := hookTo(t, s, func(h *Hook) { h.TLS.Certificates = []tls.Certificate{device} })
-	if advice, err := h.Consult(t.Context(), testRequest(t), "routers"); err != nil || !advice.Allow {
+	if advice, err := h.Consult(t.Context(), testRequest(t)); err != nil || !advice.Allow {
 		t.Errorf("%+v: %v", advice, err)
 	}
 }

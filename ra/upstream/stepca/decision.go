@@ -49,15 +49,18 @@ type subject struct {
 type evidence struct {
 	RequestID string `json:"requestId"`
 	// Linking is absent or matched (RFC 7030 section 3.5): with anything else
-	// there is no order.
+	// there is an order only where an RA brought the request.
 	Linking string `json:"linking"`
 	// Binding is tls-unique or tls-exporter.
 	Binding string `json:"binding,omitempty"`
+	// Registrar is the subject of the RA that asked on behalf of the device
+	// (RFC 7030 section 3.7).
+	Registrar string `json:"registrar,omitempty"`
 }
 
 func evidenceOf(o ra.Order) evidence {
 	e := o.Evidence()
-	return evidence{RequestID: e.RequestID, Linking: e.Linking.String(), Binding: e.Binding}
+	return evidence{RequestID: e.RequestID, Linking: e.Linking.String(), Binding: e.Binding, Registrar: e.Registrar}
 }
 
 var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"strings"
+	"testing"
+
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+)
+
+// A certificate makes an RA by id-kp-cmcRA and by its issuer, never by one of
+// the two, and never by an identity that an end entity has.
+func TestThreat_RAOverTrust_BothMakeARegistrar(t *testing.T) {
+	ra := asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 28}
+	cert := func(usages ...asn1.ObjectIdentifier) *x509.Certificate {
+		return testCert(t, "CN=ra.example", csrtest.Key(t, "P-256/ra"), testNow.AddDate(0, -1, 0), testNow.AddDate(0, 1, 0), usages...)
+	}
+	for name, c := range map[string]struct {
+		cert    *x509.Certificate
+		anchors []string
+		issuers []string
+		want    string
+	}{
+		"both":                                  {cert(ra), []string{"ours"}, []string{"ours"}, ""},
+		"no certificate":                        {nil, []string{"ours"}, []string{"ours"}, "no client certificate"},
+		"no cmcRA":                              {cert(), []string{"ours"}, []string{"ours"}, "not for id-kp-cmcRA"},
+		"anyExtendedKeyUsage":                   {cert(asn1.ObjectIdentifier{2, 5, 29, 37, 0}), []string{"ours"}, []string{"ours"}, "not for id-kp-cmcRA"},
+		"cmcCA":                                 {cert(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 27}), []string{"ours"}, []string{"ours"}, "not for id-kp-cmcRA"},
+		"no issuer":                             {cert(ra), []string{"ours"}, nil, `verifies under "ours"`},
+		"an issuer under which it doesn't hold": {cert(ra), []string{"ours"}, []string{"partner"}, `verifies under "ours"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			by, err := NewRegistrar(Identity{Cert: c.cert, Anchors: c.anchors}, c.issuers)
+			if err == nil != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || by.Proven() != (err == nil) {
+				t.Errorf("%v, proven %v", err, by.Proven())
+			}
+		})
+	}
+}
+
+const twoWays = `version: 1
+name: x
+default: a
+profiles:
+  a:
+    on_behalf:
+      who: [{client_cert: {anchor: ANCHOR, role: ra, subject: {CN: ra.example}}, names: ["*.example.net"]}]
+      linking: trusted
+    subject: {CN: {allow: ["*.example.net"]}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+`
+
+func TestThreat_RAOverTrust_NoEndEntityReachesOnBehalf(t *testing.T) {
+	profile, _ := mustCompile(t, "p.yaml", []byte(strings.Replace(twoWays, "ANCHOR", "ours", 1))).Profile("")
+	arrival := parseArrival(t, "ra ours CN=ra.example\nsubject CN=a.example.net\nlinking mismatched")
+	if d := arrival.Decide(profile); d.Verdict != Allow {
+		t.Fatalf("%s %v", d.Verdict, d.Findings)
+	}
+	for _, op := range []Op{SimpleEnroll, SimpleReenroll, ServerKeygen, FullCMC, "on_behalf", ""} {
+		asEndEntity := arrival.Request
+		asEndEntity.Op = op
+		if d := profile.Decide(asEndEntity); d.Verdict != Deny || profile.Gate(op, asEndEntity.Who, testNow).Open {
+			t.Errorf("%q as an end entity: %s %v", op, d.Verdict, d.Findings)
+		}
+	}
+	for _, op := range []Op{SimpleReenroll, ServerKeygen, FullCMC, "on_behalf"} {
+		other := arrival
+		other.Op = op
+		if d := other.Decide(profile); d.Verdict != Deny || other.Gate(profile).Open {
+			t.Errorf("%q by an RA: %s %v", op, d.Verdict, d.Findings)
+		}
+	}
+	onBehalf, ok := arrival.OnBehalf(profile)
+	if !ok {
+		t.Fatal("not on behalf")
+	}
+	onBehalf.By = Registrar{}
+	if d := profile.DecideOnBehalf(onBehalf); d.Verdict != Deny || profile.GateOnBehalf(Registrar{}, testNow).Open {
+		t.Errorf("by nobody: %s", d.Verdict)
+	}
+	if d := profile.DecideOnBehalf(OnBehalf{}); d.Verdict != Deny {
+		t.Errorf("the zero value: %s", d.Verdict)
+	}
+}
+
+func TestARoleWantsAnAnchorOfIssuersOfRAs(t *testing.T) {
+	all := Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true}
+	for name, c := range map[string]struct {
+		anchor string
+		want   string
+	}{
+		"the issuing keys of the profile's upstream": {"ours", ""},
+		"another upstream's":                         {"theirs", "is neither"},
+		"files":                                      {"vendor", "is neither"},
+		"files that the configuration names":         {"partner", ""},
+		"none":                                       {"nobody", "no anchor"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := mustCompile(t, "p.yaml", []byte(strings.Replace(twoWays, "ANCHOR", c.anchor, 1)+"    upstream: ca\n"))
+			err := p.Bind(Environment{
+				Anchors: []string{"ours", "theirs", "vendor", "partner"}, Upstreams: map[string]Capabilities{"ca": all, "other": all},
+				Issuing: map[string]string{"ours": "ca", "theirs": "other"}, RAIssuers: []string{"partner"},
+			})
+			if err == nil != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Error(err)
+			}
+		})
+	}
+}

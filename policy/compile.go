@@ -108,6 +108,9 @@ func (c *compiler) profile(n node) *Profile {
 	if _, err := spellText(n.name); err != nil {
 		c.add(n.at, "%s can't be the name of a profile: %v", quote(n.name), err)
 	}
+	if n.name == SelfProfile {
+		c.add(n.at, "`%s` is the built-in profile of the server's own certificate: a profile of a file has another name", SelfProfile)
+	}
 	c.labels(p, n.get("labels"))
 	c.ids, c.reads, c.scope = map[string]Pos{}, map[string]bool{}, profileScope(n)
 	p.reads, c.profiled = c.reads, p

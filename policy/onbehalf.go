@@ -37,7 +37,7 @@ func NewRegistrar(who Identity, issuers []string) (Registrar, error) {
 	switch {
 	case who.Cert == nil:
 		return Registrar{}, errors.New("no client certificate was presented")
-	case !carriesCMCRA(who.Cert):
+	case !CarriesCMCRA(who.Cert):
 		return Registrar{}, errors.New("the client certificate is not for id-kp-cmcRA")
 	}
 	vouching := slices.DeleteFunc(slices.Clone(issuers), func(name string) bool { return !slices.Contains(who.Anchors, name) })
@@ -63,8 +63,9 @@ func (r Registrar) Knowing(data Facts) Registrar {
 // Issuers are the anchors whose issuing key signed the RA's certificate.
 func (r Registrar) Issuers() []string { return slices.Clone(r.issuers) }
 
-// carriesCMCRA: crypto/x509 has no name for id-kp-cmcRA (RFC 6402 section 2.10).
-func carriesCMCRA(cert *x509.Certificate) bool {
+// CarriesCMCRA says whether a certificate is for id-kp-cmcRA; the usage
+// anyExtendedKeyUsage isn't that. crypto/x509 has no name for id-kp-cmcRA (RFC 6402 section 2.10).
+func CarriesCMCRA(cert *x509.Certificate) bool {
 	oid, _ := extKeyUsageOID(cmcRA)
 	return containsOID(cert.UnknownExtKeyUsage, oid)
 }

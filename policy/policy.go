@@ -18,6 +18,11 @@ import (
 	"time"
 )
 
+// SelfProfile is the name of the built-in profile by which a server gets its
+// own certificate (ra.Authority.EnrollSelf). No file has a profile of this
+// name: audit records and metrics tell the two apart by it.
+const SelfProfile = "estra-self"
+
 // A File is a policy file whose text has been read: strict YAML with known
 // keys, each with a value of its kind. Compile says whether it makes sense.
 type File struct {

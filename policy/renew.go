@@ -49,7 +49,7 @@ func (j *judge) renewal() {
 	j.sameNames(old)
 	j.otherKey(old)
 	j.inTime(old)
-	if at := j.profile.usage.extAt; carriesCMCRA(old) {
+	if at := j.profile.usage.extAt; CarriesCMCRA(old) {
 		j.add(at, Rewritten, ByPolicy, cmcRA, extKeyUsageText(j.plan.ExtKeyUsage),
 			"the certificate being renewed is that of a registration authority; the new one is for %s alone, and makes none", extKeyUsageText(j.plan.ExtKeyUsage))
 	}

@@ -127,12 +127,14 @@ func (e *Error) Telling(text string) *Error {
 }
 
 // Error is for operators: the kind and the reason.
-func (e *Error) Error() string {
-	s := e.Kind.String() + ": " + e.Reason
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
+func (e *Error) Error() string { return e.Kind.String() + ": " + e.Text() }
+
+// Text is Error without the kind, which stands beside it in a record.
+func (e *Error) Text() string {
+	if e.Err == nil {
+		return e.Reason
 	}
-	return s
+	return e.Reason + ": " + e.Err.Error()
 }
 
 // Unwrap returns the cause.

@@ -83,6 +83,7 @@ type Order struct {
 	notAfter  time.Time
 	csr       *csr.Request
 	evidence  Evidence
+	self      bool // for this server's own certificate
 	// takesSerial: the CA said that it uses our serial number.
 	takesSerial bool
 	made        bool
@@ -134,6 +135,10 @@ type Evidence struct {
 	// may have any Linking; "" where the client asked for itself.
 	Registrar string
 }
+
+// Self tells the order of this server's own certificate (policy.SelfProfile):
+// an upstream that shows that certificate to the CA can't need it for this.
+func (o Order) Self() bool { return o.self }
 
 // Issued is a CA's answer.
 type Issued struct {

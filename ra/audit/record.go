@@ -25,6 +25,10 @@ type Sink interface {
 // changes its meaning or goes away; a new field alone doesn't change it.
 const Version = 1
 
+// OpSelf is the Op of a record that no request of a client has: this server got
+// its own certificate, by the built-in profile policy.SelfProfile.
+const OpSelf policy.Op = "self"
+
 // A Record is what is kept of one request to an enrolling operation, granted
 // or not. New makes one. In JSON, what doesn't apply is left out; times are
 // RFC 3339; serial numbers are lower-case hex (Serial); hashes are SHA-256 in
@@ -38,7 +42,7 @@ type Record struct {
 	Node Text `json:"node,omitempty"`
 	// ID is the request id, as in the answer's X-Request-Id and in logs.
 	ID Text `json:"id"`
-	// Op is the EST operation.
+	// Op is the EST operation, or self for this server's own certificate.
 	Op policy.Op `json:"op"`
 	// Label is the label of the path; empty on the path without one.
 	Label Text `json:"label"`

@@ -61,7 +61,7 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 	r.Outcome = x.outcomeText(fail)
 	r.Status, r.MS = status, x.s.now().Sub(x.now).Milliseconds()
 	if fail != nil {
-		r.Kind, r.FailInfo, r.Reason = audit.Text(fail.Kind.String()), audit.Text(fail.Kind.FailInfo()), audit.Text(reason(fail))
+		r.Kind, r.FailInfo, r.Reason = audit.Text(fail.Kind.String()), audit.Text(fail.Kind.FailInfo()), audit.Text(fail.Text())
 	}
 	return r
 }
@@ -93,7 +93,7 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	}
 	r.Upstream = &audit.Upstream{Name: audit.Text(out.Upstream), Ref: audit.Text(out.Ref), MS: out.Took.Milliseconds()}
 	if leaf == nil && fail != nil {
-		r.Upstream.Error = audit.Text(reason(fail))
+		r.Upstream.Error = audit.Text(fail.Text())
 	}
 }
 
@@ -108,14 +108,6 @@ func (x *exchange) outcomeText(fail *ra.Error) audit.Text {
 	default:
 		return outcomeRefused
 	}
-}
-
-// reason is an error's text without its kind, which stands beside it.
-func reason(fail *ra.Error) string {
-	if fail.Err == nil {
-		return fail.Reason
-	}
-	return fail.Reason + ": " + fail.Err.Error()
 }
 
 // report is made after the record, which is nil where making it failed.

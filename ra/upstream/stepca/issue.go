@@ -38,7 +38,11 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if !o.Valid() {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "this is no order of an authority", nil)
 	}
-	if err := u.outlives(o.NotAfter()); err != nil {
+	tokens, x5c, err := u.tokensFor(o)
+	if err != nil {
+		return ra.Issued{}, err
+	}
+	if err := u.outlives(x5c, o.NotAfter()); err != nil {
 		return ra.Issued{}, err
 	}
 	request, err := x509.ParseCertificateRequest(o.CSR().Raw)
@@ -54,7 +58,7 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if c.Subject == "" {
 		c.Subject = wanted.Serial // step-ca wants one, and compares it with nothing
 	}
-	token, err := u.tokens.sign(signPath, c)
+	token, err := tokens.sign(signPath, c)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the token can't be signed", err)
 	}
@@ -71,6 +75,19 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 		return ra.Issued{}, err
 	}
 	return issued(answer)
+}
+
+// tokensFor is the provisioner that an order goes to, with the certificate that
+// signs its tokens, if one does.
+func (u *Upstream) tokensFor(o ra.Order) (*tokens, *X5C, error) {
+	if u.own == nil || o.Self() {
+		return u.tokens, u.x5c, nil
+	}
+	tokens, x5c, err := u.own.current()
+	if err != nil {
+		return nil, nil, ra.Fail(ra.UpstreamDown, fmt.Sprintf("the provisioner %s wants our own certificate", u.own.cfg.Own.Provisioner), err)
+	}
+	return tokens, x5c, nil
 }
 
 // echo gives the CSR's own names just as step-ca, by crypto/x509, reads
@@ -92,11 +109,11 @@ func echo(r *x509.CertificateRequest) (subject string, sans []string) {
 
 // outlives says early, and in plain words, what step-ca would refuse: an X5C
 // provisioner issues nothing that ends after the RA's own certificate.
-func (u *Upstream) outlives(notAfter time.Time) error {
-	if u.x5c == nil {
+func (u *Upstream) outlives(x5c *X5C, notAfter time.Time) error {
+	if x5c == nil {
 		return nil
 	}
-	end := u.x5c.Chain[0].NotAfter
+	end := x5c.Chain[0].NotAfter
 	if u.now().After(end) {
 		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("the RA certificate for step-ca expired on %s", end.UTC().Format(time.RFC3339)), nil)
 	}

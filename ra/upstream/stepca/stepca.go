@@ -44,6 +44,10 @@ type Config struct {
 	JWK *jose.JSONWebKey
 	// X5C is the credential for an X5C provisioner; see [ParseX5C].
 	X5C *X5C
+	// Own is a second provisioner, of type X5C, that this server's own
+	// certificate opens: what isn't for that certificate itself is ordered
+	// there. Then JWK is for nothing else, and X5C isn't set. Nil: none.
+	Own *Own
 	// Timeout bounds each call, the wait for a free connection included; 0
 	// is DefaultTimeout.
 	Timeout time.Duration
@@ -57,12 +61,22 @@ type Config struct {
 	Rand io.Reader
 }
 
-// An Upstream is one provisioner of one step-ca. It is safe for concurrent
+// Own is a provisioner that this server's own certificate opens.
+type Own struct {
+	Provisioner string
+	// Credential is asked for each order: the certificate is renewed now and
+	// then, and isn't there before the CA has issued the first. The error
+	// says why.
+	Credential func() (*X5C, error)
+}
+
+// An Upstream is one provisioner of one step-ca, or two: see Config.Own. It is safe for concurrent
 // use.
 type Upstream struct {
 	client  *client
 	tokens  *tokens
 	x5c     *X5C
+	own     *ownTokens
 	now     func() time.Time
 	publish bool
 }
@@ -106,7 +120,12 @@ func New(cfg Config) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := newOwnTokens(base, cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &Upstream{
+		own:     own,
 		client:  newClient(base, cfg),
 		tokens:  tokens,
 		x5c:     cfg.X5C,

@@ -89,6 +89,9 @@ func (ca *CA) configure() {
 			Name: X5CProvisioner, Roots: []*x509.Certificate{ca.hier.raRoot.cert}, MaxDuration: ca.options.MaxDuration,
 			TemplateFile: ca.write("estra.tpl", []byte(stepca.Template())),
 		}),
+		ca.block(stepca.ProvisionerOptions{
+			Name: OwnProvisioner, Roots: []*x509.Certificate{ca.Root}, MaxDuration: ca.options.MaxDuration,
+		}),
 		ca.plainBlock(),
 	}
 	data, err := json.MarshalIndent(config, "", "  ")

@@ -26,6 +26,7 @@ import (
 const (
 	JWKProvisioner   = "est-ra"       // with our template
 	X5CProvisioner   = "est-ra-x5c"   // with our template
+	OwnProvisioner   = "est-ra-own"   // an X5C for certificates of this very CA, with our template
 	PlainProvisioner = "est-ra-plain" // a JWK too, and step-ca's own template
 )
 

@@ -32,6 +32,7 @@ func init() {
 //		second_certificate CERTIFICATE KEY
 //		client_certs off
 //		any_host
+//		certificate from UPSTREAM { … } | off
 //		quirks { … }
 //		limits { … }
 //	}
@@ -61,19 +62,35 @@ func parse(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if handler.Shadow != "" {
 		handler.ShadowSHA256 = hashOf(handler.Shadow)
 	}
-	values := h.NewRoute(matcher, handler)
-	if handler.ClientCerts == "off" {
-		return values, nil
+	if err := opts.ownCertificate(); err != nil {
+		return nil, err
 	}
-	if err := checkSite(h, at); err != nil {
+	site, err := checkSite(h, at, handler)
+	if err != nil {
 		return nil, start.WrapErr(err)
 	}
-	return append(values, httpcaddyfile.ConfigValue{
-		Class: "tls.connection_policy",
-		Value: &caddytls.ConnectionPolicy{
-			ClientAuthentication: &caddytls.ClientAuthentication{Mode: "request"},
-		},
-	}), nil
+	values := h.NewRoute(matcher, handler)
+	if handler.ClientCerts != "off" {
+		values = append(values, httpcaddyfile.ConfigValue{
+			Class: "tls.connection_policy",
+			Value: &caddytls.ConnectionPolicy{
+				ClientAuthentication: &caddytls.ClientAuthentication{Mode: "request"},
+			},
+		})
+	}
+	if handler.Certificate != nil && site.named {
+		values = append(values, ownAutomation()...)
+	}
+	return values, nil
+}
+
+// ownAutomation has Caddy take the site's certificate from est, and from
+// nobody else.
+func ownAutomation() []httpcaddyfile.ConfigValue {
+	return []httpcaddyfile.ConfigValue{
+		{Class: "tls.cert_issuer", Value: new(module.Issuer)},
+		{Class: "tls.cert_manager", Value: new(module.Manager)},
+	}
 }
 
 // hashOf is module.PolicyHash of a file by the name in the Caddyfile.

@@ -24,6 +24,8 @@ type options struct {
 	into  *module.Handler
 	seen  map[string]int      // option -> line
 	start caddyfile.Dispenser // at the option's name
+
+	certificateAt caddyfile.Dispenser // at `certificate`, where it is written
 }
 
 // repeatable are the options that may stand more than once.
@@ -42,6 +44,7 @@ func (o *options) readers() map[string]func() error {
 		"webhook":       o.webhook,
 		"bearer":        o.bearer,
 		"any_host":      o.anyHost,
+		"certificate":   o.certificate,
 		"quirks":        o.quirks,
 		"limits":        o.limits,
 

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,7 +41,10 @@ type site struct {
 	cmd     *exec.Cmd
 	log     *lockedBuffer
 	stopped bool
-	plain   bool // the site has no TLS
+	plain   bool   // the site has no TLS
+	bare    bool   // it may have no certificate yet
+	binary  string // in place of this one
+	env     []string
 }
 
 // lockedBuffer keeps all output of a process.
@@ -190,7 +194,7 @@ func serve(t *testing.T, c config) *site {
 
 func (s *site) run() {
 	s.t.Helper()
-	s.cmd = caddyCommand(context.Background(), s.dir, "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+	s.cmd = s.command(context.Background(), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -207,6 +211,16 @@ func (s *site) run() {
 	s.t.Fatalf("Caddy did not start:\n%s", s.log)
 }
 
+// command runs Caddy in the site's folder.
+func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := caddyCommand(ctx, s.dir, args...)
+	if s.binary != "" {
+		cmd.Path, cmd.Args[0] = s.binary, s.binary
+	}
+	cmd.Env = append(cmd.Env, s.env...)
+	return cmd
+}
+
 // up says whether the admin API answers and the site has its certificate,
 // which Caddy obtains after it has started.
 func (s *site) up() bool {
@@ -215,8 +229,12 @@ func (s *site) up() bool {
 		return false
 	}
 	res.Body.Close()
-	if s.plain {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.http))
+	if s.plain || s.bare {
+		port := s.port
+		if s.plain {
+			port = s.http
+		}
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			return false
 		}
@@ -258,9 +276,31 @@ func (s *site) root(id string) string {
 	return filepath.Join(s.dir, "data", "caddy", "pki", "authorities", id, "root.crt")
 }
 
-func (s *site) pool(id string) *x509.CertPool {
+// tlsRoot is the root of the site's own certificate: that of the embedded CA,
+// or that of Caddy's local CA where the site says so.
+func (s *site) tlsRoot() string {
 	s.t.Helper()
-	src, err := os.ReadFile(s.root(id))
+	text, err := os.ReadFile(filepath.Join(s.dir, "Caddyfile"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if strings.Contains(string(text), "certificate off") || strings.Contains(string(text), "tls internal") || strings.Contains(string(text), "second_certificate") {
+		return s.root("local")
+	}
+	if strings.Contains(string(text), "upstream step_ca ") {
+		return filepath.Join(s.dir, "root.pem")
+	}
+	if named := namedCA.FindSubmatch(text); named != nil {
+		return s.root(string(named[1]))
+	}
+	return s.root("est")
+}
+
+var namedCA = regexp.MustCompile(`upstream internal (\w+)`)
+
+func (s *site) tlsPool() *x509.CertPool {
+	s.t.Helper()
+	src, err := os.ReadFile(s.tlsRoot())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -272,7 +312,7 @@ func (s *site) pool(id string) *x509.CertPool {
 // client speaks to the site with Go's own HTTP client.
 func (s *site) client(change func(*tls.Config)) *http.Client {
 	s.t.Helper()
-	cfg := &tls.Config{RootCAs: s.pool("local"), ServerName: "localhost"}
+	cfg := &tls.Config{RootCAs: s.tlsPool(), ServerName: "localhost"}
 	if change != nil {
 		change(cfg)
 	}
@@ -301,7 +341,7 @@ func (s *site) sync() {
 	s.t.Fatal("Caddy logs no request to its admin API")
 }
 
-// audits are the audit records so far.
+// audits are the audit records so far of what clients asked for.
 func (s *site) audits() []map[string]any {
 	s.t.Helper()
 	s.sync()
@@ -311,7 +351,7 @@ func (s *site) audits() []map[string]any {
 			Logger string         `json:"logger"`
 			Record map[string]any `json:"record"`
 		}
-		if json.Unmarshal([]byte(line), &entry) == nil && entry.Logger == "http.handlers.est.audit" {
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Logger == "http.handlers.est.audit" && entry.Record["op"] != "self" {
 			all = append(all, entry.Record)
 		}
 	}

@@ -24,7 +24,7 @@ func TestTheDevicesPageWorksAsPrinted(t *testing.T) {
 	s := serve(t, config{site: site, policy: page(t, "../examples/smallest/policy.yaml")})
 
 	dir := t.TempDir()
-	root, err := os.ReadFile(s.root("local"))
+	root, err := os.ReadFile(s.tlsRoot())
 	if err != nil {
 		t.Fatal(err)
 	}

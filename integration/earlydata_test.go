@@ -20,7 +20,7 @@ func TestThreat_AnEnrolmentInEarlyDataIsSentBack(t *testing.T) {
 	t.Parallel()
 	s := serve(t, config{site: tickets, policy: strings.Replace(basicAlone, "linking: required", "linking: if_present", 1)})
 	cfg := &tls.Config{
-		RootCAs: s.pool("local"), ServerName: "localhost", MinVersion: tls.VersionTLS13,
+		RootCAs: s.tlsPool(), ServerName: "localhost", MinVersion: tls.VersionTLS13,
 		NextProtos: []string{http3.NextProtoH3}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
 	dial := func() *quic.Conn {

@@ -42,7 +42,6 @@ profiles:
 
 // smallest is the smallest Caddyfile, as the README has it.
 const smallest = `localhost:PORT {
-	tls internal
 	est {
 		policy policy.yaml
 		basic {
@@ -85,7 +84,7 @@ func newDevice(t *testing.T, s *site) *device {
 	t.Helper()
 	need(t, "curl")
 	need(t, "openssl")
-	return &device{t: t, site: s, dir: t.TempDir(), curl: "curl -sS --fail-with-body --cacert " + s.root("local")}
+	return &device{t: t, site: s, dir: t.TempDir(), curl: "curl -sS --fail-with-body --cacert " + s.tlsRoot()}
 }
 
 // csr makes a key and a request.

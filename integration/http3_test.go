@@ -30,7 +30,7 @@ func overHTTP3(t *testing.T, s *site, op string, b64 []byte, change func(*tls.Co
 // client certificate has no Basic credentials.
 func post3(t *testing.T, s *site, op string, content func(tls.ConnectionState) []byte, change func(*tls.Config)) *http.Response {
 	t.Helper()
-	cfg := &tls.Config{RootCAs: s.pool("local"), ServerName: "localhost", MinVersion: tls.VersionTLS13, NextProtos: []string{http3.NextProtoH3}}
+	cfg := &tls.Config{RootCAs: s.tlsPool(), ServerName: "localhost", MinVersion: tls.VersionTLS13, NextProtos: []string{http3.NextProtoH3}}
 	if change != nil {
 		change(cfg)
 	}

@@ -16,9 +16,9 @@ const addedPolicy = "added a TLS policy for %s with client_auth mode request"
 func TestAnImportedHandlerRepairsItsOwnSiteAlone(t *testing.T) {
 	t.Parallel()
 	inside := func(site, option string) string {
-		return site + " {\n\ttls internal\n\thandle {\n\t\test {\n\t\t\tpolicy policy.yaml\n\t\t\tbasic {\n\t\t\t\testuser " + hash(t) + "\n\t\t\t}\n\t\t\t" + option + "\n\t\t}\n\t}\n}\n"
+		return site + " {\n\ttls internal\n\thandle {\n\t\test {\n\t\t\tpolicy policy.yaml\n\t\t\tcertificate off\n\t\t\tbasic {\n\t\t\t\testuser " + hash(t) + "\n\t\t\t}\n\t\t\t" + option + "\n\t\t}\n\t}\n}\n"
 	}
-	snippet := "(enrol) {\n\thandle {\n\t\test {\n\t\t\tpolicy policy.yaml\n\t\t\tbasic {\n\t\t\t\testuser HASH\n\t\t\t}\n\t\t\t{block}\n\t\t}\n\t}\n}\n"
+	snippet := "(enrol) {\n\thandle {\n\t\test {\n\t\t\tpolicy policy.yaml\n\t\t\tcertificate off\n\t\t\tbasic {\n\t\t\t\testuser HASH\n\t\t\t}\n\t\t\t{block}\n\t\t}\n\t}\n}\n"
 	cases := map[string]config{
 		"files of equal name": {site: "import */site.caddy\n", files: map[string]string{
 			"a/site.caddy": inside("a.localhost", ""),

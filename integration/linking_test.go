@@ -159,7 +159,7 @@ func TestTheSnippetsForDeviceMakersEnrol(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			program := compiled(t, name)
 			for _, version := range versions {
-				f := s.start(t, name == "openssl", program, fmt.Sprint(s.port), s.root("local"), version)
+				f := s.start(t, name == "openssl", program, fmt.Sprint(s.port), s.tlsRoot(), version)
 				request := f.csr
 				if request == "" {
 					request = carrying(t, f.value)
@@ -201,7 +201,7 @@ func TestLinkingWithOpenSSLAtTheOtherEnd(t *testing.T) {
 	program := python(t)
 	s := serve(t, config{site: smallest, policy: linked})
 	begin := func(t *testing.T, version, library, oid string) *foreign {
-		return s.start(t, true, program, "testdata/linking/device.py", fmt.Sprint(s.port), s.root("local"), version, library, oid)
+		return s.start(t, true, program, "testdata/linking/device.py", fmt.Sprint(s.port), s.tlsRoot(), version, library, oid)
 	}
 	challenge, identity := binding.ChallengePassword.String(), binding.IdentityLinking.String()
 	for _, c := range []struct{ version, library string }{{"1.2", "pyopenssl"}, {"1.2", "ssl"}, {"1.3", "pyopenssl"}} {
@@ -245,7 +245,7 @@ func TestTheClientLinks(t *testing.T) {
 	t.Parallel()
 	s := serve(t, config{site: smallest, policy: linked, files: map[string]string{"password": password + "\n"}})
 	roots := filepath.Join(s.dir, "roots.pem")
-	sh(t, s.dir, fmt.Sprintf("cat '%s' '%s' > roots.pem", s.root("local"), s.root("est")))
+	sh(t, s.dir, fmt.Sprintf("cat '%s' '%s' > roots.pem", s.tlsRoot(), s.root("est")))
 	for _, c := range []struct {
 		options, want string
 		refusals      int
@@ -298,7 +298,7 @@ func TestLinkingOnResumedSessions(t *testing.T) {
 			cache := tls.NewLRUClientSessionCache(1)
 			dial := func(resumed bool) *tls.Conn {
 				conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port), &tls.Config{
-					RootCAs: s.pool("local"), ServerName: "localhost", MinVersion: version, MaxVersion: version, ClientSessionCache: cache,
+					RootCAs: s.tlsPool(), ServerName: "localhost", MinVersion: version, MaxVersion: version, ClientSessionCache: cache,
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -334,7 +334,7 @@ func TestLinkingOnResumedSessions(t *testing.T) {
 		})
 		t.Run("OpenSSL over "+tls.VersionName(version), func(t *testing.T) {
 			number := strings.TrimPrefix(tls.VersionName(version), "TLS ")
-			f := s.start(t, true, python(t), "testdata/linking/device.py", fmt.Sprint(s.port), s.root("local"), number, "pyopenssl",
+			f := s.start(t, true, python(t), "testdata/linking/device.py", fmt.Sprint(s.port), s.tlsRoot(), number, "pyopenssl",
 				binding.IdentityLinking.String(), "resume")
 			res, text, _ := f.post(posting(f.csr))
 			s.enrolled(t, res, text, number)

@@ -23,5 +23,12 @@ func TestMain(m *testing.M) {
 		caddycmd.Main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, f := range cleanUp {
+		f()
+	}
+	os.Exit(code)
 }
+
+// cleanUp is done after all tests.
+var cleanUp []func()

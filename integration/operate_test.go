@@ -128,7 +128,7 @@ func TestACAOfTheOperatorMustLiveLongEnough(t *testing.T) {
 
 func TestReadinessMetricsAndPlaceholders(t *testing.T) {
 	t.Parallel()
-	site := strings.Replace(smallest, "tls internal", "tls internal\n\tlog\n\tlog_append est_op {http.est.op}\n\tlog_append est_profile {http.est.profile}\n\tlog_append est_who {http.est.identity}\n\tlog_append est_verdict {http.est.verdict}\n\tlog_append est_label {http.est.label}\n\tlog_append est_request {http.est.request_id}", 1)
+	site := strings.Replace(smallest, "\test {", "\tlog\n\tlog_append est_op {http.est.op}\n\tlog_append est_profile {http.est.profile}\n\tlog_append est_who {http.est.identity}\n\tlog_append est_verdict {http.est.verdict}\n\tlog_append est_label {http.est.label}\n\tlog_append est_request {http.est.request_id}\n\test {", 1)
 	s := serve(t, config{site: site, policy: devices, extra: "metrics"})
 	d := newDevice(t, s)
 	d.csr("one", "/CN=a.example.net", "")
@@ -173,7 +173,8 @@ func TestReadinessMetricsAndPlaceholders(t *testing.T) {
 		`caddy_est_expiry_seconds{what="internal/root"}`,
 		`caddy_est_expiry_seconds{what="internal/issuer"}`,
 		`caddy_est_policy_info{sha256="` + ready.Policies[0] + `"} 1`,
-		`caddy_est_upstream_seconds_count{result="issued",upstream="internal"} 2`,
+		`caddy_est_upstream_seconds_count{result="issued",upstream="internal"} 3`, // the site's own is one
+		`caddy_est_expiry_seconds{what="certificate/localhost"}`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %s in the metrics", want)

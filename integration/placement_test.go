@@ -11,6 +11,7 @@ import (
 // block is the directive as the tests of this file place it.
 const block = `est {
 		policy policy.yaml
+		certificate off
 		basic {
 			estuser HASH
 		}

@@ -16,7 +16,6 @@ import (
 
 // byNameAndByAddress is a site that devices dial either way.
 const byNameAndByAddress = `localhost:PORT, 127.0.0.1:PORT {
-	tls internal
 	est {
 		policy policy.yaml
 		basic {
@@ -69,7 +68,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 // answers them, and no empty 200 of Caddy passes for an enrolment.
 func TestThreat_OtherSpellingsOfThePrefixAreRefused(t *testing.T) {
 	t.Parallel()
-	s := serve(t, config{site: strings.Replace(smallest, "tls internal", "tls internal\n\trespond \"another handler\"", 1), policy: devices})
+	s := serve(t, config{site: strings.Replace(smallest, "\test {", "\trespond \"another handler\"\n\test {", 1), policy: devices})
 	good := request(t, "a.example.net")
 	authorization := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + "\r\n"
 	for _, path := range []string{

@@ -125,7 +125,6 @@ func TestAReloadNoticesAPolicyThatChanged(t *testing.T) {
 func TestThreat_ANameStandsForOneCA(t *testing.T) {
 	t.Parallel()
 	const two = `one.localhost:PORT {
-	tls internal
 	est {
 		policy policy.yaml
 		upstream main internal est
@@ -135,7 +134,6 @@ func TestThreat_ANameStandsForOneCA(t *testing.T) {
 	}
 }
 two.localhost:PORT {
-	tls internal
 	est {
 		policy policy.yaml
 		upstream main internal OTHER

@@ -123,7 +123,7 @@ func TestASlowStepCAMayHaveIssued(t *testing.T) {
 
 // moveTo lets the device speak to another site.
 func (d *device) moveTo(s *site) {
-	d.curl = strings.Replace(d.curl, d.site.root("local"), s.root("local"), 1)
+	d.curl = strings.Replace(d.curl, d.site.tlsRoot(), s.tlsRoot(), 1)
 	d.site = s
 }
 

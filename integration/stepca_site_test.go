@@ -31,6 +31,7 @@ const beforeStepCA = `localhost:PORT {
 	tls internal
 	est {
 		policy policy.yaml
+		certificate off
 		basic {
 			estuser HASH
 			second HASH
@@ -206,7 +207,7 @@ func (s *site) records() []audit.Record {
 func (s *site) estClient(version uint16) *estclient.Client {
 	s.t.Helper()
 	return &estclient.Client{
-		URL: fmt.Sprintf("https://localhost:%d", s.port), Label: "devices", Implicit: s.pool("local"), Link: true,
+		URL: fmt.Sprintf("https://localhost:%d", s.port), Label: "devices", Implicit: s.tlsPool(), Link: true,
 		Basic:      &estclient.Credentials{User: user, Password: password},
 		MinVersion: version, MaxVersion: version,
 	}

@@ -48,6 +48,8 @@ type App struct {
 	madeCA *caddypki.CA
 
 	second seconds
+	own    ownCertificates
+	hooked hookedPolicies
 
 	keys     *keyMemory
 	keysName string // by which it is released
@@ -130,6 +132,7 @@ func (a *App) Start() error {
 		a.done.Add(1)
 		go a.keepFresh(ctx, known.ca)
 	}
+	a.startOwn(ctx)
 	var said []string
 	for _, h := range a.handlers {
 		for _, b := range h.bearers {
@@ -145,6 +148,7 @@ func (a *App) Start() error {
 	}
 	a.done.Add(1)
 	go a.watch(ctx)
+	a.done.Go(func() { newLackWarnings().watch(ctx, a) })
 	return nil
 }
 

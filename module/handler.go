@@ -83,6 +83,9 @@ type Handler struct {
 	// Switch off Caddy's check that the Host header equals the TLS server
 	// name, for devices that dial by address.
 	AnyHost bool `json:"any_host,omitempty"`
+	// Where the site's own certificate comes from. Default: from wherever
+	// Caddy's tls app has it.
+	Certificate *CertificateConfig `json:"certificate,omitempty"`
 	// Where the directive stands, such as "Caddyfile:12"; for messages.
 	Source string `json:"source,omitempty"`
 
@@ -96,6 +99,7 @@ type Handler struct {
 	digest    *digest.Server
 	bearers   []*tokenIssuer
 	files     []fileAnchor
+	foreign   []string // names of the site, whose certificate isn't ours
 	server    *est.Server
 	policy    *policy.Policy
 	shadow    *policy.Policy
@@ -120,8 +124,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.loadSecond, h.assemble,
-		h.prepareUpstreams, // last, since it may write to Caddy's storage
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.takeCertificate, h.loadSecond,
+		h.assemble, h.prepareUpstreams, h.prepareOwn, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -82,6 +82,7 @@ func (a *App) observeExpiry(now time.Time) {
 		add(known.ca.Name+"/", known.upstream.Expiries())
 		add(known.ca.Name+"/", known.ca.Expiries())
 	}
+	add("certificate/", a.own.expiries())
 	for _, h := range a.handlers {
 		for _, f := range h.files {
 			add("", f.expiries())

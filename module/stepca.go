@@ -4,6 +4,8 @@ package module
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -41,6 +43,10 @@ type StepCA struct {
 	// X5C provisioner: a PEM file with the RA's certificate and its chain,
 	// with clientAuth and id-kp-cmcRA. Then Key is its private key, PEM.
 	Certificate string `json:"certificate,omitempty"`
+	// The name of a second provisioner, of type X5C, that this server's own
+	// certificate opens (docs/step-ca.md). Device certificates are ordered
+	// there, and the JWK provisioner is for that certificate alone.
+	OwnProvisioner string `json:"own_provisioner,omitempty"`
 	// How long one request to step-ca may take. Default: 15s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 	// The most connections at once. Default: 16.
@@ -53,6 +59,7 @@ type StepCA struct {
 
 	pins []*x509.Certificate
 	x5c  []*x509.Certificate // the RA's chain, leaf first; nil with a JWK
+	own  ownSource
 }
 
 // CaddyModule returns the Caddy module information.
@@ -67,6 +74,7 @@ func (*StepCA) CaddyModule() caddy.ModuleInfo {
 //		provisioner NAME
 //		key FILE [PASSWORD]
 //		certificate FILE
+//		own_provisioner NAME
 //		timeout DURATION
 //		max_connections N
 //		crl
@@ -109,9 +117,10 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 		if !d.AllArgs(into) {
 			return d.Errf("step_ca: %s takes exactly one value: `%s FILE`", name, name)
 		}
-	case "provisioner":
-		if !d.AllArgs(&u.Provisioner) {
-			return d.Errf("step_ca: provisioner takes exactly one value: `provisioner NAME`")
+	case "provisioner", "own_provisioner":
+		into := map[string]*string{"provisioner": &u.Provisioner, "own_provisioner": &u.OwnProvisioner}[name]
+		if !d.AllArgs(into) {
+			return d.Errf("step_ca: %s takes exactly one value: `%s NAME`", name, name)
 		}
 	case "key":
 		args := d.RemainingArgs()
@@ -146,7 +155,7 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 		}
 		u.AskCRL = true
 	default:
-		return d.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, provisioner, root, timeout", name)
+		return d.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, own_provisioner, provisioner, root, timeout", name)
 	}
 	return nil
 }
@@ -156,6 +165,9 @@ func (u *StepCA) option(d *caddyfile.Dispenser) error {
 func (u *StepCA) Provision(caddy.Context) error {
 	if u.URL == "" || u.Root == "" || u.Provisioner == "" || u.Key == "" {
 		return errors.New("step_ca needs url, root, provisioner and key")
+	}
+	if u.OwnProvisioner != "" && u.Certificate != "" {
+		return errors.New("`own_provisioner` signs with this server's own certificate, and `certificate FILE` with another: write one of the two")
 	}
 	if err := u.expand(); err != nil {
 		return err
@@ -177,6 +189,9 @@ func (u *StepCA) Provision(caddy.Context) error {
 	}
 	if err := u.loadKey(&cfg); err != nil {
 		return err
+	}
+	if u.OwnProvisioner != "" {
+		cfg.Own = &stepca.Own{Provisioner: u.OwnProvisioner, Credential: u.credential}
 	}
 	u.Upstream, err = stepca.New(cfg)
 	if err != nil && !strings.HasPrefix(u.URL, "https://") {
@@ -270,8 +285,37 @@ func (u *StepCA) Expiries() map[string]time.Time {
 	return map[string]time.Time{"ra_certificate": end}
 }
 
+// credential is our own certificate, as step-ca wants it.
+func (u *StepCA) credential() (*stepca.X5C, error) {
+	cert, err := u.own()
+	if err != nil {
+		return nil, err
+	}
+	x5c := &stepca.X5C{}
+	var ok bool
+	if x5c.Key, ok = cert.PrivateKey.(crypto.Signer); !ok {
+		return nil, errors.New("the key of our own certificate can't sign")
+	}
+	for _, der := range cert.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		x5c.Chain = append(x5c.Chain, c)
+	}
+	return x5c, nil
+}
+
+// WantsOwn says that step-ca is shown our own certificate, and that it issues
+// nothing that outlives it.
+func (u *StepCA) WantsOwn() bool { return u.OwnProvisioner != "" }
+
+// UseOwn takes what gives our own certificate.
+func (u *StepCA) UseOwn(give func() (*tls.Certificate, error)) { u.own = give }
+
 var (
 	_ Upstream              = (*StepCA)(nil)
+	_ ownUser               = (*StepCA)(nil)
 	_ ra.Revoker            = (*StepCA)(nil)
 	_ ra.CRLSource          = (*StepCA)(nil)
 	_ ra.Tolerance          = (*StepCA)(nil)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -43,6 +44,19 @@ type Upstream interface {
 	// the CA, by name. The CA's own certificates are none of them.
 	Expiries() map[string]time.Time
 }
+
+// An ownUser is an Upstream that may show this server's own certificate to the
+// CA: in a token, or in the handshake. This is the one place that gives it.
+type ownUser interface {
+	// WantsOwn says that the configuration asks for it. Then the CA issues
+	// nothing that outlives our certificate.
+	WantsOwn() bool
+	// UseOwn is called once, before anything is issued. What give returns is
+	// never kept: the certificate is renewed, and may not be there yet.
+	UseOwn(give func() (*tls.Certificate, error))
+}
+
+type ownSource = func() (*tls.Certificate, error)
 
 // issuerMemory keeps issuing certificates in Caddy's storage, under
 // est/issuers/<upstream>/<sha256>.pem. A name may come to stand for another

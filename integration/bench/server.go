@@ -98,6 +98,7 @@ const estSite = `localhost {
 	tls internal
 	est {
 		policy policy.yaml
+		certificate off
 		anchors {
 			bench ANCHOR
 		}

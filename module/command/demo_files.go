@@ -14,8 +14,7 @@ var demoPolicy string
 const demoUser = "device"
 
 // demoCaddyfile is the server of the demonstration. Words in capitals are
-// replaced. The site's certificate comes from the CA that devices learn from
-// /cacerts, so that they need no other root.
+// replaced.
 const demoCaddyfile = `{
 	# This file is for the demonstration: everything stays on this machine.
 	admin ADMIN
@@ -46,11 +45,6 @@ const demoCaddyfile = `{
 
 localhost {
 	bind 127.0.0.1
-	tls {
-		issuer internal {
-			ca est
-		}
-	}
 	est {
 		policy policy.yaml
 		basic {

@@ -43,7 +43,6 @@ profiles:
 `
 
 const brokeredSite = `localhost:PORT {
-	tls internal
 	est {
 		policy policy.yaml
 		anchors {
@@ -114,6 +113,24 @@ func (s *site) foreignRequest(name string) []byte {
 	return csrtest.New(s.t, csrtest.Signer(newKey(s.t)), csrtest.Subject(csrtest.CN(name)), csrtest.Attribute(csrtest.ChallengePassword, csrtest.Printable(binding.FromTLS(&state).Value())))
 }
 
+// ownCertificate is that of the server, with its key, from Caddy's storage.
+func (s *site) ownCertificate() tls.Certificate {
+	s.t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.dir, "data", "caddy", "certificates", "*", "localhost", "localhost.crt"))
+	if err != nil || len(found) != 1 {
+		s.t.Fatalf("%v %v", found, err)
+	}
+	pair, err := tls.LoadX509KeyPair(found[0], strings.TrimSuffix(found[0], ".crt")+".key")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil || len(leaf.UnknownExtKeyUsage) != 1 {
+		s.t.Fatalf("the server's certificate has the usages %v %v: %v", leaf.ExtKeyUsage, leaf.UnknownExtKeyUsage, err)
+	}
+	return pair
+}
+
 // The tests of the NIAP functional package for X.509, FIA_ESTS_EXT.1, with an RA
 // whose certificate an operator made as the page says, and devices whose
 // requests are linked to their connections with the RA.
@@ -149,14 +166,15 @@ func TestTheTestsOfNIAPForESTServers(t *testing.T) {
 		"with anyExtendedKeyUsage in its place": {madeByTheOperator(t, s, subject, func(script string) string {
 			return strings.Replace(script, "1.3.6.1.5.5.7.3.28", "anyExtendedKeyUsage", 1)
 		}), "plc-2.site.example.net", 403, "unauthenticated"},
-		"with id-kp-cmcRA of another CA that is an anchor": {vendor.registrar(same), "plc-2.site.example.net", 403, "unauthenticated"},
-		"with id-kp-cmcRA of a stranger":                   {newFactory(t).registrar(same), "plc-2.site.example.net", 403, "unauthenticated"},
-		"another RA of the CA, which no line names":        {madeByTheOperator(t, s, "/OU=Site RA/CN=other.example.net", asPrinted), "plc-2.site.example.net", 403, "unauthenticated"},
-		"an RA of the issuer that is configured":           {partner.registrar(pkix.Name{CommonName: "ra.partner.example"}), "plc-2.partner.example", 200, ""},
-		"it beyond its names":                              {partner.registrar(pkix.Name{CommonName: "ra.partner.example"}), "plc-3.site.example.net", 403, "refused"},
-		"the name of the other under it":                   {partner.registrar(same), "plc-3.site.example.net", 403, "unauthenticated"},
-		"the RA beyond its names":                          {ra, "plc-3.partner.example", 403, "refused"},
-		"the RA for itself":                                {ra, "ra.example.net", 403, "refused"},
+		"with id-kp-cmcRA of another CA that is an anchor":            {vendor.registrar(same), "plc-2.site.example.net", 403, "unauthenticated"},
+		"with id-kp-cmcRA of a stranger":                              {newFactory(t).registrar(same), "plc-2.site.example.net", 403, "unauthenticated"},
+		"another RA of the CA, which no line names":                   {madeByTheOperator(t, s, "/OU=Site RA/CN=other.example.net", asPrinted), "plc-2.site.example.net", 403, "unauthenticated"},
+		"an RA of the issuer that is configured":                      {partner.registrar(pkix.Name{CommonName: "ra.partner.example"}), "plc-2.partner.example", 200, ""},
+		"it beyond its names":                                         {partner.registrar(pkix.Name{CommonName: "ra.partner.example"}), "plc-3.site.example.net", 403, "refused"},
+		"the name of the other under it":                              {partner.registrar(same), "plc-3.site.example.net", 403, "unauthenticated"},
+		"the RA beyond its names":                                     {ra, "plc-3.partner.example", 403, "refused"},
+		"this server with its own certificate, which has id-kp-cmcRA": {s.ownCertificate(), "plc-2.site.example.net", 403, "unauthenticated"},
+		"the RA for itself":                                           {ra, "ra.example.net", 403, "refused"},
 	} {
 		status, text, id := s.bring(c.cert, "simpleenroll", s.foreignRequest(c.as))
 		if r := s.record(id); status != c.status || string(r.Kind) != c.kind || (r.Who != nil && r.Who.Role == "ra") != (c.kind != "unauthenticated") {

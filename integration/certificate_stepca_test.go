@@ -57,12 +57,11 @@ func TestStepCAIssuesTheOwnCertificateAndTakesItForAnX5CProvisioner(t *testing.T
 	d.issued("simplereenroll", "two", "--cert one.pem --key one.key")
 }
 
-// While there is no own certificate nobody else's is issued by the JWK.
-func TestDevicesWaitForTheOwnCertificate(t *testing.T) {
+// A provisioner without our template issues the CSR's own names, and no
+// id-kp-cmcRA.
+func TestAnOwnCertificateThatIsNotAsPlannedIsNotServed(t *testing.T) {
 	t.Parallel()
 	ca := stepcatest.Start(t, stepcatest.Options{})
-	// The site's own TLS is a file, so that devices reach it: step-ca's JWK
-	// provisioner without our template issues nothing that conforms.
 	c := ownStepSite(ca, "own_provisioner "+stepcatest.OwnProvisioner, "certificate from step_ca {\n\t\t\tvalidity 91d\n\t\t}")
 	plain := plainSite(t, ca)
 	c.site = strings.Replace(c.site, "provisioner "+stepcatest.JWKProvisioner, "provisioner "+stepcatest.PlainProvisioner, 1)

@@ -75,7 +75,7 @@ func TestAWebhookAuthorizesAndEnriches(t *testing.T) {
 	h := newHookService(t)
 	encoded := base64.StdEncoding.EncodeToString([]byte(hookKey))
 	s := serve(t, config{
-		site: strings.Replace(smallest, "basic {", fmt.Sprintf("webhook %s {\n\t\t\tsecret %s\n\t\t\ttimeout 1s\n\t\t\troot hook.pem\n\t\t}\n\t\tbasic {", h.URL, encoded), 1),
+		site:   strings.Replace(smallest, "basic {", fmt.Sprintf("webhook %s {\n\t\t\tsecret %s\n\t\t\ttimeout 1s\n\t\t\troot hook.pem\n\t\t}\n\t\tbasic {", h.URL, encoded), 1),
 		policy: hookPolicy,
 		files:  map[string]string{"hook.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}))},
 	})

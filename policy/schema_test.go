@@ -179,7 +179,7 @@ func TestSchemaAndParserAgreeOnEachKindOfValue(t *testing.T) {
 // asJSON gives a tree as editors put it before a schema.
 func asJSON(t *testing.T, n *yaml.Node) any {
 	t.Helper()
-	switch n.Kind { //nolint:exhaustive // the rest is the default
+	switch n.Kind {
 	case yaml.MappingNode:
 		made := map[string]any{}
 		for i := 0; i+1 < len(n.Content); i += 2 {

@@ -38,7 +38,7 @@ func (b *bench) replay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // it was only read
+	defer log.Close()
 	start := time.Now()
 	summary, err := replay.Policies{Old: before, New: after}.Run(ctx, log, nil)
 	if err != nil {

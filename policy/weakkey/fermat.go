@@ -66,7 +66,7 @@ func (r residue) maybeSquare() bool {
 		return false
 	}
 	for _, prime := range filter.words[0].primes {
-		if !squares[prime][r.odd%uint64(prime)] {
+		if !squares[prime][r.odd%uint64(prime)] { //nolint:gosec // not negative
 			return false
 		}
 	}

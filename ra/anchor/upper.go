@@ -51,7 +51,7 @@ func (s *Set) rememberUppers(a Anchor, roots []*x509.Certificate, found []chain)
 	for _, uppers := range groups {
 		alone := func(upper chain) bool { return len(upper) == 1 }
 		depends := func(upper chain) bool { return !independent(upper) }
-		if !slices.ContainsFunc(uppers, depends) && !(len(uppers) == 1 && alone(uppers[0])) {
+		if !slices.ContainsFunc(uppers, depends) && (len(uppers) != 1 || !alone(uppers[0])) {
 			s.uppers.put(keyOf(a, roots, uppers[0][:1]), uppers)
 		}
 	}

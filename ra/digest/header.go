@@ -114,10 +114,10 @@ func value(text string) (value, rest string, ok bool) {
 	var b strings.Builder
 	for i := 1; i < len(text); i++ {
 		c := text[i]
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			return b.String(), text[i+1:], true
-		case c == '\\':
+		case '\\':
 			if i++; i == len(text) {
 				return "", "", false
 			}

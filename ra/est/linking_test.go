@@ -322,7 +322,7 @@ func TestLinkingThatIsRequiredNamesNoBindingWithoutTLS(t *testing.T) {
 	r.SetBasicAuth("estuser", "estpwd")
 	w := httptest.NewRecorder()
 	x.ServeHTTP(w, r)
-	if _, there := w.Header()[binding.HeaderRequired]; w.Code != 403 || there {
+	if _, there := w.Header()[binding.HeaderRequired]; w.Code != 403 || there { //nolint:staticcheck // it is spelled so
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 }

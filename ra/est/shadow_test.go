@@ -12,7 +12,7 @@ import (
 
 func shadowed(t testing.TB, change func(string) string) func(*site) {
 	text := strings.ReplaceAll(change(rules), "BODY", strings.Trim(body, "\n"))
-	return func(x *site) { x.Server.Shadow = policyOf(t, text) }
+	return func(x *site) { x.Shadow = policyOf(t, text) }
 }
 
 // The answer is that of the policy in force, whatever the shadow says.

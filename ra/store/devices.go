@@ -77,7 +77,7 @@ func (d devices) Match(ctx context.Context, keys policy.DeviceKeys) ([]Device, e
 			args = append(args, identity)
 			places[i] = fmt.Sprintf("$%d", len(args))
 		}
-		query += ` UNION SELECT id FROM devices WHERE issuer = $2 AND identity IN (` + strings.Join(places, ", ") + `)` //nolint:gosec // placeholders alone
+		query += ` UNION SELECT id FROM devices WHERE issuer = $2 AND identity IN (` + strings.Join(places, ", ") + `)`
 	}
 	return d.list(ctx, `SELECT `+deviceColumns+devicesWithClaims+`WHERE d.id IN (`+query+`)`, args...)
 }

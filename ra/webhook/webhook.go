@@ -145,7 +145,7 @@ func (h *Hook) post(ctx context.Context, id string, body []byte) ([]byte, error)
 	if err != nil {
 		return nil, errors.Unwrap(err) // without the URL, which may hold a token
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, fmt.Errorf("the answer has the status %d", resp.StatusCode)
 	}

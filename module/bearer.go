@@ -128,7 +128,7 @@ func (b *tokenIssuer) fetch(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("jwks %s: the answer has the status %d", b.source, resp.StatusCode)
 	}

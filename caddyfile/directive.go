@@ -27,6 +27,8 @@ func init() {
 //		basic { USER HASH }
 //		provider NAME MODULE { … }
 //		upstream [NAME] MODULE [ARGS…] { … }
+//		store sqlite FILE
+//		registry NAME
 //		cacerts_extra FILE…
 //		cacerts_tls FILE…
 //		second_certificate CERTIFICATE KEY

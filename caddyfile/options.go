@@ -29,7 +29,7 @@ type options struct {
 }
 
 // repeatable are the options that may stand more than once.
-var repeatable = map[string]bool{"upstream": true, "provider": true, "bearer": true, "cacerts_extra": true, "cacerts_tls": true}
+var repeatable = map[string]bool{"upstream": true, "provider": true, "bearer": true, "registry": true, "cacerts_extra": true, "cacerts_tls": true}
 
 func (o *options) readers() map[string]func() error {
 	return map[string]func() error{
@@ -39,6 +39,8 @@ func (o *options) readers() map[string]func() error {
 		"digest":        o.digest,
 		"provider":      o.provider,
 		"upstream":      o.upstream,
+		"store":         o.store,
+		"registry":      o.registry,
 		"cacerts_extra": o.cacertsExtra,
 		"client_certs":  o.clientCerts,
 		"webhook":       o.webhook,
@@ -288,6 +290,35 @@ func (o *options) guest(id, inlineKey, name string) (json.RawMessage, error) {
 	return caddyconfig.JSONModuleObject(mod, inlineKey, name, nil), nil
 }
 
+func (o *options) store() error {
+	args := o.h.RemainingArgs()
+	if len(args) != 2 || args[0] != "sqlite" {
+		return o.h.Errf("store takes an engine and its file: `store sqlite FILE`")
+	}
+	o.into.Store = &module.StoreConfig{Engine: args[0], File: args[1]}
+	return nil
+}
+
+func (o *options) registry() error {
+	var name string
+	if err := o.one("registry NAME", &name); err != nil {
+		return err
+	}
+	for _, known := range o.into.Registries {
+		if known.Name == name {
+			return o.h.Errf("the registry %s is written twice", name)
+		}
+	}
+	if strings.Contains(name, "/") {
+		return o.h.Errf("the registry %q can't have a slash in its name", name)
+	}
+	if o.h.NextBlock(o.h.Nesting()) {
+		return o.h.Errf("registry has no options: its devices are in the store, where `caddy est device import` puts them")
+	}
+	o.into.Registries = append(o.into.Registries, module.Registry{Name: name})
+	return nil
+}
+
 func (o *options) cacertsExtra() error {
 	files := o.h.RemainingArgs()
 	if len(files) == 0 {
@@ -344,6 +375,8 @@ var limitUsage = map[string]string{
 	"attempts":    "attempts N/UNIT",
 	"body":        "body SIZE",
 	"concurrency": "concurrency N",
+
+	"retry_window": "retry_window DURATION",
 }
 
 func (o *options) limits() error {
@@ -385,6 +418,12 @@ func (o *options) limit(name, value string) error {
 			return o.h.Errf("limits: concurrency %q is not a positive number", value)
 		}
 		l.Concurrency = n
+	case "retry_window":
+		window, err := caddy.ParseDuration(value)
+		if err != nil || window < time.Minute || window > 30*24*time.Hour {
+			return o.h.Errf("limits: retry_window %q is not a duration from 1m to 30d, such as 24h", value)
+		}
+		l.RetryWindow = caddy.Duration(window)
 	case "attempts":
 		n, per, err := rate(value)
 		if err != nil {

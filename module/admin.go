@@ -23,6 +23,9 @@ func init() {
 //
 //	GET  /est/ready                                   200 or 503, with the reasons
 //	POST /est/upstreams/<name>/resume?profile=<name>  issue again after nonconforming certificates
+//	GET, POST /est/otp, POST /est/otp/revoke          one-time passwords
+//	GET, POST /est/devices?registry=<name>            device registries
+//	POST /est/devices/block, /est/devices/rearm       the state of one device
 type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -35,6 +38,11 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/est/ready", Handler: caddy.AdminHandlerFunc(a.ready)},
 		{Pattern: "/est/upstreams/", Handler: caddy.AdminHandlerFunc(a.resume)},
+		{Pattern: "/est/otp", Handler: caddy.AdminHandlerFunc(a.passwords)},
+		{Pattern: "/est/otp/revoke", Handler: caddy.AdminHandlerFunc(a.revoke)},
+		{Pattern: "/est/devices", Handler: caddy.AdminHandlerFunc(a.devices)},
+		{Pattern: "/est/devices/block", Handler: caddy.AdminHandlerFunc(a.deviceState)},
+		{Pattern: "/est/devices/rearm", Handler: caddy.AdminHandlerFunc(a.deviceState)},
 	}
 }
 

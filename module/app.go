@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,6 +54,10 @@ type App struct {
 
 	keys     *keyMemory
 	keysName string // by which it is released
+
+	storePath string     // as a site has it; empty: the default
+	store     *lateStore // nil: no site needs one
+	storeName string     // by which it is released
 
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
@@ -126,6 +131,9 @@ func (a *App) Start() error {
 	if err := a.keys.open(a.ctx, a.ctx.Storage(), a.log.Named("keys")); err != nil {
 		return err
 	}
+	if err := a.openStore(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
 	for _, known := range a.authorities() {
@@ -166,11 +174,15 @@ func (a *App) Stop() error {
 
 // Cleanup lets go of what is shared with other configurations.
 func (a *App) Cleanup() error {
-	if a.keysName == "" {
-		return nil
+	var failed error
+	if a.storeName != "" {
+		_, failed = stores.Delete(a.storeName)
 	}
-	_, err := keyMemories.Delete(a.keysName)
-	return err
+	if a.keysName != "" {
+		_, err := keyMemories.Delete(a.keysName)
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }
 
 // keepFresh refreshes one CA's chain: at once, then when it is due.

@@ -68,6 +68,21 @@ type Provider struct {
 	ProviderRaw json.RawMessage `json:"provider" caddy:"namespace=http.authentication.providers inline_key=module"`
 }
 
+// A StoreConfig is the option `store`.
+type StoreConfig struct {
+	// The engine: sqlite.
+	Engine string `json:"engine"`
+	// Its file, which is made where it isn't there. No other process may have
+	// it open.
+	File string `json:"file"`
+}
+
+// A Registry is a list of devices in the store, which `caddy est device` fills.
+type Registry struct {
+	// The name that the policy and the commands use.
+	Name string `json:"name"`
+}
+
 // Quirks are answers that depend on the client.
 type Quirks struct {
 	// User agents that get wrapped base64, as libest always does.
@@ -95,11 +110,15 @@ type Limits struct {
 	Attempts int `json:"attempts,omitempty"`
 	// The time in which they count. Default: 1m.
 	AttemptsPer caddy.Duration `json:"attempts_per,omitempty"`
+	// How long a device may repeat a request with the one-time password, or
+	// the first enrolment, that it has used up: its answer may have been lost.
+	// Default: 24h.
+	RetryWindow caddy.Duration `json:"retry_window,omitempty"`
 }
 
 // defaults fills in what isn't written. A bound below zero is a mistake.
 func (l Limits) defaults() (Limits, error) {
-	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 {
+	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 || l.RetryWindow < 0 {
 		return l, errors.New("limits: no bound is below zero")
 	}
 	if l.Attempts == 0 {

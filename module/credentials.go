@@ -19,14 +19,19 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/est"
+	"github.com/caddy-est/estra/ra/secret"
+	"github.com/caddy-est/estra/ra/store"
 )
 
 // basicMethod is how an account of `basic` is called in audit records.
 const basicMethod = "http_basic"
 
+// onceMethod is a one-time password, which comes over HTTP Basic, too.
+const onceMethod = "one_time_password"
+
 // ownMethods are the words of our own proofs, with their options: a provider
 // of such a name would prove what it doesn't.
-var ownMethods = map[string]string{basicMethod: "basic", digestMethod: "digest"}
+var ownMethods = map[string]string{basicMethod: "basic", digestMethod: "digest", onceMethod: "one_time_password"}
 
 // A namedProvider is a module of others, ready to be asked.
 type namedProvider struct {
@@ -165,7 +170,7 @@ func (h *Handler) challenge(r *http.Request, methods []string) (all []string) {
 	if h.digest != nil && slices.Contains(methods, digestMethod) {
 		all = append(all, h.digest.Challenge()...)
 	}
-	if h.basic != nil && slices.Contains(methods, basicMethod) {
+	if h.basic != nil && slices.Contains(methods, basicMethod) || slices.Contains(methods, onceMethod) {
 		all = append(all, `Basic realm="estra"`)
 	}
 	return all
@@ -189,7 +194,7 @@ func (h *Handler) incoming(r *http.Request) est.Incoming {
 // credentials asks `basic`, `digest`, `bearer`, then the providers, who a request is from. Each has
 // its say: a line of the policy may want two accounts (`all`).
 func (h *Handler) credentials(w http.ResponseWriter, r *http.Request, claims *policy.Facts) (accounts []policy.Account, _ error) {
-	if user, password, ok := r.BasicAuth(); ok && h.basic != nil {
+	if user, password, ok := r.BasicAuth(); ok && h.basic != nil && !store.IsToken(secret.Text(password)) {
 		same, err := h.basic.verify(user, password)
 		if err != nil {
 			return nil, fmt.Errorf("verifying a Basic password: %w", err)

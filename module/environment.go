@@ -40,6 +40,7 @@ func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL 
 	for _, p := range h.Providers {
 		env.Providers = append(env.Providers, p.Name)
 	}
+	env.Registries = h.registryNames()
 	if h.Digest == nil {
 		return env, nil
 	}

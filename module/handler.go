@@ -62,6 +62,12 @@ type Handler struct {
 	Webhook *WebhookConfig `json:"webhook,omitempty"`
 	// HTTP authentication modules of others.
 	Providers []Provider `json:"providers,omitempty"`
+	// Where one-time passwords and device registries are kept. Default: the
+	// SQLite file est/store.db in Caddy's data directory, which is made when a
+	// policy needs it. One for all sites.
+	Store *StoreConfig `json:"store,omitempty"`
+	// The device registries that the policy may name.
+	Registries []Registry `json:"registries,omitempty"`
 	// The CAs. Default: one, `internal`.
 	Upstreams []NamedUpstream `json:"upstreams,omitempty"`
 	// PEM files with further CA certificates for /cacerts: OldWithNew and
@@ -99,7 +105,8 @@ type Handler struct {
 	digest    *digest.Server
 	bearers   []*tokenIssuer
 	files     []fileAnchor
-	foreign   []string // names of the site, whose certificate isn't ours
+	foreign   []string   // names of the site, whose certificate isn't ours
+	store     *lateStore // nil: none is needed
 	server    *est.Server
 	policy    *policy.Policy
 	shadow    *policy.Policy
@@ -124,7 +131,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.askForCertificates, h.takeCertificate, h.loadSecond,
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.askForCertificates, h.takeCertificate, h.loadSecond,
 		h.assemble, h.prepareUpstreams, h.prepareOwn, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {
@@ -342,6 +349,10 @@ func (h *Handler) assemble() error {
 		Sink:      auditSink{h.auditLog},
 		Node:      node,
 		Observe:   h.observe,
+	}
+	h.server.Authority.Repeat = time.Duration(limits.RetryWindow)
+	if h.store != nil {
+		h.server.Passwords, h.server.Devices, h.server.Authority.Claims = h.store, h.store, h.store
 	}
 	return nil
 }

@@ -108,6 +108,9 @@ func (h *Handler) observe(ctx context.Context, rep est.Report) {
 	if rep.Outcome.Serial != nil {
 		upstreamSeconds.WithLabelValues(rep.Upstream, string(rep.Outcome.Status)).Observe(rep.UpstreamTook.Seconds())
 	}
+	if err := rep.Outcome.Unsettled; err != nil {
+		h.log.Error("the store could not be told what became of a request", zap.String("request_id", rep.RequestID), zap.Error(err))
+	}
 	if rep.Audit != nil {
 		h.log.Error("the audit record could not be written", zap.String("request_id", rep.RequestID), zap.Error(rep.Audit))
 	}

@@ -45,6 +45,8 @@ func (c *compiler) takenAttribute(entry listed, names nameRules) {
 	oid := entry.oid.String()
 	switch {
 	case oid == revocationChallenge: // refused above, wherever it stands
+	case oid == otpChallenge:
+		c.add(entry.spot.at, "the attribute otpChallenge is taken where a line of `who` has `one_time_password: {via: otp_challenge}`: here it can only be ignored")
 	case notEnforced[oid] != "":
 		c.add(entry.spot.at, "the attribute %s is not enforced by this version: it can only be ignored", attributeName(entry.oid))
 	case oid == changeSubjectName && entry.into != nowhere:
@@ -113,6 +115,7 @@ func (j *judge) listedAttribute(attribute csr.Attribute, entry listed, how treat
 	oid, name := attribute.Type.String(), attributeName(attribute.Type)
 	rule := j.profile.attributes
 	switch {
+	case oid == otpChallenge && j.op.takesChallenge(): // see judge.challenge
 	case how == ignored:
 		j.add(entry.spot, Dropped, ByPolicy, show(name), "", "the attribute %s is ignored", show(name))
 	case again:

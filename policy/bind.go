@@ -46,7 +46,7 @@ func (b *binder) unrevoked(p *Policy, o *op) {
 	said := map[string]bool{}
 	for _, line := range o.who {
 		for _, proof := range line.proofs {
-			if proof.isHTTP() || said[proof.anchor] || !slices.Contains(b.env.Unrevoked, proof.anchor) {
+			if !proof.isCert() || said[proof.anchor] || !slices.Contains(b.env.Unrevoked, proof.anchor) {
 				continue
 			}
 			said[proof.anchor] = true
@@ -76,8 +76,12 @@ func (b *binder) who(lines []whoLine) {
 	for _, line := range lines {
 		for _, proof := range line.proofs {
 			switch {
-			case !proof.isHTTP():
+			case proof.isCert():
 				b.known(proof.anchorAt.at, "anchor", "anchors", proof.anchor, b.env.Anchors)
+				if proof.registry != "" {
+					b.known(proof.registryAt.at, "registry", "registry", proof.registry, b.env.Registries)
+				}
+			case proof.method == oneTimePassword: // the store has those
 			case proof.method == httpBasic:
 				for _, user := range proof.users {
 					b.known(user.at, "user", "basic", user.name, b.env.Users)

@@ -23,6 +23,9 @@ const (
 	celCertType    = "est.Cert"
 	celReqType     = "est.Req"
 	celPlanType    = "est.Plan"
+
+	celPasswordType = "est.Password"
+	celDeviceType   = "est.Device"
 )
 
 // A celField is one field of a type. What a request doesn't have is the zero

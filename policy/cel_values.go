@@ -29,6 +29,8 @@ type (
 	}
 	celWho struct {
 		method, user, anchor, role string
+		password                   OneTimePassword
+		device                     Device
 		certificate                *celCert
 		data, claims               Facts
 	}
@@ -40,16 +42,20 @@ type (
 		Request
 		profile string
 	}
-	celPlan struct{ *Plan }
+	celPlan     struct{ *Plan }
+	celPassword struct{ OneTimePassword }
+	celDevice   struct{ Device }
 )
 
-func (*celCSR) celType() string    { return celCSRType }
-func (celSubject) celType() string { return celSubjectType }
-func (celSAN) celType() string     { return celSANType }
-func (celKey) celType() string     { return celKeyType }
-func (*celCert) celType() string   { return celCertType }
-func (*celReq) celType() string    { return celReqType }
-func (*celPlan) celType() string   { return celPlanType }
+func (*celCSR) celType() string     { return celCSRType }
+func (celSubject) celType() string  { return celSubjectType }
+func (celSAN) celType() string      { return celSANType }
+func (celKey) celType() string      { return celKeyType }
+func (*celCert) celType() string    { return celCertType }
+func (*celReq) celType() string     { return celReqType }
+func (*celPlan) celType() string    { return celPlanType }
+func (celPassword) celType() string { return celPasswordType }
+func (celDevice) celType() string   { return celDeviceType }
 func (w *celWho) celType() string {
 	if w.certificate != nil {
 		return celWhoCertType
@@ -103,6 +109,18 @@ var celTypes = map[string][]celField{
 		celOf("sha256", cel.StringType, "SHA-256 of the whole, in lower-case hexadecimal", func(c *celCert) any { return hexHash(c.Raw) }),
 		celOf("spki_sha256", cel.StringType, "SHA-256 of its SubjectPublicKeyInfo", func(c *celCert) any { return hexHash(c.RawSubjectPublicKeyInfo) }),
 	},
+	celPasswordType: {
+		celOf("id", cel.StringType, "its id, or empty", func(p celPassword) any { return p.ID }),
+		celOf("via", cel.StringType, "basic or otp_challenge", func(p celPassword) any { return p.Via }),
+		celOf("subject", celObject(celSubjectType), "the subject that it was made for", func(p celPassword) any { return celSubject{p.Bound.Names.Subject} }),
+		celOf("san", celObject(celSANType), "the SAN that it was made for", func(p celPassword) any { return celSAN{p.Bound.Names.SAN} }),
+	},
+	celDeviceType: {
+		celOf("registry", cel.StringType, "its registry, or empty", func(d celDevice) any { return d.Registry }),
+		celOf("issuer", cel.StringType, "the key identifier of the IDevID's issuer, in lower-case hexadecimal", func(d celDevice) any { return d.Issuer }),
+		celOf("identity", cel.StringType, "serialNumber:VALUE, hardwareModuleName:TYPE:HEX or permanentIdentifier:ASSIGNER:VALUE", func(d celDevice) any { return d.Identity }),
+		celOf("state", cel.StringType, "expected or enrolled", func(d celDevice) any { return string(d.State) }),
+	},
 	celReqType: {
 		celOf("op", cel.StringType, "simpleenroll or simplereenroll", func(r *celReq) any { return string(r.Op) }),
 		celOf("label", cel.StringType, "the label of the path, or empty", func(r *celReq) any { return r.Label }),
@@ -122,12 +140,14 @@ var celTypes = map[string][]celField{
 
 func whoFields() []celField {
 	return []celField{
-		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest, bearer:NAME or a provider's name", func(w *celWho) any { return w.method }),
+		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest, bearer:NAME, one_time_password or a provider's name", func(w *celWho) any { return w.method }),
 		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
 		celOf("claims", celFacts, "the claims of the token, by name", func(w *celWho) any { return w.claims.cel() }),
 		celOf(celData, celFacts, "what the webhook says, by name", func(w *celWho) any { return w.data.cel() }),
 		celOf("role", cel.StringType, "ra where a registration authority asks on behalf of others, else empty", func(w *celWho) any { return w.role }),
+		celOf("password", celObject(celPasswordType), "the one-time password", func(w *celWho) any { return celPassword{w.password} }),
+		celOf("device", celObject(celDeviceType), "the entry of the device registry", func(w *celWho) any { return celDevice{w.device} }),
 	}
 }
 

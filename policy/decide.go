@@ -22,6 +22,7 @@ type judge struct {
 	own      csr.Names // of the CSR itself
 	findings []Finding
 	plan     Plan
+	uses     []Use
 	// directory is what goes into the subjectDirectoryAttributes.
 	directory []csr.Attribute
 	// steps are kept for Explain alone.
@@ -61,6 +62,7 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	}
 	j.requested()
 	j.who()
+	j.challenge()
 	j.linking()
 	j.size()
 	j.key()
@@ -69,6 +71,7 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	if operation.byRA {
 		j.bounds()
 	}
+	j.bound()
 	j.attributes()
 	j.extensions()
 	j.usage()
@@ -79,7 +82,7 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	j.keyReuse()
 	j.checks()
 	sortFindings(j.findings)
-	decision.Findings, decision.Plan = j.findings, j.plan
+	decision.Findings, decision.Plan, decision.Uses = j.findings, j.plan, j.uses
 	switch {
 	case slices.ContainsFunc(j.findings, func(f Finding) bool { return f.Class == Broken }):
 		decision.Verdict = Fault
@@ -144,6 +147,7 @@ func (j *judge) who() {
 		if j.explain {
 			j.asked(line.spot, line.text(j.req.Who), "", "decides")
 		}
+		j.uses = line.uses(j.req.Who, j.op)
 		j.variables()
 	case len(gate.Findings) == 0:
 		j.refuse(j.op.whoAt, BadIdentity, "", "", "the operation has no line that says who may ask")

@@ -80,6 +80,8 @@ func (g Gate) String() string {
 		return "open"
 	case g.Challenge:
 		return "shut; an HTTP credential could open it (401)"
+	case g.Body:
+		return "shut; an otpChallenge in the request could open it (403)"
 	default:
 		return "shut (403)"
 	}

@@ -59,6 +59,10 @@ func (p *Profile) Hints(name Op) Hints {
 	for _, entry := range p.attributes.require {
 		h.Attributes = append(h.Attributes, entry.oid)
 	}
+	// RFC 7894 section 3.1: by this a server says that it wants one.
+	if o := p.operations[SimpleEnroll]; o != nil && !slices.ContainsFunc(o.who, func(l whoLine) bool { return !slices.ContainsFunc(l.proofs, proof.isBody) }) {
+		h.Attributes = append(h.Attributes, mustOID(otpChallenge))
+	}
 	for _, entry := range p.extensions.require {
 		h.Required = append(h.Required, entry.oid)
 	}

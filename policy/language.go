@@ -166,7 +166,7 @@ var proofs = []key{
 		{name: "matches", is: &shape{kind: aWord, words: []word{{text: "names"}}},
 			doc: "names: this profile would accept every name of the certificate"},
 		{name: "profile", is: text, later: true, doc: "the profile under which the inventory has the certificate"},
-		{name: "registry", is: text, later: true, doc: "the device registry that lists the certificate"},
+		{name: "registry", is: text, initial: "none", doc: "the `registry` of the Caddyfile that lists the device"},
 		{name: "role", is: &shape{kind: aWord, words: []word{{text: "ra"}}}, doc: "ra: the certificate is that of a registration authority; on on_behalf only"},
 	}}, doc: "a TLS client certificate"},
 	{name: "http_basic", is: &shape{kind: aMap, keys: []key{
@@ -181,7 +181,10 @@ var proofs = []key{
 		{name: "name", is: text, required: true, doc: "a `provider` of the Caddyfile"},
 		{name: "users", is: texts, initial: "any user", doc: "the users that count"},
 	}}, doc: "an http.authentication provider of Caddy"},
-	{name: "one_time_password", is: unread, later: true, doc: "a password that is good once"},
+	{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
+		{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}}}, initial: ViaBasic,
+			doc: "basic: as the password of HTTP Basic; otp_challenge: as the attribute otpChallenge (RFC 7894)"},
+	}}, doc: "a password of `caddy est otp create` that is good for one certificate"},
 	{name: "bearer", is: &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "a `bearer` of the Caddyfile"},
 		{name: "subjects", is: texts, initial: "any subject", doc: "patterns of the subjects that count"},

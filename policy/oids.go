@@ -68,7 +68,6 @@ const changeSubjectName = csr.OIDChangeSubjectName
 // notEnforced are attributes that ask for what this version can't do, and
 // where they stand. A profile can only ignore them.
 var notEnforced = map[string]string{
-	otpChallenge:        "RFC 7894",
 	revocationChallenge: "RFC 7894",
 	// extensionRequest under an OID of Microsoft: an extension in it would
 	// stand in no rule's sight.

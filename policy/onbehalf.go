@@ -143,7 +143,7 @@ func (p *Profile) registers(by Registrar, now time.Time) bool {
 	a := asking{profile: p, op: p.onBehalf, who: by.who, by: by, now: now}
 	return slices.ContainsFunc(p.onBehalf.who, func(line whoLine) bool {
 		a.names = line.names
-		return slices.ContainsFunc(line.proofs, func(proof proof) bool { return proof.role && proof.check(a) == "" })
+		return slices.ContainsFunc(line.proofs, func(proof proof) bool { return proof.role && proof.checkCert(a) == "" })
 	})
 }
 
@@ -193,6 +193,9 @@ func (c *compiler) registrars(o *op, line whoLine) {
 	if i < 0 {
 		c.add(line.spot.at, "a line of `%s` wants a `client_cert` with `role: ra`: only registration authorities ask for others (RFC 7030 section 3.7)", o.whoAt.path)
 		return
+	}
+	if i := slices.IndexFunc(line.proofs, isOnce); i >= 0 {
+		c.add(line.proofs[i].spot.at, "`%s` is a device's own, which asks for itself: it can't stand under `on_behalf`", oneTimePassword)
 	}
 	if p := line.proofs[i]; p.spki == nil && p.pin == nil && len(p.subject) == 0 {
 		c.add(p.spot.at, "`role: ra` without a name stands for every certificate with id-kp-cmcRA under the anchor %s, this server's own too: "+

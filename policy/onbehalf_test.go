@@ -111,3 +111,44 @@ func TestARoleWantsAnAnchorOfIssuersOfRAs(t *testing.T) {
 		})
 	}
 }
+
+// A registration authority that is blocked is still the one that the policy
+// names, so that it doesn't become a client as any other; and what it asks for
+// uses up nothing of its own entry in a registry.
+func TestThreat_RAOverTrust_ABlockedRegistrarAsksForNobody(t *testing.T) {
+	source := strings.NewReplacer("ANCHOR, ", "ours, registry: ras, ", "    on_behalf:", "    enroll: {who: [{http_basic: {users: [u]}}], linking: if_present}\n    on_behalf:").Replace(twoWays)
+	profile, _ := mustCompile(t, "p.yaml", []byte(source)).Profile("")
+	for name, c := range map[string]struct {
+		devices []Device
+		want    string // "": allowed
+	}{
+		"in no registry":       {nil, `is of no device in the registry "ras"`},
+		"expected":             {[]Device{{Registry: "ras", Issuer: "00", Identity: "serialNumber:1", State: Expected}}, ""},
+		"enrolled":             {[]Device{{Registry: "ras", Issuer: "00", Identity: "serialNumber:1", State: Enrolled}}, ""},
+		"blocked":              {[]Device{{Registry: "ras", Issuer: "00", Identity: "serialNumber:1", State: Blocked}}, "is blocked"},
+		"blocked in some list": {[]Device{{Registry: "others", Issuer: "00", Identity: "serialNumber:1", State: Blocked}}, "is blocked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			arrival := parseArrival(t, "ra ours CN=ra.example\nsubject CN=a.example.net\nlinking mismatched")
+			arrival.Who.Accounts, arrival.Who.Devices = []Account{{Method: "http_basic", User: "u"}}, c.devices
+			by, err := NewRegistrar(arrival.Who, arrival.Who.Anchors)
+			if err != nil {
+				t.Fatal(err)
+			}
+			arrival.By = by
+			if _, is := arrival.OnBehalf(profile); !is {
+				t.Error("it asks for itself")
+			}
+			d, gate := arrival.Decide(profile), arrival.Gate(profile)
+			if c.want == "" {
+				if d.Verdict != Allow || !gate.Open || len(d.Uses) != 0 {
+					t.Errorf("%s, gate %s, uses %v: %v", d.Verdict, gate, d.Uses, d.Findings)
+				}
+				return
+			}
+			if d.Verdict != Deny || gate.Open || len(gate.Findings) != 1 || !strings.Contains(gate.Findings[0].Message, c.want) {
+				t.Errorf("%s, gate %s: %v", d.Verdict, gate, gate.Findings)
+			}
+		})
+	}
+}

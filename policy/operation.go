@@ -77,10 +77,10 @@ func (c *compiler) operation(p *Profile, key operationKey, n node) *op {
 func (c *compiler) loose(o *op, line whoLine) {
 	for _, proof := range line.proofs {
 		switch {
-		case proof.shared:
+		case proof.shared && !slices.ContainsFunc(line.proofs, isOnce):
 			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with any name of the profile, "+
 				"and nobody approves it (approval: auto)", showList(userNames(proof.users)))
-		case !proof.isHTTP() && o.name == SimpleEnroll && !o.byRA && !c.binds(o, line):
+		case proof.isCert() && o.name == SimpleEnroll && !o.byRA && !c.binds(o, line):
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
 		}

@@ -39,6 +39,22 @@ type TestWho struct {
 	Accounts []Account
 	Data     Facts
 	Claims   Facts
+	Password *TestPassword // nil: none
+	Device   *TestDevice   // nil: none
+}
+
+// TestPassword is a one-time password, with the names that it was made for.
+type TestPassword struct {
+	Pos     Pos
+	Via     string // ViaBasic or ViaChallenge
+	Subject string
+	SAN     []string
+}
+
+// TestDevice is the entry of a registry that the client certificate is of.
+type TestDevice struct {
+	Registry, Identity string
+	State              DeviceState
 }
 
 // A TestCert is a certificate that is made, or read from File.
@@ -119,6 +135,17 @@ var (
 			{name: "cert", is: certShape, doc: "a client certificate"},
 			{name: "basic", is: text, doc: "an account of HTTP Basic"},
 			{name: "digest", is: text, doc: "an account of HTTP Digest"},
+			{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
+				{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}}}, initial: ViaBasic, doc: "how it came"},
+				{name: "subject", is: text, doc: "the subject that it was made for; without it any"},
+				{name: "san", is: texts, doc: "the names that it was made for; without them any"},
+			}}, doc: "a one-time password that is good"},
+			{name: "device", is: &shape{kind: aMap, keys: []key{
+				{name: "registry", is: text, required: true, doc: "the registry that lists the client certificate"},
+				{name: "identity", is: text, initial: "serialNumber:1", doc: "the device's identity"},
+				{name: "state", is: &shape{kind: aWord, words: []word{{text: string(Expected)}, {text: string(Enrolled)}, {text: string(Blocked)}}},
+					initial: string(Expected), doc: "its state"},
+			}}, doc: "the device that the client certificate is of"},
 			{name: "provider", is: &shape{kind: aMap, keys: []key{
 				{name: "name", is: text, required: true, doc: "the provider"},
 				{name: "user", is: text, required: true, doc: "its user"},
@@ -235,6 +262,7 @@ func (r *testReader) testCase(n node) TestCase {
 		c.Who.Claims = r.facts(token.get("claims"))
 	}
 	c.Who.Data = r.facts(who.get("data"))
+	c.Who.once(who)
 	return c
 }
 
@@ -244,6 +272,25 @@ func (r *testReader) facts(n node) Facts {
 		r.add(n.at, "`%s` wants a JSON object as text: %v", n.path, err)
 	}
 	return facts
+}
+
+// once reads the one-time password and the device.
+func (w *TestWho) once(n node) {
+	if p := n.get("one_time_password"); p.present() {
+		w.Password = &TestPassword{Pos: p.at, Via: p.get("via").value(), Subject: p.get("subject").value(), SAN: p.get("san").words()}
+		if w.Password.Via == "" {
+			w.Password.Via = ViaBasic
+		}
+	}
+	if d := n.get("device"); d.present() {
+		w.Device = &TestDevice{d.get("registry").value(), d.get("identity").value(), DeviceState(d.get("state").value())}
+		if w.Device.Identity == "" {
+			w.Device.Identity = SerialIdentity("1")
+		}
+		if w.Device.State == "" {
+			w.Device.State = Expected
+		}
+	}
 }
 
 func linkingOf(text string) Linking {

@@ -96,6 +96,11 @@ type Identity struct {
 	// Data is what the webhook says of the request. It is there once the
 	// request was read: the gate doesn't have it.
 	Data Facts
+	// Passwords are the one-time passwords that were proven, each in a way of
+	// its own.
+	Passwords []OneTimePassword
+	// Devices are the entries of device registries that Cert is of.
+	Devices []Device
 }
 
 // An Account is one verified HTTP credential.
@@ -236,6 +241,8 @@ type Decision struct {
 	Policy   string // name of the policy file's `name:` key
 	Findings []Finding
 	Plan     Plan
+	// Uses is what the request uses up, where it is granted.
+	Uses []Use
 }
 
 // Gate is the answer of the authentication gate, before the body is read.
@@ -249,6 +256,9 @@ type Gate struct {
 	Challenge bool
 	// Methods are the Account.Method of those that could.
 	Methods []string
+	// Body is true when the gate is shut, and what is in the request's body
+	// could open it: an otpChallenge (RFC 7894 section 3.1).
+	Body bool
 	// Findings say why no line matched, one for each line.
 	Findings []Finding
 }
@@ -287,7 +297,8 @@ type Environment struct {
 	// Bearers are the names of `bearer`.
 	Bearers []string
 	// Webhook says that a webhook is asked about each request.
-	Webhook bool
+	Webhook    bool
+	Registries []string // device registries
 	// Unrevoked are the anchors without a source of revocation.
 	Unrevoked []string
 	// AnyEKU are the anchors that take certificates without clientAuth.

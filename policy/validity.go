@@ -78,7 +78,7 @@ func (c *compiler) within(p *Profile, n node) {
 
 func (c *compiler) demandsCerts(o *op, within node) {
 	for _, line := range o.who {
-		if !slices.ContainsFunc(line.proofs, func(p proof) bool { return !p.isHTTP() }) {
+		if !slices.ContainsFunc(line.proofs, proof.isCert) {
 			c.add(within.at, "`%s` wants a client certificate, and the line of `%s.who` on line %d demands none",
 				within.path, o.spot.path, line.spot.at.Line)
 		}
@@ -150,7 +150,7 @@ func (j *judge) end(b lifeLimit) (end time.Time, known bool) {
 	}
 	for _, p := range j.line.proofs {
 		i := slices.Index(who.Anchors, p.anchor)
-		if p.isHTTP() || i < 0 || i >= len(who.AnchorEnds) || who.AnchorEnds[i].IsZero() {
+		if !p.isCert() || i < 0 || i >= len(who.AnchorEnds) || who.AnchorEnds[i].IsZero() {
 			continue
 		}
 		if !known || who.AnchorEnds[i].Before(end) {

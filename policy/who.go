@@ -30,8 +30,10 @@ type whoLine struct {
 type proof struct {
 	spot spot
 	// anchor is set in a client_cert, method in all others: "http_basic",
-	// "digest" or the name of a provider.
+	// "digest", "one_time_password" or the name of a provider.
 	anchor   string
+	registry string // of a client_cert; empty: none
+	via      string // of a one_time_password: ViaBasic or ViaChallenge
 	subject  []subjectValue
 	spki     []byte
 	pin      []byte // of the whole certificate
@@ -45,6 +47,8 @@ type proof struct {
 	subjects []pattern // of a token
 	shared   bool
 	anchorAt spot
+
+	registryAt spot
 }
 
 type listedUser struct {
@@ -71,7 +75,7 @@ const (
 func BearerMethod(name string) string { return bearer + ":" + name }
 
 // proofKinds are the proofs that a line may have.
-var proofKinds = []string{"client_cert", httpBasic, httpDigest, "provider", bearer}
+var proofKinds = []string{"client_cert", httpBasic, httpDigest, oneTimePassword, "provider", bearer}
 
 func (c *compiler) who(list node, names nameRules) []whoLine {
 	var lines []whoLine
@@ -85,6 +89,7 @@ func (c *compiler) who(list node, names nameRules) []whoLine {
 		}
 		if len(line.proofs) > 0 {
 			c.foreseen(line)
+			c.apart(line)
 			lines = append(lines, line)
 		}
 	}
@@ -166,6 +171,8 @@ func (c *compiler) proof(n node) proof {
 		p.subjects = c.patterns(n.get("subjects"), textForm)
 		c.filled(name)
 		return p
+	case oneTimePassword:
+		return c.oneTime(n)
 	default:
 		name := n.get("name")
 		p := proof{spot: n.spot(), method: name.value(), anyUser: !n.get("users").present()}
@@ -195,6 +202,10 @@ func (c *compiler) users(n node) []listedUser {
 func (c *compiler) clientCert(n node) proof {
 	anchor := n.get("anchor")
 	p := proof{spot: n.spot(), anchor: anchor.value(), anchorAt: anchor.spot(), matches: n.get("matches").value() == "names"}
+	if registry := n.get("registry"); registry.present() {
+		p.registry, p.registryAt = registry.value(), registry.spot()
+		c.filled(registry)
+	}
 	c.filled(anchor)
 	p.subject, p.limits = c.exactValues(n.get("subject")), c.certLimits(n)
 	p.spki, p.pin = c.hash(n.get("spki_sha256")), c.hash(n.get("cert_sha256"))
@@ -224,13 +235,31 @@ type asking struct {
 	now     time.Time
 }
 
-func (p proof) isHTTP() bool { return p.anchor == "" }
+func (p proof) isCert() bool { return p.anchor != "" }
+
+// isHTTP: an HTTP credential gives the proof, and a 401 asks for it.
+func (p proof) isHTTP() bool { return !p.isCert() && !p.isBody() }
+
+// isBody: the proof stands in the request's body.
+func (p proof) isBody() bool { return p.via == ViaChallenge }
 
 // check tells why a proof isn't given, or "".
 func (p proof) check(a asking) string {
-	if p.isHTTP() {
+	switch {
+	case p.via != "":
+		return p.checkOnce(a)
+	case !p.isCert():
 		return p.checkAccount(a)
 	}
+	if reason := p.checkCert(a); reason != "" {
+		return reason
+	}
+	return p.checkDevice(a)
+}
+
+// checkCert leaves out what a registry knows of the certificate's device: a
+// registration authority that is blocked is still the one that a line names.
+func (p proof) checkCert(a asking) string {
 	cert := a.who.Cert
 	if cert == nil {
 		return fmt.Sprintf("no client certificate was presented, and this line wants one under the anchor %s", quote(p.anchor))
@@ -341,28 +370,41 @@ func (p proof) accountText() string {
 // token gives the name of the `bearer` whose tokens the proof wants.
 func (p proof) token() (string, bool) { return strings.CutPrefix(p.method, BearerMethod("")) }
 
-// check tells whether the line matches; if not, which HTTP credentials could
-// still make it match, and a finding that says why.
-func (l *whoLine) check(a asking) (matched bool, could []string, _ Finding) {
+// A lineResult is what a line says. Where it doesn't match, could are the
+// methods of the HTTP credentials that could still make it, and body tells that
+// the request's body could, and nothing else is missing.
+type lineResult struct {
+	matched bool
+	could   []string
+	body    bool
+	why     Finding
+}
+
+func (l *whoLine) check(a asking) lineResult {
 	a.names = l.names
 	var reasons []string
-	challenge := true
+	var r lineResult
+	certs := false // one is missing
 	for _, p := range l.proofs {
 		reason := p.check(a)
 		if reason == "" {
 			continue
 		}
 		reasons = append(reasons, reason)
-		challenge = challenge && p.isHTTP()
-		could = append(could, p.method)
+		certs = certs || p.isCert()
+		if p.isHTTP() {
+			r.could = append(r.could, p.method)
+		}
 	}
-	matched = len(l.proofs) > 0 && len(reasons) == 0
+	r.matched = len(l.proofs) > 0 && len(reasons) == 0
+	if certs {
+		r.could = nil
+	}
+	r.body = len(reasons) > 0 && !certs && len(r.could) == 0
 	f := finding(l.spot, Refused, "", "", "%s", strings.Join(reasons, "; "))
 	f.Class = BadIdentity
-	if !challenge {
-		could = nil
-	}
-	return matched, could, f
+	r.why = f
+	return r
 }
 
 // identity is the variable `who` where the line decides: what its proofs
@@ -373,7 +415,13 @@ func (l *whoLine) identity(who Identity) (*celWho, error) {
 		if _, isToken := p.token(); isToken {
 			w.claims = who.Claims
 		}
-		if !p.isHTTP() {
+		if password, ok := p.password(who); ok && w.password.ID == "" {
+			w.password = password
+		}
+		if device, ok := p.device(who); ok {
+			w.device = device
+		}
+		if p.isCert() {
 			w.anchor = p.anchor
 			cert, err := newCELCert(who.Cert)
 			if err != nil {
@@ -395,13 +443,19 @@ func (l *whoLine) identity(who Identity) (*celWho, error) {
 func (l *whoLine) text(who Identity) string {
 	var parts []string
 	for _, p := range l.proofs {
-		if !p.isHTTP() {
+		if p.isCert() {
 			what := "client_cert"
 			if p.role {
 				what = "registration authority"
 			}
 			parts = append(parts, what+" under "+p.anchor+": "+subjectOf(who.Cert))
+			if d, ok := p.device(who); ok {
+				parts = append(parts, "device "+d.ID()+" ("+string(d.State)+")")
+			}
 			continue
+		}
+		if password, ok := p.password(who); ok {
+			parts = append(parts, oneTimePassword+" "+password.ID+" ("+password.Via+")")
 		}
 		for _, account := range who.Accounts {
 			if p.takesAccount(account) {
@@ -430,10 +484,10 @@ func subjectOf(cert *x509.Certificate) string {
 }
 
 func (p proof) name() string {
-	if p.isHTTP() {
-		return p.method
+	if p.isCert() {
+		return "client_cert"
 	}
-	return "client_cert"
+	return p.method
 }
 
 func (p proof) takesAccount(account Account) bool {
@@ -459,17 +513,17 @@ func (o *op) gate(a asking) (*whoLine, Gate) {
 	var gate Gate
 	for i := range o.who {
 		line := &o.who[i]
-		matched, could, why := line.check(a)
-		if matched {
+		r := line.check(a)
+		if r.matched {
 			return line, Gate{Open: true}
 		}
-		gate.Challenge = gate.Challenge || len(could) > 0
-		for _, method := range could {
+		gate.Challenge, gate.Body = gate.Challenge || len(r.could) > 0, gate.Body || r.body
+		for _, method := range r.could {
 			if !slices.Contains(gate.Methods, method) {
 				gate.Methods = append(gate.Methods, method)
 			}
 		}
-		gate.Findings = append(gate.Findings, why)
+		gate.Findings = append(gate.Findings, r.why)
 	}
 	return nil, gate
 }
@@ -484,7 +538,7 @@ func (p *Profile) UsesAnchors(name Op) []string {
 		}
 		for _, line := range o.who {
 			for _, proof := range line.proofs {
-				if !proof.isHTTP() && !slices.Contains(anchors, proof.anchor) {
+				if proof.isCert() && !slices.Contains(anchors, proof.anchor) {
 					anchors = append(anchors, proof.anchor)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/crl"
+	"github.com/caddy-est/estra/ra/store"
 )
 
 // An Authority takes requests through the steps. It is safe for concurrent
@@ -28,6 +29,12 @@ type Authority struct {
 	Keys Keys
 	// Hook is asked about each request before the policy is; nil: nobody is.
 	Hook Hook
+	// Claims keeps what is good once; nil: nothing does, and no request that
+	// uses such a thing is granted.
+	Claims store.Claims
+	// Repeat is how long a request may be repeated with what it has used up,
+	// because an answer was lost; default 24 h.
+	Repeat time.Duration
 }
 
 // A task is one enrolment on its way through the steps, whoever brought it.
@@ -153,6 +160,11 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if err != nil {
 		return Fail(Fault, "no order can be made", err)
 	}
+	settle, e := a.reserve(ctx, label, t, out)
+	if e != nil {
+		return e
+	}
+	defer func() { settle(out, e) }()
 	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
 	m, e := a.issue(ctx, ca, order, out)

@@ -72,6 +72,8 @@ type Outcome struct {
 	Upstream            string
 	Ref                 string // the CA's own reference
 	Took                time.Duration
+	// Unsettled is why the store couldn't be told what became of the request.
+	Unsettled error
 }
 
 // An Order is permission to issue one certificate. Authority alone makes

@@ -49,6 +49,11 @@ Who asks is said by --who, which may stand more than once:
   basic:USER            an account of HTTP Basic
   digest:USER           an account of HTTP Digest
   bearer:NAME:SUBJECT   a token that the 'bearer' of this name has verified
+  otp:ID                a one-time password, over HTTP Basic; good for any name
+  otp_challenge:ID      the same, as the attribute otpChallenge
+  device:REGISTRY:STATE:IDENTITY
+                        the device that the certificate is of, such as
+                        device:routers:expected:serialNumber:4711
   provider:NAME:USER    an account of a 'provider'
   cert:ANCHOR:FILE      a client certificate in PEM or DER that verified under
                         this anchor; again with another anchor for several.

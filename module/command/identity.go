@@ -39,10 +39,14 @@ func identity(flags []string) (policy.Identity, error) {
 			} else {
 				err = addAccount(&who, name, user)
 			}
+		case "otp", "otp_challenge":
+			err = addPassword(&who, kind, rest)
+		case "device":
+			err = addDevice(&who, rest)
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, provider:NAME:USER or cert:ANCHOR:FILE")
+			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, otp:ID, otp_challenge:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)
@@ -56,6 +60,36 @@ func addAccount(who *policy.Identity, method, user string) error {
 		return fmt.Errorf("the user is missing")
 	}
 	who.Accounts = append(who.Accounts, policy.Account{Method: method, User: user})
+	return nil
+}
+
+// addPassword: what a password was made for stands in the store alone, so
+// that here it is good for any name.
+func addPassword(who *policy.Identity, kind, id string) error {
+	if id == "" {
+		return fmt.Errorf("the id of the password is missing")
+	}
+	via := policy.ViaBasic
+	if kind == policy.ViaChallenge {
+		via = policy.ViaChallenge
+	}
+	who.Passwords = append(who.Passwords, policy.OneTimePassword{ID: id, Via: via})
+	return nil
+}
+
+func addDevice(who *policy.Identity, rest string) error {
+	registry, rest, _ := strings.Cut(rest, ":")
+	state, identity, _ := strings.Cut(rest, ":")
+	switch policy.DeviceState(state) {
+	case policy.Expected, policy.Enrolled, policy.Blocked:
+	default:
+		return fmt.Errorf("the state %q is none of expected, enrolled and blocked", state)
+	}
+	if registry == "" || identity == "" {
+		return fmt.Errorf("want device:REGISTRY:STATE:IDENTITY")
+	}
+	device := policy.Device{Registry: registry, Identity: identity, State: policy.DeviceState(state)}
+	who.Devices = append(who.Devices, device)
 	return nil
 }
 

@@ -53,10 +53,13 @@ func (b builder) request() (policy.Arrival, error) {
 		for range req.Who.Anchors {
 			req.Who.AnchorEnds = append(req.Who.AnchorEnds, anchorEnd(*c.Who.Cert, c.At))
 		}
-		if c.Who.Cert.RA {
-			if req.By, err = policy.NewRegistrar(req.Who, req.Who.Anchors); err != nil {
-				return req, wrong(c.Who.Cert.Pos, "`role: ra`: %w", err)
-			}
+	}
+	if err := once(&req.Who, c.Who); err != nil {
+		return req, err
+	}
+	if c.Who.Cert != nil && c.Who.Cert.RA {
+		if req.By, err = policy.NewRegistrar(req.Who, req.Who.Anchors); err != nil {
+			return req, wrong(c.Who.Cert.Pos, "`role: ra`: %w", err)
 		}
 	}
 	if c.Op == policy.SimpleReenroll {
@@ -86,6 +89,24 @@ func (b builder) request() (policy.Arrival, error) {
 		req.KeyHolder = &policy.KeyHolder{Names: digest, Serial: "01"}
 	}
 	return req, nil
+}
+
+// once adds the one-time password and the device.
+func once(who *policy.Identity, test policy.TestWho) error {
+	if d := test.Device; d != nil {
+		who.Devices = []policy.Device{{Registry: d.Registry, Issuer: "00", Identity: d.Identity, State: d.State}}
+	}
+	p := test.Password
+	if p == nil {
+		return nil
+	}
+	names, err := namesOf(p.Subject, p.SAN)
+	if err != nil {
+		return wrong(p.Pos, "%w", err)
+	}
+	bound := policy.BoundNames{Names: names, Subject: p.Subject != "", SAN: len(p.SAN) > 0}
+	who.Passwords = []policy.OneTimePassword{{ID: "a-test", Via: p.Via, Bound: bound}}
+	return nil
 }
 
 // Times of a certificate that says none: in the last tenth of its life, so

@@ -36,6 +36,10 @@ type Input struct {
 	Claims json.RawMessage `json:"claims,omitempty"`
 	// Data is what the webhook said.
 	Data json.RawMessage `json:"data,omitempty"`
+	// Passwords are the one-time passwords that were proven, by their ids.
+	Passwords []Password `json:"passwords,omitempty"`
+	// Devices are the entries of device registries that Cert is of.
+	Devices []Device `json:"devices,omitempty"`
 	// Linking is what the channel-binding check found.
 	Linking string `json:"linking"`
 	// Renews is the certificate that a reenrolment replaces, DER.
@@ -57,6 +61,26 @@ type KeyHolder struct {
 type Account struct {
 	Method string `json:"method"`
 	User   string `json:"user"`
+}
+
+// Password is a one-time password that was proven, without its secret.
+type Password struct {
+	ID  string `json:"id"`
+	Via string `json:"via"` // basic or otp_challenge
+	// Subject and SAN are the names that it was made for, in DER; left out
+	// where they are free.
+	Subject []byte `json:"subject,omitempty"`
+	SAN     []byte `json:"san,omitempty"`
+}
+
+// Device is an entry of a device registry.
+type Device struct {
+	Registry string `json:"registry"`
+	Issuer   string `json:"issuer"` // key identifier, in hex
+	Identity string `json:"identity"`
+	State    string `json:"state"` // expected, enrolled or blocked
+	// Again says that the first enrolment could be repeated.
+	Again bool `json:"again,omitempty"`
 }
 
 // InputCSR is a certification request as the policy sees it. The signature is
@@ -124,7 +148,25 @@ func OfInput(q policy.Arrival, needs func(asn1.ObjectIdentifier) bool) *Input {
 	for _, a := range q.Who.Accounts {
 		in.Accounts = append(in.Accounts, Account{Method: a.Method, User: a.User})
 	}
+	for _, p := range q.Who.Passwords {
+		in.Passwords = append(in.Passwords, ofPassword(p))
+	}
+	for _, d := range q.Who.Devices {
+		in.Devices = append(in.Devices, Device{d.Registry, d.Issuer, d.Identity, string(d.State), d.Again})
+	}
 	return in
+}
+
+// ofPassword leaves out names that can't be written, which no password has.
+func ofPassword(p policy.OneTimePassword) Password {
+	out := Password{ID: p.ID, Via: p.Via}
+	if p.Bound.Subject {
+		out.Subject, _ = p.Bound.Names.Subject.MarshalDER()
+	}
+	if p.Bound.SAN {
+		out.SAN, _ = csr.MarshalSAN(p.Bound.Names.SAN)
+	}
+	return out
 }
 
 func ofInputCSR(r *csr.Request, needs func(asn1.ObjectIdentifier) bool) *InputCSR {

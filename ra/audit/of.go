@@ -40,6 +40,12 @@ func OfIdentity(who policy.Identity) *Who {
 	for _, a := range who.Accounts {
 		methods, ids = append(methods, a.Method), append(ids, a.User)
 	}
+	for _, p := range who.Passwords {
+		methods, ids = append(methods, "one_time_password"), append(ids, p.ID)
+	}
+	for _, d := range who.Devices {
+		w.Devices = append(w.Devices, Text(d.ID()+" ("+string(d.State)+")"))
+	}
 	if len(methods) == 0 {
 		return nil
 	}

@@ -119,11 +119,12 @@ type Policy struct {
 
 // Who is a proven identity.
 type Who struct {
-	// Method is client_cert, http_basic, digest, bearer:NAME or the name of a provider; several
+	// Method is client_cert, http_basic, digest, bearer:NAME, one_time_password or the name of
+	// a provider; several
 	// that were proven together are joined by "+".
 	Method Text `json:"method"`
-	// ID is the certificate's subject, the account's user name, or both,
-	// joined by " + ".
+	// ID is the certificate's subject, the account's user name, the id of the
+	// one-time password, or several of them, joined by " + ".
 	ID Text `json:"id"`
 	// Anchor is the trust anchor that vouches for the certificate; several
 	// are joined by "+", in the configuration's order.
@@ -132,6 +133,9 @@ type Who struct {
 	CertSerial string `json:"cert_serial,omitempty"`
 	// CertSHA256 is the hash of the whole client certificate.
 	CertSHA256 string `json:"cert_sha256,omitempty"`
+	// Devices are the entries of device registries that the client certificate
+	// is of, as REGISTRY/ISSUER/IDENTITY (STATE).
+	Devices []Text `json:"devices,omitempty"`
 	// Role is "ra" for a registration authority that asks on behalf of
 	// others (RFC 7030 section 3.7).
 	Role Text `json:"role,omitempty"`

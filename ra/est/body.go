@@ -44,13 +44,13 @@ func (s *Server) bodyTimeout() time.Duration {
 	return defaultBodyTimeout
 }
 
-// receive reads the certification request and verifies its proof of
-// possession (RFC 7030 section 4.2.1).
-func (x *exchange) receive() *ra.Error {
+// receive reads the certification request, within a limit in bytes of its
+// body, and what it proves of the client.
+func (x *exchange) receive(limit int64) *ra.Error {
 	if !wire.IsPKCS10(x.r.Header.Get("Content-Type")) {
 		return ra.Fail(ra.MediaType, "the Content-Type is not "+wire.TypePKCS10, nil)
 	}
-	body, fail := x.body()
+	body, fail := x.body(limit)
 	if fail != nil {
 		return fail
 	}
@@ -68,16 +68,13 @@ func (x *exchange) receive() *ra.Error {
 		return ra.Fail(ra.Malformed, "certification request", err)
 	}
 	x.csr = req
-	if err := req.CheckPOP(); err != nil {
-		return ra.Fail(ra.POPFailed, "certification request", err)
-	}
-	return nil
+	return x.otpChallenge()
 }
 
 // body reads all of the body, within limit and time.
-func (x *exchange) body() ([]byte, *ra.Error) {
+func (x *exchange) body(limit int64) ([]byte, *ra.Error) {
 	x.deadline(time.Now().Add(x.s.bodyTimeout()))
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, x.s.bodyLimit()))
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
 	if err == nil {
 		x.read = true
 		// Nothing of ours stays on the connection, nor ends a slow request.
@@ -109,7 +106,7 @@ func (x *exchange) settle() {
 		x.overlong = r.Header.Get("Expect") == ""
 		return
 	}
-	_, _ = x.body()
+	_, _ = x.body(x.s.bodyLimit())
 }
 
 // abandon gives up the body. Without the past deadline net/http would read on

@@ -31,19 +31,22 @@ type exchange struct {
 	target  target
 	profile *policy.Profile // nil until the label is known
 
-	who        policy.Identity
-	by         policy.Registrar // the zero value where the client is no RA
-	noRA       error            // why it is none, where it has a certificate
-	challenges []string         // of providers, for a 401
-	challenge  []string         // of the 401
-	channel    binding.Channel
-	linking    policy.Linking
-	csr        *csr.Request // nil until it was read
-	armoured   bool
-	asked      bool // the authority was asked, about request
-	onBehalf   bool // it is an RA that asks for another
-	request    policy.Arrival
-	outcome    ra.Outcome
+	who      policy.Identity
+	by       policy.Registrar // the zero value where the client is no RA
+	noRA     error            // why it is none, where it has a certificate
+	onBehalf bool             // it is an RA that asks for another
+	// unavailable are anchors that couldn't be asked; reasons say what of the
+	// identity wasn't proven, for operators.
+	unavailable, reasons []string
+	challenges           []string // of providers, for a 401
+	challenge            []string // of the 401
+	channel              binding.Channel
+	linking              policy.Linking
+	csr                  *csr.Request // nil until it was read
+	armoured             bool
+	asked                bool // the authority was asked, about request
+	request              policy.Arrival
+	outcome              ra.Outcome
 
 	read     bool // the body was read to its end, or given up
 	overlong bool // it was given up for its length, and is on its way
@@ -154,8 +157,7 @@ func (x *exchange) placed(taken *places, step func() (answer, *ra.Error)) (answe
 // comes before a place is taken: strangers who wait there take none. An RA that
 // asks for another goes through a gate of its own (RFC 7030 section 3.7).
 func (x *exchange) enroll() (answer, *ra.Error) {
-	unavailable, reasons, fail := x.identify()
-	if fail != nil {
+	if fail := x.identify(); fail != nil {
 		return answer{}, fail
 	}
 	if on, is := x.arrival().OnBehalf(x.profile); is {
@@ -165,18 +167,37 @@ func (x *exchange) enroll() (answer, *ra.Error) {
 		}
 		return x.decide(func() (ra.Outcome, error) { return x.issueOnBehalf(pass) })
 	}
-	pass, fail := x.gate(unavailable, reasons)
+	pass, fail := x.gate()
 	if fail != nil {
 		return answer{}, fail
 	}
-	return x.decide(func() (ra.Outcome, error) { return x.issue(pass) })
+	if !pass.given {
+		// What the gate waits for stands in the body. It closes right after
+		// reading it: nobody anonymous has us check a signature.
+		if fail := x.receive(x.s.bodyLimit() / 2); fail != nil {
+			return answer{}, fail
+		}
+		if pass, fail = x.gateOfBody(); fail != nil {
+			return answer{}, fail
+		}
+	}
+	return x.decide(func() (ra.Outcome, error) {
+		pass.who = x.who // with what the body has proven
+		return x.issue(pass)
+	})
 }
 
-// decide reads the request and has it decided by the way that the gate let it in.
+// decide reads the request, unless the gate had to, and has it decided by the
+// way that the gate let it in.
 func (x *exchange) decide(issue func() (ra.Outcome, error)) (answer, *ra.Error) {
 	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
-		if fail := x.receive(); fail != nil {
-			return answer{}, fail
+		if x.csr == nil {
+			if fail := x.receive(x.s.bodyLimit()); fail != nil {
+				return answer{}, fail
+			}
+		}
+		if err := x.csr.CheckPOP(); err != nil {
+			return answer{}, ra.Fail(ra.POPFailed, "certification request", err)
 		}
 		if fail := x.link(); fail != nil {
 			return answer{}, fail
@@ -221,6 +242,7 @@ func (x *exchange) issueOnBehalf(pass raPass) (ra.Outcome, error) {
 // issued is the answer with what the authority gave.
 func (x *exchange) issued(out ra.Outcome, err error) (answer, *ra.Error) {
 	x.outcome = out
+	x.countRefusal()
 	if err != nil {
 		return answer{}, asFailure(err)
 	}

@@ -24,35 +24,60 @@ type pass struct {
 type raPass struct{ by policy.Registrar }
 
 // identify finds out who asks.
-func (x *exchange) identify() (unavailable, reasons []string, _ *ra.Error) {
+func (x *exchange) identify() *ra.Error {
 	if x.r.TLS == nil && !x.in.TLSAhead {
-		return nil, nil, ra.Fail(ra.Forbidden, "the request came without TLS, and no trusted proxy says that it ended one", nil)
+		return ra.Fail(ra.Forbidden, "the request came without TLS, and no trusted proxy says that it ended one", nil)
 	}
-	unavailable, reasons, issuers := x.clientCert()
+	var issuers []string
+	x.unavailable, x.reasons, issuers = x.clientCert()
+	if fail := x.devices(); fail != nil {
+		return fail
+	}
 	if fail := x.credentials(); fail != nil {
-		return nil, nil, fail
+		return fail
 	}
 	x.by, x.noRA = policy.NewRegistrar(x.who, issuers)
-	return unavailable, reasons, nil
+	return nil
 }
 
-// gate refuses before the body is read when no `who`
-// line of the operation can match: nobody anonymous has us check a request's
+// gate is for those who ask for themselves. A pass that isn't given, without an
+// error, is one that waits for the body: an otpChallenge there could open the
+// gate. Otherwise it refuses, before the body is read, when no `who` line of the
+// operation can match: nobody anonymous has us check a request's
 // signature or learns the policy (RFC 7030 section 4.2.1 puts mutual
 // authentication before enrolment). What anybody can ask for here is bounded by
 // itself: signatures of certificates by anchor.Set.Verify, passwords by checks.
-func (x *exchange) gate(unavailable, reasons []string) (pass, *ra.Error) {
+func (x *exchange) gate() (pass, *ra.Error) {
+	g := x.profile.Gate(x.target.op, x.who, x.now)
+	switch {
+	case g.Open:
+		return pass{who: x.who, given: true}, nil
+	case g.Body && x.s.Passwords != nil && x.r.ContentLength <= x.s.bodyLimit()/2:
+		return pass{}, nil
+	}
+	return pass{}, x.shutOwn()
+}
+
+// gateOfBody asks again, with what the body has proven.
+func (x *exchange) gateOfBody() (pass, *ra.Error) {
 	if x.profile.Gate(x.target.op, x.who, x.now).Open {
 		return pass{who: x.who, given: true}, nil
 	}
+	return pass{}, x.shutOwn()
+}
+
+// shutOwn is the refusal of one who asks for himself. It also says why he is no
+// RA that may ask for others.
+func (x *exchange) shutOwn() *ra.Error {
+	reasons := x.reasons
 	if x.who.Cert != nil && x.noRA != nil && x.target.op == policy.SimpleEnroll && x.profile.OffersOnBehalf() {
 		reasons = append(reasons, x.noRA.Error())
 	}
-	return pass{}, x.shut(x.arrival().Gate(x.profile), unavailable, reasons)
+	return x.shut(x.arrival().Gate(x.profile), x.unavailable, reasons)
 }
 
 // gateOnBehalf is the gate for an RA that the profile names: it never falls back
-// to the lines for those who ask for themselves.
+// to the lines for those who ask for themselves, and never waits for the body.
 func (x *exchange) gateOnBehalf(by policy.Registrar) (raPass, *ra.Error) {
 	x.onBehalf = true
 	g := x.profile.GateOnBehalf(by, x.now)
@@ -74,7 +99,7 @@ func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error 
 			}, reasons...), "; "), nil)
 		}
 	}
-	if len(x.who.Accounts) == 0 && len(x.r.Header.Values("Authorization")) > 0 {
+	if len(x.who.Accounts)+len(x.who.Passwords) == 0 && len(x.r.Header.Values("Authorization")) > 0 {
 		// Without the user's name: people type passwords there.
 		reasons = append(reasons, "the HTTP credentials did not verify")
 	}
@@ -116,7 +141,7 @@ func (x *exchange) clientCert() (unavailable, reasons, raIssuers []string) {
 func (x *exchange) credentials() *ra.Error {
 	// An empty header, too, is one: a provider may read the next.
 	presented := len(x.r.Header.Values("Authorization")) > 0
-	if x.in.Credentials == nil || !presented && !x.in.AnyHeader {
+	if x.in.Credentials == nil && x.s.Passwords == nil || !presented && !x.in.AnyHeader {
 		return nil // nobody guesses, and nothing is hashed
 	}
 	checks := x.s.checks
@@ -153,6 +178,19 @@ func (x *exchange) credentials() *ra.Error {
 
 // ask has the credentials verified.
 func (x *exchange) ask() (outcome, *ra.Error) {
+	once := false
+	if presented, ok := x.basicOnce(); ok {
+		var fail *ra.Error
+		if once, fail = x.oneTime(presented, policy.ViaBasic); fail != nil {
+			return returned, fail
+		}
+		if !x.in.AnyHeader { // it is nobody's account
+			return successOf(once), nil
+		}
+	}
+	if x.in.Credentials == nil {
+		return successOf(once), nil
+	}
 	side := sideWriter{}
 	accounts, err := x.in.Credentials(side, x.r)
 	x.challenges = challengesOf(http.Header(side))
@@ -166,7 +204,14 @@ func (x *exchange) ask() (outcome, *ra.Error) {
 		}
 		return succeeded, nil
 	}
-	return failed, nil
+	return successOf(once), nil
+}
+
+func successOf(proven bool) outcome {
+	if proven {
+		return succeeded
+	}
+	return failed
 }
 
 // sideWriter is what a provider of credentials writes to: its headers are

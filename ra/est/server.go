@@ -37,6 +37,11 @@ type Server struct {
 	// one for each core (two at least), half of them for one address. Who waits
 	// for more than 10 s, or has 128 before him from his own address, gets 503.
 	Attempts *Attempts
+	// Passwords verifies one-time passwords; nil: none is ever good.
+	Passwords Passwords
+	// Devices finds the devices of client certificates; nil: there are no
+	// registries.
+	Devices Devices
 	// Challenge gives the WWW-Authenticate values of a 401 (RFC 9110 section
 	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`, for the methods
 	// that could help (policy.Account.Method): many clients read no other

@@ -27,12 +27,20 @@ func Request(r *audit.Record) (policy.Arrival, error) {
 	for _, a := range in.Accounts {
 		req.Who.Accounts = append(req.Who.Accounts, policy.Account{Method: a.Method, User: a.User})
 	}
+	for _, d := range in.Devices {
+		req.Who.Devices = append(req.Who.Devices, policy.Device{
+			Registry: d.Registry, Issuer: d.Issuer, Identity: d.Identity, State: policy.DeviceState(d.State), Again: d.Again,
+		})
+	}
 	var err error
 	if req.Who.Data, err = policy.ParseFacts(in.Data); err != nil {
 		return req, fmt.Errorf("input.data: %w", err)
 	}
 	if req.Who.Claims, err = policy.ParseFacts(in.Claims); err != nil {
 		return req, fmt.Errorf("input.claims: %w", err)
+	}
+	if req.Who.Passwords, err = passwords(in.Passwords); err != nil {
+		return req, fmt.Errorf("input.passwords: %w", err)
 	}
 	if req.Who.Cert, err = certificate(in.Cert); err != nil {
 		return req, fmt.Errorf("input.cert: %w", err)
@@ -59,6 +67,26 @@ func certificate(der []byte) (*x509.Certificate, error) {
 		return nil, nil
 	}
 	return x509.ParseCertificate(der)
+}
+
+func passwords(in []audit.Password) ([]policy.OneTimePassword, error) {
+	var all []policy.OneTimePassword
+	for _, p := range in {
+		out := policy.OneTimePassword{ID: p.ID, Via: p.Via}
+		var err error
+		if out.Bound.Subject = len(p.Subject) > 0; out.Bound.Subject {
+			if out.Bound.Names.Subject, err = csr.NameFromDER(p.Subject); err != nil {
+				return nil, err
+			}
+		}
+		if out.Bound.SAN = len(p.SAN) > 0; out.Bound.SAN {
+			if out.Bound.Names.SAN, err = csr.ParseSAN(p.SAN); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, out)
+	}
+	return all, nil
 }
 
 func holder(in *audit.KeyHolder) (*policy.KeyHolder, error) {

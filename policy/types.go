@@ -83,6 +83,9 @@ type Identity struct {
 	// verified under at least one of Anchors. It may be past its notAfter:
 	// then only a reenroll with `expired` counts it.
 	Cert *x509.Certificate
+	// CertNames are the names of Cert, where they have been read already; nil:
+	// each rule that asks reads them.
+	CertNames *csr.Names
 	// Anchors are the names of the anchors under which Cert verified, in
 	// the configuration's order.
 	Anchors []string

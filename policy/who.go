@@ -294,11 +294,19 @@ func (p proof) checkCert(a asking) string {
 	return p.checkNames(a)
 }
 
+// certNames gives the names of the certificate.
+func (i Identity) certNames() (csr.Names, error) {
+	if i.CertNames != nil {
+		return *i.CertNames, nil
+	}
+	return csr.NamesOf(i.Cert)
+}
+
 func (p proof) checkNames(a asking) string {
 	if len(p.subject) == 0 && len(p.limits.san) == 0 && !p.matches {
 		return ""
 	}
-	names, err := csr.NamesOf(a.who.Cert)
+	names, err := a.who.certNames()
 	if err != nil {
 		return "the names of the client certificate can't be read: " + show(err.Error())
 	}

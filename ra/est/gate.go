@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 )
 
@@ -128,6 +129,10 @@ func (x *exchange) clientCert() (unavailable, reasons, raIssuers []string) {
 	found := x.s.Anchors.Verify(x.r.Context(), presented, x.now)
 	if len(found.Names) > 0 {
 		x.who.Cert, x.who.Anchors, x.who.AnchorEnds = presented[0], found.Names, found.Ends
+		// Gate and decision both ask; what can't be read, the rule says.
+		if names, err := csr.NamesOf(x.who.Cert); err == nil {
+			x.who.CertNames = &names
+		}
 	}
 	return found.Unavailable, found.Reasons, found.RAIssuers
 }

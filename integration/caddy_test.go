@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -65,26 +66,29 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// handed are the ports of this run. Caddy shares a port with another process
-// without a word (SO_REUSEPORT), so none is handed out twice.
-var handed sync.Map
+// ports are handed out below those that the kernel gives to outgoing
+// connections and to listeners on port 0, so that none of these takes one
+// between the look and Caddy's start. None is handed out twice: Caddy shares a
+// port with another process without a word (SO_REUSEPORT).
+var ports = func() *atomic.Int64 {
+	var next atomic.Int64
+	next.Store(20_000 + int64(os.Getpid()*131%8_000))
+	return &next
+}()
 
 // freePort finds a port that nobody listens on, for TCP and UDP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		l.Close()
+	for range 1000 {
+		port := int(ports.Add(1))
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
 			continue
 		}
-		u.Close()
-		if _, taken := handed.LoadOrStore(port, true); !taken {
+		u, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		l.Close()
+		if err == nil {
+			u.Close()
 			return port
 		}
 	}

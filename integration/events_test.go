@@ -63,7 +63,9 @@ const logEvents = `events {
 // a request.
 func (s *site) event(name, requestID string) map[string]any {
 	s.t.Helper()
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	// An event that comes before the events app of Caddy has started is lost; the
+	// next refresh, after 30 seconds, says it again.
+	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		for line := range strings.Lines(s.log.String()) {
 			var entry struct {
 				Logger, Event string

@@ -14,7 +14,6 @@ var (
 	period  = &shape{kind: aDuration}
 	texts   = &shape{kind: aList, each: text}
 	numbers = &shape{kind: aList, each: number}
-	unread  = &shape{kind: anyMap, each: text} // of keys that come later
 
 	keyUsageTexts = &shape{kind: aList, each: &shape{kind: aText, suggest: knownKeyUsages}}
 	extUsageTexts = &shape{kind: aList, each: &shape{kind: aText, suggest: extKeyUsageNames}}

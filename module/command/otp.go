@@ -64,7 +64,7 @@ none, or in the attribute otpChallenge (RFC 7894), as the policy says.`,
 	flags.IntVarP(&b.count, "number", "n", 1, "how many")
 	flags.IntVar(&b.first, "first", 1, "the number that {n} begins with")
 	flags.BoolVar(&b.csv, "csv", false, "print CSV: id, password, label, subject, san, expires")
-	b.keeper.flags(cmd)
+	b.flags(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
 		templates, err := b.templates(time.Now())
 		if err != nil {

@@ -40,6 +40,7 @@ type App struct {
 	ctx    caddy.Context
 	log    *zap.Logger
 	events *caddyevents.App
+	gate   startGate // to the events app
 
 	// What this configuration depends on, and no earlier one.
 	expiry, policies *prometheus.GaugeVec
@@ -84,11 +85,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.log = ctx.Logger()
 	a.cas = make(map[string]*authority)
-	events, err := ctx.App("events")
-	if err != nil {
-		return fmt.Errorf("getting events app: %w", err)
+	if err := a.loadEvents(ctx); err != nil {
+		return err
 	}
-	a.events = events.(*caddyevents.App)
+	var err error
 	if a.keys, a.keysName, err = shareKeys(ctx.Storage()); err != nil {
 		return err
 	}
@@ -284,12 +284,6 @@ func (a *App) Resume(upstream, profile string) error {
 	}
 	a.log.Info("upstream may issue again", zap.String("upstream", upstream), zap.String("profile", profile))
 	return nil
-}
-
-func (a *App) emit(name string, data map[string]any) {
-	if a.events != nil && a.events.ShouldEmit(name) {
-		a.events.Emit(a.ctx, name, data)
-	}
 }
 
 // capabilities of the upstreams by name, for the policy's Bind.

@@ -138,19 +138,4 @@ func TestEveryEventIsEmittedWithItsData(t *testing.T) {
 		t.Errorf("without a request est_upstream_failed has %v", data)
 	}
 	same(t, "data of an event without a request", documentedData(t, "Without a request:", "\n\n"), slices.Sorted(maps.Keys(data)))
-	// Caddy starts its apps in no order; what happens at a start is told all the
-	// same, and not only when the CA is asked again.
-	const reloads = 6
-	for range reloads {
-		if _, errs, code := runCaddy(t, alone.dir, "reload", "--force", "--config", "Caddyfile", "--adapter", "caddyfile"); code != 0 {
-			t.Fatal(errs)
-		}
-	}
-	told := func() int { return strings.Count(alone.log.String(), `"event":"est_upstream_failed"`) }
-	for deadline := time.Now().Add(15 * time.Second); told() <= reloads && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
-	}
-	if n := told(); n <= reloads {
-		t.Errorf("%d of %d starts without the CA are told\n%s", n, reloads+1, alone.log)
-	}
 }

@@ -23,28 +23,44 @@ const maxEntries = 256
 // memory with raw.
 func Parse(raw []byte) (*Request, error) {
 	r := &Request{Raw: bytes.Clone(raw)}
-	input := cryptobyte.String(r.Raw)
-	var outer, info cryptobyte.String
-	if !input.ReadASN1(&outer, der.SEQUENCE) {
-		return nil, bad("not a CertificationRequest in DER")
-	}
-	if !input.Empty() {
-		return nil, bad("%d trailing bytes after the CertificationRequest", len(input))
-	}
-	if !outer.ReadASN1Element(&info, der.SEQUENCE) {
-		return nil, bad("no CertificationRequestInfo")
-	}
-	r.RawInfo = info
-	if err := r.parseInfo(info); err != nil {
+	if err := r.parse(r.readKey, r.parseSignature); err != nil {
 		return nil, err
-	}
-	if err := r.parseSignature(&outer); err != nil {
-		return nil, within("signature", err)
 	}
 	return r, nil
 }
 
-func (r *Request) parseInfo(element cryptobyte.String) error {
+// parse reads Raw. readKey takes what stands where the key does, and
+// readSignature what follows the CertificationRequestInfo.
+func (r *Request) parse(readKey func([]byte) error, readSignature func(*cryptobyte.String) error) error {
+	input := cryptobyte.String(r.Raw)
+	var outer, info cryptobyte.String
+	if !input.ReadASN1(&outer, der.SEQUENCE) {
+		return bad("not a CertificationRequest in DER")
+	}
+	if !input.Empty() {
+		return bad("%d trailing bytes after the CertificationRequest", len(input))
+	}
+	if !outer.ReadASN1Element(&info, der.SEQUENCE) {
+		return bad("no CertificationRequestInfo")
+	}
+	r.RawInfo = info
+	if err := r.parseInfo(info, readKey); err != nil {
+		return err
+	}
+	if err := readSignature(&outer); err != nil {
+		return within("signature", err)
+	}
+	return nil
+}
+
+// readKey reads the SubjectPublicKeyInfo.
+func (r *Request) readKey(element []byte) (err error) {
+	r.RawSPKI = element
+	r.Key, err = parseKey(element)
+	return err
+}
+
+func (r *Request) parseInfo(element cryptobyte.String, readKey func(element []byte) error) error {
 	var info, subject, spki, attributes cryptobyte.String
 	var version int64
 	if !element.ReadASN1(&info, der.SEQUENCE) || !info.ReadASN1Integer(&version) {
@@ -56,7 +72,7 @@ func (r *Request) parseInfo(element cryptobyte.String) error {
 	if !info.ReadASN1Element(&subject, der.SEQUENCE) {
 		return within("subject", bad("not a Name"))
 	}
-	if !info.ReadASN1Element(&spki, der.SEQUENCE) {
+	if !info.ReadAnyASN1Element(&spki, nil) {
 		return within("key", bad("not a SubjectPublicKeyInfo"))
 	}
 	if !info.ReadASN1(&attributes, der.Tag(0).ContextSpecific().Constructed()) {
@@ -65,12 +81,12 @@ func (r *Request) parseInfo(element cryptobyte.String) error {
 	if !info.Empty() {
 		return bad("%d trailing bytes in the CertificationRequestInfo", len(info))
 	}
-	r.RawSubject, r.RawSPKI = subject, spki
+	r.RawSubject = subject
 	var err error
 	if r.Names.Subject, err = parseName(subject); err != nil {
 		return within("subject", err)
 	}
-	if r.Key, err = parseKey(spki); err != nil {
+	if err := readKey(spki); err != nil {
 		return within("key", err)
 	}
 	if err := r.parseAttributes(attributes); err != nil {
@@ -110,8 +126,14 @@ func readAlgorithm(s *cryptobyte.String) (oid asn1.ObjectIdentifier, params []by
 	return oid, element, nil
 }
 
-// SPKISHA256 is the SHA-256 of the SubjectPublicKeyInfo, in lower-case hex.
-func (r *Request) SPKISHA256() string { return hexSHA256(r.RawSPKI) }
+// SPKISHA256 is the SHA-256 of the SubjectPublicKeyInfo, in lower-case hex;
+// empty in a request without a key (see Keyless).
+func (r *Request) SPKISHA256() string {
+	if len(r.RawSPKI) == 0 {
+		return ""
+	}
+	return hexSHA256(r.RawSPKI)
+}
 
 // SHA256 is the SHA-256 of the whole request, in lower-case hex.
 func (r *Request) SHA256() string { return hexSHA256(r.Raw) }

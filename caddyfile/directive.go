@@ -25,7 +25,7 @@ func init() {
 //		policy FILE [shadow FILE]
 //		anchors { … }
 //		basic { USER HASH }
-//		provider NAME MODULE { … }
+//		provider NAME [header HEADER]… MODULE { … }
 //		upstream [NAME] MODULE [ARGS…] { … }
 //		store sqlite FILE
 //		registry NAME

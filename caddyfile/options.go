@@ -223,8 +223,17 @@ const (
 
 func (o *options) provider() error {
 	var name, mod string
+	const usage = "provider needs a name and a module: `provider NAME [header HEADER]… MODULE { … }`"
 	if !o.h.Args(&name, &mod) {
-		return o.h.Errf("provider needs a name and a module: `provider NAME MODULE { … }`")
+		return o.h.Err(usage)
+	}
+	var headers []string
+	for mod == "header" {
+		var header string
+		if !o.h.Args(&header, &mod) {
+			return o.h.Err(usage)
+		}
+		headers = append(headers, header)
 	}
 	const ownWay = "`basic { USER HASH }`"
 	if mod == "http_basic" {
@@ -239,7 +248,7 @@ func (o *options) provider() error {
 	if err != nil {
 		return err
 	}
-	o.into.Providers = append(o.into.Providers, module.Provider{Name: name, ProviderRaw: raw})
+	o.into.Providers = append(o.into.Providers, module.Provider{Name: name, Headers: headers, ProviderRaw: raw})
 	return nil
 }
 

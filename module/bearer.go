@@ -169,14 +169,14 @@ func (a *App) keepKeys(ctx context.Context, b *tokenIssuer) {
 }
 
 // checkToken says whose token a request has, for each issuer that takes it.
-func (h *Handler) checkToken(r *http.Request, claims *policy.Facts) (accounts []policy.Account) {
+func (h *Handler) checkToken(r *http.Request) (accounts []policy.Account, claims policy.Facts) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
-		return nil
+		return nil, claims
 	}
 	token, ok := bearer.Token(headers[0])
 	if !ok {
-		return nil
+		return nil, claims
 	}
 	for _, b := range h.bearers {
 		subject, said, err := b.verifier.Verify(token)
@@ -184,10 +184,10 @@ func (h *Handler) checkToken(r *http.Request, claims *policy.Facts) (accounts []
 			h.log.Debug("a bearer token was refused", zap.String("bearer", b.name), zap.Error(err)) // no reason has anything of it
 			continue
 		}
-		*claims = said
+		claims = said
 		accounts = append(accounts, policy.Account{Method: policy.BearerMethod(b.name), User: subject})
 	}
-	return accounts
+	return accounts, claims
 }
 
 // bearerChallenge is that of RFC 6750 section 3.

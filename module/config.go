@@ -64,6 +64,9 @@ type Account struct {
 type Provider struct {
 	// The name that the policy uses.
 	Name string `json:"name"`
+	// The headers, beside Authorization, that it reads a credential from. A
+	// request that has one of them, and isn't known by it, is a failed attempt.
+	Headers []string `json:"headers,omitempty"`
 	// The module, from Caddy's namespace http.authentication.providers.
 	ProviderRaw json.RawMessage `json:"provider" caddy:"namespace=http.authentication.providers inline_key=module"`
 }

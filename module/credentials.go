@@ -15,9 +15,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-est/estra/policy"
-	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/est"
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/store"
@@ -35,8 +35,9 @@ var ownMethods = map[string]string{basicMethod: "basic", digestMethod: "digest",
 
 // A namedProvider is a module of others, ready to be asked.
 type namedProvider struct {
-	name string
-	auth caddyauth.Authenticator
+	name    string
+	headers []string
+	auth    caddyauth.Authenticator
 }
 
 // basicAccounts verifies HTTP Basic passwords. It keeps no cache of verified
@@ -99,9 +100,26 @@ func (h *Handler) loadCredentials() error {
 		if !ok {
 			return fmt.Errorf("provider %s: the module isn't an HTTP authenticator: %T", p.Name, mod)
 		}
-		h.providers = append(h.providers, namedProvider{p.Name, auth})
+		headers, err := p.headers()
+		if err != nil {
+			return fmt.Errorf("provider %s: %w", p.Name, err)
+		}
+		h.providers = append(h.providers, namedProvider{p.Name, headers, auth})
 	}
 	return nil
+}
+
+// headers are those of the option, in the form of net/http.
+func (p *Provider) headers() ([]string, error) {
+	var names []string
+	for _, name := range p.Headers {
+		canonical := http.CanonicalHeaderKey(name)
+		if !httpguts.ValidHeaderFieldName(name) || canonical == est.HeaderAuthorization {
+			return nil, fmt.Errorf("header %q is no name of a header beside Authorization", name)
+		}
+		names = append(names, canonical)
+	}
+	return names, nil
 }
 
 // minDigest of argon2id is in bytes; `caddy hash-password` makes 32.
@@ -180,42 +198,55 @@ func (h *Handler) challenge(r *http.Request, methods []string) (all []string) {
 // those without an Authorization header too: they may read another, and have
 // their own challenge.
 func (h *Handler) incoming(r *http.Request) est.Incoming {
-	user, _ := digest.ClaimedUser(r.Header.Get("Authorization"))
-	claims := new(policy.Facts)
-	return est.Incoming{
-		Remote: clientAddress(r), TLSAhead: tlsAhead(r), User: user,
-		Claims: claims,
-		Credentials: func(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
-			return h.credentials(w, r, claims)
-		}, AnyHeader: len(h.providers) > 0,
+	in := est.Incoming{
+		Remote: clientAddress(r), TLSAhead: tlsAhead(r), Credentials: h.credentials, AnyHeader: len(h.providers) > 0,
 	}
+	for _, p := range h.providers {
+		in.Headers = append(in.Headers, p.headers...)
+	}
+	return in
 }
 
 // credentials asks `basic`, `digest`, `bearer`, then the providers, who a request is from. Each has
 // its say: a line of the policy may want two accounts (`all`).
-func (h *Handler) credentials(w http.ResponseWriter, r *http.Request, claims *policy.Facts) (accounts []policy.Account, _ error) {
+func (h *Handler) credentials(w http.ResponseWriter, r *http.Request) (found est.Proven, _ error) {
 	if user, password, ok := r.BasicAuth(); ok && h.basic != nil && !store.IsToken(secret.Text(password)) {
 		same, err := h.basic.verify(user, password)
 		if err != nil {
-			return nil, fmt.Errorf("verifying a Basic password: %w", err)
+			return est.Proven{}, fmt.Errorf("verifying a Basic password: %w", err)
 		}
 		if same {
-			accounts = append(accounts, policy.Account{Method: basicMethod, User: user})
+			found.Accounts = append(found.Accounts, policy.Account{Method: basicMethod, User: user})
 		}
 	}
 	if user := h.checkDigest(r); user != "" {
-		accounts = append(accounts, policy.Account{Method: digestMethod, User: user})
+		found.Accounts = append(found.Accounts, policy.Account{Method: digestMethod, User: user})
 	}
-	accounts = append(accounts, h.checkToken(r, claims)...)
+	tokens, claims := h.checkToken(r)
+	found.Accounts, found.Claims = append(found.Accounts, tokens...), claims
+	h.askProviders(w, r, &found)
+	return found, nil
+}
+
+// askProviders says, too, which headers proved nobody. A provider that finds
+// somebody, and has no header of its own in the request, may have read
+// Authorization: nobody but it could tell.
+func (h *Handler) askProviders(w http.ResponseWriter, r *http.Request, found *est.Proven) {
+	claimed := len(found.Accounts) > 0 || len(r.Header.Values(est.HeaderAuthorization)) == 0
 	for _, p := range h.providers {
-		found, ok, err := p.auth.Authenticate(w, r)
-		if err != nil {
+		headers := slices.DeleteFunc(slices.Clone(p.headers), func(name string) bool { return len(r.Header.Values(name)) == 0 })
+		user, ok, err := p.auth.Authenticate(w, r)
+		switch {
+		case err != nil: // it is broken, which is no guess of the client's
 			h.log.Error("authentication provider failed", zap.String("provider", p.name), zap.Error(err))
-			continue
-		}
-		if ok {
-			accounts = append(accounts, policy.Account{Method: p.name, User: found.ID})
+		case !ok:
+			found.Failed = append(found.Failed, headers...)
+		default:
+			found.Accounts = append(found.Accounts, policy.Account{Method: p.name, User: user.ID})
+			claimed = claimed || len(headers) == 0
 		}
 	}
-	return accounts, nil
+	if !claimed {
+		found.Failed = append(found.Failed, est.HeaderAuthorization)
+	}
 }

@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra/digest"
 )
 
@@ -97,7 +96,8 @@ func TestBasicPasswords(t *testing.T) {
 	} {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.SetBasicAuth(c.user, c.password)
-		accounts, err := h.credentials(httptest.NewRecorder(), r, new(policy.Facts))
+		found, err := h.credentials(httptest.NewRecorder(), r)
+		accounts := found.Accounts
 		if (len(accounts) == 1) != c.want || err != nil {
 			t.Errorf("%q with %q: %v %v", c.user, c.password, accounts, err)
 		}
@@ -124,7 +124,7 @@ func (k *keyed) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.
 
 // What providers alone authenticate has no password that we could ask for.
 func TestBasicIsOfferedWhereItIsConfigured(t *testing.T) {
-	provider, answers := namedProvider{"staff", &keyed{key: "one"}}, digestOf(t)
+	provider, answers := namedProvider{"staff", nil, &keyed{key: "one"}}, digestOf(t)
 	for _, c := range []struct {
 		name       string
 		h          *Handler
@@ -208,7 +208,7 @@ func TestProvidersAreAskedAboutEveryRequest(t *testing.T) {
 	} {
 		one, two := &keyed{key: "one"}, &keyed{key: "two"}
 		h := accountsOf(t, cheap(t, "secret", 4))
-		h.log, h.providers = zap.NewNop(), []namedProvider{{"first", one}, {"second", two}}
+		h.log, h.providers = zap.NewNop(), []namedProvider{{"first", nil, one}, {"second", nil, two}}
 		r := httptest.NewRequest("POST", "/", nil)
 		if c.password != "" {
 			r.SetBasicAuth("known0", c.password)
@@ -217,13 +217,61 @@ func TestProvidersAreAskedAboutEveryRequest(t *testing.T) {
 			r.Header.Set("X-Api-Key", c.key)
 		}
 		w := httptest.NewRecorder()
-		accounts, err := h.credentials(w, r, new(policy.Facts))
+		found, err := h.credentials(w, r)
+		accounts := found.Accounts
 		var all []string
 		for _, a := range accounts {
 			all = append(all, a.Method+":"+a.User)
 		}
 		if got := strings.Join(all, " "); got != c.want || err != nil || c.asked != [2]int{one.asked, two.asked} {
 			t.Errorf("%s: %q %v, asked %d and %d", c.name, all, err, one.asked, two.asked)
+		}
+	}
+}
+
+// An account that one credential proves is no licence to guess another.
+func TestThreat_AGuessBesideAnAccountIsTold(t *testing.T) {
+	declared := []string{"X-Api-Key"}
+	for _, c := range []struct {
+		name          string
+		headers       []string
+		password, key string
+		want          string
+	}{
+		{"a right password and a guessed key", declared, "secret", "x", "X-Api-Key"},
+		{"a right key and a guessed password", declared, "guess", "one", "Authorization"},
+		{"both right", declared, "secret", "one", ""},
+		{"a right password alone", declared, "secret", "", ""},
+		{"a right key alone", declared, "", "one", ""},
+		{"a provider that is broken", declared, "secret", "broken", ""},
+		// What the provider took can't be told.
+		{"a guessed key where its header isn't known", nil, "secret", "x", ""},
+		{"a guessed password where its header isn't known", nil, "guess", "one", ""},
+	} {
+		h := accountsOf(t, cheap(t, "secret", 4))
+		h.log, h.providers = zap.NewNop(), []namedProvider{{"staff", c.headers, &keyed{key: "one"}}}
+		r := httptest.NewRequest("POST", "/", nil)
+		if c.password != "" {
+			r.SetBasicAuth("known0", c.password)
+		}
+		if c.key != "" {
+			r.Header.Set("X-Api-Key", c.key)
+		}
+		found, err := h.credentials(httptest.NewRecorder(), r)
+		if got := strings.Join(found.Failed, " "); got != c.want || err != nil || len(found.Accounts) == 0 {
+			t.Errorf("%s: %q failed, want %q; %v %v", c.name, got, c.want, found.Accounts, err)
+		}
+		if in := h.incoming(r); strings.Join(in.Headers, " ") != strings.Join(c.headers, " ") {
+			t.Errorf("%s: the headers %q", c.name, in.Headers)
+		}
+	}
+}
+
+func TestTheHeadersOfAProviderAreHeaders(t *testing.T) {
+	for name, want := range map[string]string{"x-api-key": "X-Api-Key", "authorization": "", "": "", "X Key": "", "X-Key:": ""} {
+		got, err := (&Provider{Headers: []string{name}}).headers()
+		if strings.Join(got, " ") != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q %v", name, got, err)
 		}
 	}
 }

@@ -198,6 +198,31 @@ func TestAKeySetWithAMistakeLeavesTheOneBefore(t *testing.T) {
 	}
 }
 
+// Whose token it is counts before it is verified, and for counting alone.
+func TestATokenNamesItsIssuerAndSubject(t *testing.T) {
+	es := func(change map[string]any) secret.Text { return sign(t, jose.ES256, newKey(t), "any", change) }
+	one := Claimed(es(nil))
+	if len(one) != len("bearer:")+64 || strings.Contains(one, "sensor") || Claimed(es(map[string]any{"exp": 1, "aud": "other"})) != one {
+		t.Errorf("%q", one)
+	}
+	for name, token := range map[string]secret.Text{
+		"another subject": es(map[string]any{"sub": "sensor-8"}), "another issuer": es(map[string]any{"iss": "https://other.example"}),
+		"no issuer": es(map[string]any{"iss": nil}), "the two run together": es(map[string]any{"iss": "https://id.example.net\x00sensor", "sub": "-7"}),
+	} {
+		if got := Claimed(token); got == one || got == "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for name, token := range map[string]secret.Text{
+		"nothing": "", "no token": "x", "two parts": "a.b", "no base64": "a.!.c", "no JSON": "a.YQ.c", "no subject": es(map[string]any{"sub": nil}),
+		"too long": es(map[string]any{"x": strings.Repeat("x", maxToken)}),
+	} {
+		if got := Claimed(token); got != "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	key := newKey(f)
 	v := verifier(f, public(key, "one"))
@@ -209,6 +234,9 @@ func FuzzToken(f *testing.F) {
 		token, ok := Token(header)
 		if !ok {
 			return
+		}
+		if user := Claimed(token); user != "" && len(user) != len("bearer:")+64 {
+			t.Errorf("%q counts as %q", header, user)
 		}
 		subject, _, err := v.Verify(token)
 		if err == nil && subject != "sensor-7" {

@@ -97,11 +97,16 @@ func (t *attempt) end(o outcome) {
 	if t == nil {
 		return
 	}
-	t.in.clients.leave(t.client, o)
-	if o == succeeded {
-		o = returned // an account of one's own is no licence to guess others
+	of, all := o, o
+	switch o {
+	case succeeded:
+		all = returned // an account of one's own is no licence to guess others
+	case failedBeside:
+		of, all = returned, failed
+	case failed, returned:
 	}
-	t.in.addresses.leave(t.address, o)
+	t.in.clients.leave(t.client, of)
+	t.in.addresses.leave(t.address, all)
 }
 
 // An outcome is what became of an attempt.
@@ -111,6 +116,9 @@ const (
 	failed    outcome = iota
 	returned          // nothing was verified: it doesn't count
 	succeeded         // the failures before it are forgotten
+	// failedBeside: who is named is proven, and another credential beside it
+	// is wrong. It counts for the address alone.
+	failedBeside
 )
 
 // windows count failures, each key for itself.
@@ -184,7 +192,7 @@ func (s *windows) leave(w *window, o outcome) {
 		if w.failed++; w.failed == s.n {
 			close(w.full)
 		}
-	case returned:
+	case returned, failedBeside: // which end has told apart
 		<-w.used
 	case succeeded:
 		for range w.failed + 1 {

@@ -24,7 +24,6 @@ import (
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/audit"
 	"github.com/caddy-est/estra/ra/cms"
-	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/wire"
 )
@@ -128,9 +127,11 @@ type site struct {
 	udp       string    // where it is
 	anyHeader bool      // of Incoming
 	exposed   bool      // no proxy stands before it
-	claims    bool      // Incoming has Claims, which provider finds by claimsOf
+	headers   []string  // of Incoming
 	// provider, when set, runs in place of the password check.
 	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, error)
+	// proven, when set, runs in place of both.
+	proven func(*http.Request) Proven
 
 	mu      sync.Mutex
 	checked int // passwords
@@ -206,30 +207,34 @@ func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil {
 		r.Body = struct{ io.ReadCloser }{r.Body} // as Caddy does, to count
 	}
-	user, _ := digest.ClaimedUser(r.Header.Get("Authorization"))
-	var claims *policy.Facts
-	if x.claims {
-		claims = new(policy.Facts)
-		r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims))
-	}
-	x.Serve(w, r, Incoming{Claims: claims, User: user, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
+	x.Serve(w, r, Incoming{Headers: x.headers, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
 }
 
-func (x *site) credentials(w http.ResponseWriter, r *http.Request) ([]policy.Account, error) {
+func (x *site) credentials(w http.ResponseWriter, r *http.Request) (found Proven, err error) {
 	x.mu.Lock()
 	x.checked++
 	x.mu.Unlock()
+	if x.proven != nil {
+		return x.proven(r), nil
+	}
 	if x.provider != nil {
-		return x.provider(w, r)
+		found.Accounts, err = x.provider(w, r)
+		return found, err
 	}
 	user, password, _ := r.BasicAuth()
 	if user == "estuser" && password == "estpwd" {
-		return []policy.Account{{Method: "http_basic", User: user}}, nil
+		found.Accounts = append(found.Accounts, policy.Account{Method: "http_basic", User: user})
+	} else if r.Header.Get(HeaderAuthorization) != "" {
+		found.Failed = append(found.Failed, HeaderAuthorization)
 	}
-	if r.Header.Get("X-Api-Key") == "estkey" {
-		return []policy.Account{{Method: "staff", User: "robot"}}, nil
+	switch r.Header.Get("X-Api-Key") {
+	case "":
+	case "estkey":
+		found.Accounts = append(found.Accounts, policy.Account{Method: "staff", User: "robot"})
+	default:
+		found.Failed = append(found.Failed, "X-Api-Key")
 	}
-	return nil, nil
+	return found, nil
 }
 
 // Write implements audit.Sink.
@@ -376,7 +381,3 @@ const basicChallenge = `Basic realm="estra", charset="UTF-8"`
 func always(values ...string) func(*http.Request, []string) []string {
 	return func(*http.Request, []string) []string { return values }
 }
-
-type claimsKey struct{}
-
-func claimsOf(r *http.Request) *policy.Facts { return r.Context().Value(claimsKey{}).(*policy.Facts) }

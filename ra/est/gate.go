@@ -139,13 +139,11 @@ func (x *exchange) clientCert() (unavailable, reasons, raIssuers []string) {
 
 // credentials verifies the HTTP credentials. A client that has failed too often
 // is refused first, so that a throttled guess costs and tells nothing; the
-// others wait their turn (see checks). Which user counts is read off the header
-// by Basic and Digest; all other schemes of one address are counted together. Nothing counts
-// without an Authorization header: most such requests present nothing, and what
-// a provider reads of them only it knows.
+// others wait their turn (see checks). Nothing counts where no credential is
+// presented: most such requests present nothing, and what a provider reads of
+// them only it knows.
 func (x *exchange) credentials() *ra.Error {
-	// An empty header, too, is one: a provider may read the next.
-	presented := len(x.r.Header.Values("Authorization")) > 0
+	presented := x.presented()
 	if x.in.Credentials == nil && x.s.Passwords == nil || !presented && !x.in.AnyHeader {
 		return nil // nobody guesses, and nothing is hashed
 	}
@@ -163,11 +161,7 @@ func (x *exchange) credentials() *ra.Error {
 	defer cancel()
 	var attempt *attempt
 	if presented {
-		user := x.in.User
-		if basic, _, ok := x.r.BasicAuth(); ok {
-			user = basic
-		}
-		if attempt, fail = x.s.Attempts.begin(ctx, network, user, x.now); fail != nil {
+		if attempt, fail = x.s.Attempts.begin(ctx, network, claimedUser(x.r), x.now); fail != nil {
 			return fail
 		}
 	}
@@ -189,34 +183,23 @@ func (x *exchange) ask() (outcome, *ra.Error) {
 		if once, fail = x.oneTime(presented, policy.ViaBasic); fail != nil {
 			return returned, fail
 		}
-		if !x.in.AnyHeader { // it is nobody's account
-			return successOf(once), nil
+		if !x.in.AnyHeader && !anyOf(x.r, x.in.Headers) { // it is nobody's account
+			return outcomeOf(once, once, nil), nil
 		}
 	}
 	if x.in.Credentials == nil {
-		return successOf(once), nil
+		return outcomeOf(once, once, nil), nil
 	}
 	side := sideWriter{}
-	accounts, err := x.in.Credentials(side, x.r)
+	found, err := x.in.Credentials(side, x.r)
 	x.challenges = challengesOf(http.Header(side))
-	switch {
-	case err != nil:
+	if err != nil {
 		return returned, ra.Fail(ra.Fault, "the HTTP credentials could not be checked", err)
-	case len(accounts) > 0:
-		x.who.Accounts = accounts
-		if x.in.Claims != nil {
-			x.who.Claims = *x.in.Claims
-		}
-		return succeeded, nil
 	}
-	return successOf(once), nil
-}
-
-func successOf(proven bool) outcome {
-	if proven {
-		return succeeded
+	if len(found.Accounts) > 0 {
+		x.who.Accounts, x.who.Claims = found.Accounts, found.Claims
 	}
-	return failed
+	return outcomeOf(once || len(found.Accounts) > 0, once, found.Failed), nil
 }
 
 // sideWriter is what a provider of credentials writes to: its headers are

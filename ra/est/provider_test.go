@@ -77,6 +77,35 @@ func TestNothingCountsWithoutAnAuthorizationHeader(t *testing.T) {
 	}
 }
 
+// Where it is known which header a provider reads, a guess there counts as any
+// other; an account of one's own beside it is no licence to guess.
+func TestThreat_GuessesInAProvidersHeaderAreThrottled(t *testing.T) {
+	for name, c := range map[string]struct {
+		guess, good call
+		throttled   int // guesses that are let through
+	}{
+		"alone":                     {call{header: apiKey("wrong")}, call{header: apiKey("estkey")}, 1},
+		"beside an account":         {call{user: right, header: apiKey("wrong")}, call{user: right}, attemptsOfAddress},
+		"of a password beside one":  {call{user: "estuser:wrong", header: apiKey("estkey")}, call{header: apiKey("estkey")}, 1},
+		"of both, a password named": {call{user: "estuser:wrong", header: apiKey("wrong")}, call{header: apiKey("estkey")}, 1},
+	} {
+		x := newSite(t, func(x *site) {
+			x.anyHeader, x.headers, x.Attempts = true, []string{"X-Api-Key"}, NewAttempts(1, time.Hour)
+		})
+		for n := range c.throttled {
+			if g := x.do(c.guess); g.StatusCode == 429 {
+				t.Errorf("%s: the guess %d is throttled", name, n)
+			}
+			if n == 0 && c.throttled > 1 { // it clears nothing of the address
+				x.do(c.good)
+			}
+		}
+		if g := x.do(c.guess); g.StatusCode != 429 {
+			t.Errorf("%s: %d for one guess too many", name, g.StatusCode)
+		}
+	}
+}
+
 // A provider may look for its token in all Authorization headers.
 func TestThreat_AnEmptyAuthorizationHeaderHidesNoGuess(t *testing.T) {
 	for _, values := range [][]string{{"", "Bearer guess"}, {""}} {

@@ -93,25 +93,31 @@ type Incoming struct {
 	// Credentials verifies the HTTP credentials. It is called at most once
 	// per request, only by an operation that authenticates (not by /cacerts
 	// and /csrattrs), and only for one of the process's places (see
-	// Server.Attempts). No account for a request with an Authorization header
-	// is a failed attempt. The challenge that it sets on w is used for a 401;
+	// Server.Attempts). The challenge that it sets on w is used for a 401;
 	// whatever else it does to w is thrown away. An err is a broken provider,
 	// not a wrong password. nil: no HTTP credentials.
-	Credentials func(w http.ResponseWriter, r *http.Request) (accounts []policy.Account, err error)
-	// User is the user that the Authorization header names, where that isn't
-	// Basic's to say: failed attempts are counted for each user. Nothing of it
-	// is proven.
-	User string
-	// Claims are those of the token among the accounts, once Credentials has
-	// returned; nil: there are no tokens.
-	Claims *policy.Facts
+	Credentials func(w http.ResponseWriter, r *http.Request) (Proven, error)
+	// Headers are those, beside Authorization, that are known to bring a
+	// credential. A request that has one of them, or Authorization, and proves
+	// nobody is a failed attempt.
+	Headers []string
 	// AnyHeader says that Credentials may know a request by something else
-	// than its Authorization header, or has a challenge of its own for it. It
-	// is then called without that header too; no account is no failed attempt
-	// there, since nobody but Credentials can tell a guess from a request that
-	// presents nothing. false: such a request isn't asked, and waits for no
-	// place.
+	// than these headers, or has a challenge of its own for it. It is then
+	// called without them too; no account is no failed attempt there, since
+	// nobody but Credentials can tell a guess from a request that presents
+	// nothing. false: such a request isn't asked, and waits for no place.
 	AnyHeader bool
+}
+
+// Proven is what HTTP credentials prove.
+type Proven struct {
+	Accounts []policy.Account
+	// Claims are those of the token among the accounts.
+	Claims policy.Facts
+	// Failed are the headers, of those that the request has, whose credential
+	// proved nobody: an account that another one proves is no licence to guess.
+	// Where there is no account at all, they needn't be told.
+	Failed []string
 }
 
 // A Report is what became of a request, for metrics, logs and events.

@@ -63,7 +63,7 @@ func boundedAdd(left, right ref.Val) ref.Val {
 	if l, ok := left.(traits.Sizer); ok {
 		if r, ok := right.(traits.Sizer); ok {
 			if size, ok := addInts(l.Size(), r.Size()); ok && size > most {
-				return types.NewErr("+ would make something larger than %d bytes or items", most)
+				return overLimit("+ would make something larger than %d bytes or items", most)
 			}
 		}
 	}
@@ -85,7 +85,7 @@ func celBounded() []cel.EnvOption {
 		return cel.Function(name, cel.Overload(id, lists, cel.BoolType, cel.BinaryBinding(func(a, b ref.Val) ref.Val {
 			left, right := a.(traits.Lister), b.(traits.Lister)
 			if pairs := left.Size().(types.Int) * right.Size().(types.Int); pairs > maxCELPair {
-				return types.NewErr("%s would compare %d pairs, and %d is the most", name, pairs, maxCELPair)
+				return overLimit("%s would compare %d pairs, and %d is the most", name, pairs, maxCELPair)
 			}
 			return types.Bool(compare(left, right))
 		})))
@@ -136,7 +136,7 @@ func boundedReplace(args ...ref.Val) ref.Val {
 		count = min(count, most)
 	}
 	if size := len(whole) + count*(len(replacement)-len(old)); size > maxCELText {
-		return types.NewErr("replace would make a text of %d bytes, and %d is the most", size, maxCELText)
+		return overLimit("replace would make a text of %d bytes, and %d is the most", size, maxCELText)
 	}
 	return types.String(strings.Replace(whole, old, replacement, most))
 }
@@ -147,7 +147,7 @@ func boundedJoin(list, separator ref.Val) ref.Val {
 	for it := list.(traits.Lister).Iterator(); it.HasNext() == types.True; {
 		part := textOf(it.Next())
 		if size += len(part) + len(textOf(separator)); size > maxCELText+len(textOf(separator)) {
-			return types.NewErr("join would make a text of more than %d bytes", maxCELText)
+			return overLimit("join would make a text of more than %d bytes", maxCELText)
 		}
 		parts = append(parts, part)
 	}
@@ -159,10 +159,18 @@ func textOf(value ref.Val) string {
 	return string(text)
 }
 
+// celFact makes a text of Facts a value of CEL: no client has brought it.
+func celFact(text string) ref.Val {
+	if len(text) > maxCELText {
+		return types.NewErr("there is a text of %d bytes among the facts, and an expression can read %d", len(text), maxCELText)
+	}
+	return types.String(text)
+}
+
 // celText makes a text of a request a value of CEL.
 func celText(text string) ref.Val {
 	if len(text) > maxCELText {
-		return types.NewErr("the request has a text of %d bytes, and an expression can read %d", len(text), maxCELText)
+		return types.WrapErr(tooMuch{fmt.Sprintf("the request has a text of %d bytes, and an expression can read %d", len(text), maxCELText), true})
 	}
 	return types.String(text)
 }

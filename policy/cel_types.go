@@ -50,7 +50,10 @@ func celOf[T any](name string, is *cel.Type, doc string, get func(T) any) celFie
 
 // celProvider gives CEL our types beside its own: no expression can name a
 // field that isn't in the table, and no reflection is needed to read one.
-type celProvider struct{ *types.Registry }
+type celProvider struct {
+	*types.Registry
+	facts bool // the texts are those of Facts
+}
 
 func celObject(name string) *cel.Type { return types.NewObjectType(name) }
 
@@ -106,6 +109,9 @@ func (p celProvider) NativeToValue(value any) ref.Val {
 	case celNative:
 		return celValue{v}
 	case string:
+		if p.facts {
+			return celFact(v)
+		}
 		return celText(v)
 	case []string:
 		return celTextList(v)

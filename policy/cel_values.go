@@ -143,7 +143,7 @@ func whoFields() []celField {
 		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest, bearer:NAME, one_time_password or a provider's name", func(w *celWho) any { return w.method }),
 		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
-		celOf("claims", celFacts, "the claims of the token, by name", func(w *celWho) any { return w.claims.cel() }),
+		celOf(celClaims, celFacts, "the claims of the token, by name", func(w *celWho) any { return w.claims.cel() }),
 		celOf(celData, celFacts, "what the webhook says, by name", func(w *celWho) any { return w.data.cel() }),
 		celOf("role", cel.StringType, "ra where a registration authority asks on behalf of others, else empty", func(w *celWho) any { return w.role }),
 		celOf("password", celObject(celPasswordType), "the one-time password", func(w *celWho) any { return celPassword{w.password} }),
@@ -302,9 +302,6 @@ func (c *compiler) celArguments(n node, compiled *cel.Ast) bool {
 // mostCELProblems is how many problems of one expression are reported.
 const mostCELProblems = 10
 
-// celData is the field of `who` with what the webhook says.
-const celData = "data"
-
 // read keeps which attributes an expression reads, and whether it reads what a
 // webhook says.
 func (c *compiler) read(at spot, e ast.Expr) {
@@ -364,8 +361,10 @@ type celInput struct {
 	req   *celReq
 	plan  *celPlan
 	prior *celCert
-	// spent is what the expressions of this decision have cost.
-	spent uint64
+	// spent is what the expressions of this decision have cost, estimated what
+	// they could at most by what was said when the file was loaded.
+	spent, estimated uint64
+	read             celReads // by all of them
 }
 
 // ResolveName implements the activation of CEL.

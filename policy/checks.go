@@ -88,7 +88,7 @@ func (j *judge) check(k *check) {
 	if k.when != nil {
 		applies, err := k.when.truth(j.input)
 		if err != nil {
-			j.fault(spot{k.when.at.at, k.spot.path}, k.id, err)
+			j.unevaluated(spot{k.when.at.at, k.spot.path}, k.id, err)
 			return
 		}
 		if !applies {
@@ -99,7 +99,7 @@ func (j *judge) check(k *check) {
 	holds, err := k.rule.truth(j.input)
 	switch {
 	case err != nil:
-		j.fault(spot{k.rule.at.at, k.spot.path}, k.id, err)
+		j.unevaluated(spot{k.rule.at.at, k.spot.path}, k.id, err)
 	case holds:
 		j.asked(k.spot, "", k.rule.source, "holds")
 	default:
@@ -110,12 +110,4 @@ func (j *judge) check(k *check) {
 		f.Check, f.Disclose = k.id, k.disclose && !k.warns
 		j.found(f)
 	}
-}
-
-// fault: a rule that can't be evaluated says neither yes nor no, so nothing
-// is issued.
-func (j *judge) fault(at spot, check string, err error) {
-	f := finding(at, Refused, "", "", "the expression can't be evaluated: %s", show(err.Error()))
-	f.Class, f.Check = Broken, check
-	j.found(f)
 }

@@ -166,12 +166,12 @@ func (j *judge) variables() {
 	in := &celInput{csr: &celCSR{j.req.CSR}, req: &celReq{j.req, j.profile.name}}
 	who, err := j.line.identity(j.req.Who)
 	if err != nil {
-		j.fault(j.line.spot, "", err)
+		j.refuse(j.line.spot, BadIdentity, "", "", "the names of the client certificate can't be read: %s", show(err.Error()))
 	}
 	in.who = who
 	if j.req.Op == SimpleReenroll && j.req.Renews != nil {
 		if in.prior, err = newCELCert(j.req.Renews); err != nil {
-			j.fault(j.op.spot, "", err)
+			j.refuse(j.op.spot, BadRenewal, "", "", "the names of the certificate to renew can't be read: %s", show(err.Error()))
 		}
 	}
 	j.input = in

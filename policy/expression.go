@@ -42,6 +42,8 @@ type expression struct {
 	at      spot
 	source  string
 	program cel.Program
+	reads   celReads
+	most    uint64 // what it was estimated to cost
 }
 
 // celEnv gives the environment of a scope, made once for a file.
@@ -61,7 +63,7 @@ func (c *compiler) celEnv(s scope) *cel.Env {
 }
 
 func newCELEnv(s scope) (*cel.Env, error) {
-	provider := celProvider{types.NewEmptyRegistry()}
+	provider := celProvider{Registry: types.NewEmptyRegistry()}
 	options := append(celStandard(),
 		cel.CustomTypeProvider(provider), cel.CustomTypeAdapter(provider),
 		ext.Strings(), ext.Sets(), ext.Bindings(),
@@ -109,7 +111,8 @@ func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
 	if !c.celArguments(n, ast) {
 		return nil
 	}
-	if cost, err := env.EstimateCost(ast, celSizes{c.guard.names}); err != nil || cost.Max > costLimit {
+	cost, err := env.EstimateCost(ast, celSizes{c.guard.names})
+	if err != nil || cost.Max > costLimit {
 		c.add(nodePos(n.at.File, n.yaml), "`%s` can cost too much: up to %d steps with %d names in a request, and the limit is %d",
 			n.path, cost.Max, c.guard.names, costLimit)
 		return nil
@@ -119,7 +122,7 @@ func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
 		c.add(nodePos(n.at.File, n.yaml), "`%s` can't be used: %s", n.path, show(err.Error()))
 		return nil
 	}
-	return &expression{at: n.spot(), source: source, program: program}
+	return &expression{at: n.spot(), source: source, program: program, reads: readsOf(ast), most: cost.Max}
 }
 
 // celIssues reports what CEL says, at the place in the policy file.
@@ -220,10 +223,12 @@ func (s celSizes) EstimateCallCost(function, _ string, _ *celcost.AstNode, _ []c
 	return nil
 }
 
-// eval evaluates the expression. An error is a Fault.
+// eval evaluates the expression. An error is for unevaluated.
 func (e *expression) eval(in *celInput) (ref.Val, error) {
+	in.estimated += e.most
+	in.read.client, in.read.facts = in.read.client || e.reads.client, in.read.facts || e.reads.facts
 	if in.spent > costLimit {
-		return nil, fmt.Errorf("all expressions of the decision together cost more than %d steps", costLimit)
+		return nil, in.overspent()
 	}
 	value, details, err := e.program.Eval(in)
 	if details != nil && details.ActualCost() != nil {
@@ -231,7 +236,7 @@ func (e *expression) eval(in *celInput) (ref.Val, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, e.blame(err)
 	case value == nil || types.IsUnknownOrError(value):
 		return nil, errors.New("no value")
 	}

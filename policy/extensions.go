@@ -284,7 +284,7 @@ func (j *judge) evaluateExtension(set *extensionSet) bool {
 	value, got, err := set.evaluate(j.input)
 	switch {
 	case err != nil:
-		j.fault(set.by.at, "", err)
+		j.unevaluated(set.by.at, "", err)
 		return false
 	case got == "":
 		j.refuse(set.spot, ByPolicy, "(nothing)", "a value", "the expression gives no value for the extension %s", name)

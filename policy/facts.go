@@ -68,7 +68,7 @@ func (f Facts) cel() ref.Val {
 	if values == nil {
 		values = map[string]any{}
 	}
-	return celProvider{types.NewEmptyRegistry()}.NativeToValue(values)
+	return celProvider{Registry: types.NewEmptyRegistry(), facts: true}.NativeToValue(values)
 }
 
 // errNoJSON says no more: what isn't JSON may be anything.

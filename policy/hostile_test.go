@@ -192,15 +192,57 @@ func repeatedTexts(text string, n int) []string {
 	return strings.Fields(times(n, strings.ReplaceAll(text, " ", "")+" "))
 }
 
-// What is too long for an expression is a fault, and not an answer.
-func TestAnExpressionReadsNoLongText(t *testing.T) {
-	profile, _ := mustCompile(t, "p.yaml", []byte(withChecks(`csr.subject.CN != "x"`))).Profile("")
-	requests := hostileRequests(t)
-	if d := profile.Decide(requests["the longest texts of all"]); d.Verdict != Allow {
+// What is too long for an expression is no answer: it is refused where the
+// client has brought it, and a fault where it hasn't.
+func TestThreat_NoClientMakesAFaultByItsSize(t *testing.T) {
+	const refused, long = "the request is too large for the expression: ", "two texts of 7,000 bytes"
+	facts := func(text string) Facts {
+		f, err := ParseFacts([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for name, c := range map[string]struct {
+		rule, request, data string
+		verdict             Verdict
+		message             string
+	}{
+		"a text as long as can be":              {`csr.subject.CN != "x"`, "the longest texts of all", "", Allow, ""},
+		"a longer one":                          {`csr.subject.CN != "x"`, long, "", Deny, refused + "the request has a text of 7000 bytes, and an expression can read 2048"},
+		"a longer one beside facts":             {`csr.subject.CN != "x" || has(who.data.x)`, long, "", Deny, refused + "the request has a text of 7000 bytes"},
+		"a text that gets too long":             {`csr.subject.CN + "` + times(200, "a") + `" != "x"`, "the longest texts of all", "", Deny, refused + "+ would make"},
+		"a text of the policy that does":        {doubled(`"aa"`, "X+X", "size(X) >= 0", 12), "nothing but a common name", "", Fault, "can't be evaluated: + would make"},
+		"a search that costs too much":          {`csr.subject.CN.indexOf(csr.subject.O + "b") < 0`, "the longest texts of all", "", Deny, refused + "it costs more than 25000 steps"},
+		"one that the facts make as costly":     {`csr.subject.CN.indexOf(string(who.data.x) + "b") < 0`, "the longest texts of all", `{"x":"` + times(2040, "a") + `"}`, Fault, "can't be evaluated: it costs more"},
+		"a text of the facts that is too long":  {`string(who.data.x) != "x"`, "nothing but a common name", `{"x":"` + times(2049, "a") + `"}`, Fault, "there is a text of 2049 bytes among the facts"},
+		"a number that is none, whoever has it": {`int(csr.subject.CN) > 1`, "nothing but a common name", "", Fault, "can't be evaluated"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			profile, _ := mustCompile(t, "p.yaml", []byte(withChecks(c.rule))).Profile("")
+			req := hostileRequests(t)[c.request]
+			req.Who.Data = facts(c.data)
+			d := profile.Decide(req)
+			if d.Verdict != c.verdict || c.message != "" && !strings.Contains(d.Findings[0].Message, c.message) {
+				t.Errorf("%s: %v", d.Verdict, d.Findings)
+			}
+			if len(d.Findings) > 0 && d.Findings[0].Disclose {
+				t.Error("a client is told")
+			}
+		})
+	}
+}
+
+// Many rules that are cheap by their estimates, and are made costly together.
+func TestThreat_NoClientMakesAFaultOfAllExpressionsTogether(t *testing.T) {
+	const search = `csr.subject.CN.indexOf(csr.subject.O+"b")<0`
+	few, _ := mustCompile(t, "p.yaml", []byte(withChecks(repeatedTexts(`size(csr.subject.CN+csr.subject.O)>0`, 20)...))).Profile("")
+	if d := few.Decide(hostileRequests(t)["the longest texts of all"]); d.Verdict == Fault {
 		t.Errorf("%s: %v", d.Verdict, d.Findings)
 	}
-	d := profile.Decide(requests["two texts of 7,000 bytes"])
-	if d.Verdict != Fault || !strings.Contains(d.Findings[0].Message, "the request has a text of 7000 bytes, and an expression can read 2048") {
+	both, _ := mustCompile(t, "p.yaml", []byte(withChecks(search, search))).Profile("")
+	d := both.Decide(hostileRequests(t)["the longest texts of all"])
+	if last := d.Findings[len(d.Findings)-1]; d.Verdict != Deny || !strings.Contains(last.Message, "too large for the expression: all expressions of the decision together") {
 		t.Errorf("%s: %v", d.Verdict, d.Findings)
 	}
 }

@@ -141,7 +141,7 @@ func (j *judge) evaluate(rule *nameRule) bool {
 	}
 	values, err := rule.setBy.texts(j.input)
 	if err != nil {
-		j.fault(rule.setBy.at, "", err)
+		j.unevaluated(rule.setBy.at, "", err)
 		return false
 	}
 	if len(values) == 0 || slices.Contains(values, "") {

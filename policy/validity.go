@@ -121,7 +121,7 @@ func (j *judge) evaluateValidity() bool {
 	p := j.profile
 	life, err := p.validityBy.duration(j.input)
 	if err != nil {
-		j.fault(p.validityBy.at, "", err)
+		j.unevaluated(p.validityBy.at, "", err)
 		return false
 	}
 	got := life.String()

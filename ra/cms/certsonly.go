@@ -7,7 +7,6 @@ package cms
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,89 +40,38 @@ func CertsOnly(certs ...*x509.Certificate) ([]byte, error) {
 	return der, nil
 }
 
-// Content types of RFC 5652, sections 4 and 5.1.
-var (
-	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
-	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-)
-
-// contentInfo is RFC 5652 section 3.
-type contentInfo struct {
-	Type    asn1.ObjectIdentifier
-	Content asn1.RawValue `asn1:"explicit,tag:0"`
-}
-
-// signedData is RFC 5652 section 5.1. What a certs-only message has no use
-// for is kept raw and not looked into.
-type signedData struct {
-	Version          int
-	DigestAlgorithms []asn1.RawValue `asn1:"set"`
-	Content          struct {
-		Type    asn1.ObjectIdentifier
-		Content asn1.RawValue `asn1:"optional,explicit,tag:0"`
-	}
-	Certificates asn1.RawValue   `asn1:"optional,tag:0"`
-	CRLs         asn1.RawValue   `asn1:"optional,tag:1"`
-	SignerInfos  []asn1.RawValue `asn1:"set"`
-}
-
 // ParseCertsOnly reads the certificates of a SignedData, in the order found.
-// The message must be DER and nothing may follow it. Signatures in it are
-// not verified: in a certs-only message there are none, and trust comes from
-// the channel. A message without certificates is an error.
-func ParseCertsOnly(der []byte) ([]*x509.Certificate, error) {
-	var info contentInfo
-	if err := unmarshal(der, &info); err != nil {
-		return nil, fmt.Errorf("certs-only message: ContentInfo: %w", err)
-	}
-	if !info.Type.Equal(oidSignedData) {
-		return nil, fmt.Errorf("certs-only message: content type is %s, want SignedData", info.Type)
-	}
-	var sd signedData
-	if err := unmarshal(info.Content.Bytes, &sd); err != nil {
-		return nil, fmt.Errorf("certs-only message: SignedData: %w", err)
-	}
-	if !sd.Content.Type.Equal(oidData) || len(sd.Content.Content.FullBytes) > 0 {
-		return nil, errors.New("certs-only message: it carries a content")
-	}
-	return parseCertificates(sd.Certificates.Bytes)
-}
-
-// parseCertificates reads a CertificateSet. Each element is parsed by
-// itself, so that an error says which one is wrong.
-func parseCertificates(set []byte) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for len(set) > 0 {
-		var element asn1.RawValue
-		rest, err := asn1.Unmarshal(set, &element)
-		if err != nil {
-			return nil, fmt.Errorf("certs-only message: certificate %d: %w", len(certs)+1, err)
-		}
-		// The other choices are attribute certificates and obsolete forms
-		// (RFC 5652 section 10.2.2).
-		if element.Class != asn1.ClassUniversal || element.Tag != asn1.TagSequence {
-			return nil, fmt.Errorf("certs-only message: element %d is no X.509 certificate", len(certs)+1)
-		}
-		c, err := x509.ParseCertificate(element.FullBytes)
-		if err != nil {
-			return nil, fmt.Errorf("certs-only message: certificate %d: %w", len(certs)+1, err)
-		}
-		certs, set = append(certs, c), rest
-	}
-	if len(certs) == 0 {
-		return nil, errors.New("certs-only message: it holds no certificate")
+// Signatures in it are not verified: in a certs-only message there are none,
+// and trust comes from the channel. A message without certificates is an error.
+func ParseCertsOnly(message []byte) ([]*x509.Certificate, error) {
+	certs, err := parseCertsOnly(message)
+	if err != nil {
+		return nil, fmt.Errorf("certs-only message: %w", err)
 	}
 	return certs, nil
 }
 
-// unmarshal is asn1.Unmarshal without bytes left over.
-func unmarshal[T any](der []byte, into *T) error {
-	rest, err := asn1.Unmarshal(der, into)
+func parseCertsOnly(message []byte) ([]*x509.Certificate, error) {
+	body, err := ofCA.open(message, IDSignedData)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%d bytes follow the message", len(rest))
+	sd, err := readSignedData(body)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	if sd.kind != IDData || len(sd.encapsulated) > 0 {
+		return nil, errors.New("it carries a content")
+	}
+	certs, other, err := ofCA.readCertificates(sd.certificates)
+	if err != nil {
+		return nil, err
+	}
+	if other > 0 {
+		return nil, fmt.Errorf("element %d is no X.509 certificate", other)
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("it holds no certificate")
+	}
+	return certs, nil
 }

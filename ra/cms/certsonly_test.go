@@ -129,6 +129,11 @@ func TestCertsOnlyRefusesNothing(t *testing.T) {
 	}
 }
 
+var (
+	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+)
+
 // tlv encodes an element.
 func tlv(class, tag int, constructed bool, parts ...[]byte) []byte {
 	der, _ := asn1.Marshal(asn1.RawValue{Class: class, Tag: tag, IsCompound: constructed, Bytes: bytes.Join(parts, nil)})
@@ -160,10 +165,10 @@ func TestParseCertsOnlyRefuses(t *testing.T) {
 		der  []byte
 		says string
 	}{
-		{"nothing", nil, "ContentInfo"},
+		{"nothing", nil, "cut short"},
 		{"an empty sequence", []byte{0x30, 0}, "ContentInfo"},
 		{"trailing bytes", append(bytes.Clone(good), 0), "follow"},
-		{"a message cut short", good[:len(good)-1], "ContentInfo"},
+		{"a message cut short", good[:len(good)-1], "goes beyond"},
 		{"a bare certificate", c.Raw, "ContentInfo"},
 		{"another content type", bytes.Replace(good, oid(oidSignedData), oid(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 3}), 1), "want SignedData"},
 		{"no SignedData in it", seq(oid(oidSignedData), tlv(2, 0, true, set())), "SignedData"},
@@ -174,7 +179,7 @@ func TestParseCertsOnlyRefuses(t *testing.T) {
 		{"a broken second certificate", message(tlv(2, 0, true, c.Raw, seq()), data), "certificate 2"},
 		{"a content of another type", message(tlv(2, 0, true, c.Raw), seq(oid(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 12, 3}))), "content"},
 		{"a content", message(tlv(2, 0, true, c.Raw), seq(oid(oidData), tlv(2, 0, true, []byte{4, 1, 0}))), "content"},
-		{"indefinite length", append([]byte{0x30, 0x80}, good[4:]...), "ContentInfo"},
+		{"an indefinite length without end", append([]byte{0x30, 0x80}, good[4:]...), "does not end"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

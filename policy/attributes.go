@@ -116,6 +116,7 @@ func (j *judge) listedAttribute(attribute csr.Attribute, entry listed, how treat
 	rule := j.profile.attributes
 	switch {
 	case oid == otpChallenge && j.op.takesChallenge(): // see judge.challenge
+	case j.op.readsKeygen(oid): // see judge.keygen
 	case how == ignored:
 		j.add(entry.spot, Dropped, ByPolicy, show(name), "", "the attribute %s is ignored", show(name))
 	case again:
@@ -194,7 +195,7 @@ func (p *Profile) NeedsValue(attribute asn1.ObjectIdentifier) bool {
 	if attribute.String() == changeSubjectName {
 		return true
 	}
-	if p.reads[attribute.String()] {
+	if p.reads[attribute.String()] || p.Offers(ServerKeygen) && slices.Contains(keygenAttributes, attribute.String()) {
 		return true
 	}
 	entry, how := p.attributes.treat(attribute)

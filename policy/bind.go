@@ -15,7 +15,10 @@ func (p *Policy) Bind(env Environment) error {
 	b := &binder{env: env}
 	for _, profile := range p.profiles {
 		for _, operation := range profile.offered() {
-			b.who(operation.who)
+			if !operation.borrowed {
+				b.who(operation.who)
+			}
+			b.keygen(profile, operation)
 		}
 		b.upstream(profile)
 		b.registrars(profile)
@@ -37,6 +40,9 @@ func (b *binder) review(p *Policy, profile *Profile) {
 		return f.Lint == lintNoClientAuth && f.Path == profile.usage.extAt.path && !slices.ContainsFunc(anchors, func(a string) bool { return !renewable(a) })
 	})
 	for _, o := range profile.offered() {
+		if o.borrowed {
+			continue
+		}
 		b.unrevoked(p, o)
 		b.weakDigest(p, o)
 	}
@@ -101,6 +107,26 @@ func (b *binder) who(lines []whoLine) {
 			}
 		}
 	}
+}
+
+// keygen refuses an upstream that makes no keys, where it is to make them.
+func (b *binder) keygen(p *Profile, o *op) {
+	if o.keygen == nil || !o.keygen.upstream {
+		return
+	}
+	if can, ok := b.env.Upstreams[b.upstreamOf(p)]; ok && !can.Keygen {
+		b.add(o.keygen.madeByAt.at, "the upstream %s makes no keys: `%s: ra` has this server make them", quote(b.upstreamOf(p)), o.keygen.madeByAt.path)
+	}
+}
+
+// upstreamOf gives the name of the upstream that will be the profile's.
+func (b *binder) upstreamOf(p *Profile) string {
+	if p.upstream == "" && len(b.env.Upstreams) == 1 {
+		for name := range b.env.Upstreams {
+			return name
+		}
+	}
+	return p.upstream
 }
 
 // registrars refuses a role under an anchor whose issuers make no RAs for the

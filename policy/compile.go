@@ -119,15 +119,13 @@ func (c *compiler) profile(n node) *Profile {
 		c.add(n.at, "the profile `%s` takes no name at all: it has neither `subject` nor `san`", p.name)
 	}
 	c.operations(p, n)
-	if enabled := n.get("serverkeygen").get("enabled"); enabled.on() {
-		c.add(enabled.at, "`%s: true` is not enforced by this version", enabled.path)
-	}
 	c.scope = profileScope(n)
 	p.checks = c.checks(n.get("checks"))
 	p.attributes = c.attributes(n.get("attributes"), p.names)
 	p.extensions = c.extensions(n.get("extensions"), p)
 	p.keys = c.profileKeys(n.get("key"))
 	p.usage = c.usage(n.get("usage"), p.keys)
+	c.keygenKey(p, n.get("serverkeygen"))
 	c.validity(p, n.get("validity"))
 	p.hints = c.hints(n.get("csrattrs"))
 	p.upstream, p.upstreamAt = n.get("upstream").value(), n.get("upstream").spot()

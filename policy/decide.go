@@ -52,9 +52,12 @@ func (p *Profile) decide(req Request, explain bool) (Decision, []Step) {
 // judge decides by an operation; by is the zero value where an end entity asks.
 func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) (Decision, []Step) {
 	decision := Decision{Profile: p.name, Policy: p.policy}
-	if req.CSR == nil {
+	if !req.whole() {
 		decision.Findings = []Finding{finding(operation.spot, Refused, "", "", "there is no certification request")}
 		return decision, nil
+	}
+	if operation.keygen != nil {
+		req.CSR = operation.unkeyed(req.Keyless.Unkeyed())
 	}
 	j := &judge{
 		profile: p, op: operation, names: operation.names, req: req, by: by, explain: explain,
@@ -66,7 +69,9 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	j.linking()
 	j.size()
 	j.key()
-	j.hygiene()
+	if operation.keygen == nil {
+		j.hygiene() // of a key that is still to be made: CheckMade
+	}
 	j.planNames()
 	if operation.byRA {
 		j.bounds()
@@ -79,7 +84,11 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	if req.Op == SimpleReenroll {
 		j.renewal()
 	}
-	j.keyReuse()
+	if operation.keygen == nil {
+		j.keyReuse()
+	} else {
+		decision.Keygen = j.keygen()
+	}
 	j.checks()
 	sortFindings(j.findings)
 	decision.Findings, decision.Plan, decision.Uses = j.findings, j.plan, j.uses
@@ -90,6 +99,24 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 		decision.Verdict = Allow
 	}
 	return decision, j.steps
+}
+
+// whole tells whether the request has what its operation decides about. A
+// request whose key doesn't count is for /serverkeygen alone.
+func (r Request) whole() bool {
+	if r.Op == ServerKeygen {
+		return r.Keyless != nil && r.CSR == nil
+	}
+	return r.CSR != nil && r.Keyless == nil
+}
+
+// Asked gives the request for people and records: of one to /serverkeygen it
+// has neither key nor signature. Nil where there is none.
+func (r Request) Asked() *csr.Request {
+	if r.Op == ServerKeygen {
+		return r.Keyless.Unkeyed()
+	}
+	return r.CSR
 }
 
 func (f Finding) refuses() bool { return f.Effect == Refused || f.Effect == Required }
@@ -190,6 +217,12 @@ func (j *judge) linking() {
 	switch j.req.Linking {
 	case Matched:
 		j.asked(at, "matched", "", "holds")
+	case Unproven:
+		if j.op.keygen == nil {
+			j.refuse(at, LinkFailed, "unproven", "matched", "the linking value stands in a request whose signature nobody has verified")
+			return
+		}
+		j.asked(at, "unproven", "", "holds")
 	case Absent:
 		if !j.op.linked {
 			j.asked(at, "absent", "if_present", "holds")

@@ -107,6 +107,9 @@ func explainPlan(b *strings.Builder, d Decision) {
 	}
 	fmt.Fprintf(b, "  validity:   %s\n", shortDuration(p.Validity))
 	fmt.Fprintf(b, "  upstream:   %s\n", upstreamText(p.Upstream))
+	if d.Keygen != nil {
+		fmt.Fprintf(b, "  key:        %s\n", d.Keygen)
+	}
 }
 
 func subjectText(subject csr.Name) string {

@@ -59,6 +59,7 @@ func (p *Profile) Hints(name Op) Hints {
 	for _, entry := range p.attributes.require {
 		h.Attributes = append(h.Attributes, entry.oid)
 	}
+	h.Attributes = append(h.Attributes, p.hintsKeygen()...)
 	// RFC 7894 section 3.1: by this a server says that it wants one.
 	if o := p.operations[SimpleEnroll]; o != nil && !slices.ContainsFunc(o.who, func(l whoLine) bool { return !slices.ContainsFunc(l.proofs, proof.isBody) }) {
 		h.Attributes = append(h.Attributes, mustOID(otpChallenge))

@@ -191,7 +191,8 @@ func describeKey(key csr.Key) string {
 func (j *judge) key() {
 	key := j.req.CSR.Key
 	rules := []keyRule{j.profile.guard.keys}
-	if j.profile.keys.written {
+	made := j.op.keygen
+	if j.profile.keys.written && (made == nil || !made.own) {
 		rules = append(rules, j.profile.keys)
 	}
 	for _, rule := range rules {
@@ -201,7 +202,9 @@ func (j *judge) key() {
 		} else if j.explain {
 			j.asked(rule.spotOf(key), describeKey(key), "", "holds")
 		}
-		j.signature(rule.signatures)
+		if made == nil {
+			j.signature(rule.signatures)
+		}
 	}
 	if key.Algorithm == csr.RSA {
 		j.exponent(rules)

@@ -73,10 +73,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "enroll", is: enrollShape, initial: "not offered", doc: "/simpleenroll"},
 	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "/simplereenroll"},
 	{name: "on_behalf", is: onBehalfShape, initial: "not offered", doc: "/simpleenroll by an RA that brings it for others (RFC 7030 section 3.7)"},
-	{name: "serverkeygen", is: &shape{kind: aMap, keys: []key{
-		{name: "enabled", is: boolean, required: true, doc: "whether the operation is offered; this version takes only false"},
-		{name: "who", is: texts, later: true, doc: "who may ask"},
-	}}, initial: "not offered", doc: "/serverkeygen"},
+	{name: "serverkeygen", is: serverKeygenShape, initial: "not offered", doc: "/serverkeygen: the key is made for the device (RFC 7030 section 4.4)"},
 	{name: "subject", is: &shape{kind: anyMap, each: attributeShape, suggest: subjectNames}, doc: "subject attributes by name or OID; any other is refused"},
 	{name: "san", is: sanShape(namesShape), doc: "SAN entries by form; any other is refused"},
 	{name: "attributes", is: attributesShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
@@ -129,6 +126,20 @@ var further = []key{
 }
 
 var enrollShape = &shape{kind: aMap, keys: operation(linkingKey)}
+
+// serverKeygenShape: a request proves no key, so that linking says little.
+var serverKeygenShape = &shape{kind: aMap, keys: append([]key{
+	{name: "enabled", is: boolean, required: true, doc: "whether the operation is offered"},
+	{name: "who", is: &shape{kind: aList, each: whoShape}, initial: "that of enroll", doc: "who may ask; any one line is enough"},
+	{name: "linking", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_present"}}}, initial: "if_present",
+		doc: "linking of identity and request; it is compared, and recorded as unproven"},
+	{name: "key", is: &shape{kind: aWord, words: madeKeyWords()}, initial: "the first of the profile's `key`; P-256 where no key is written",
+		doc: "the key that is made"},
+	{name: "encryption", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_asked"}}}, initial: "required",
+		doc: "whether the private key goes out encrypted for a key of the client's, beside TLS"},
+	{name: "made_by", is: &shape{kind: aWord, words: []word{{text: "ra"}, {text: "upstream"}}}, initial: "ra",
+		doc: "who makes the key: this server, or the upstream where it can"},
+}, further...)}
 
 var onBehalfShape = &shape{kind: aMap, keys: operation(trustedKey)}
 

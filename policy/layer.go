@@ -51,6 +51,9 @@ func profileScope(n node) scope {
 			s.cert, s.prior = s.cert && of.cert, s.prior && of.prior
 		}
 	}
+	if o := n.get("serverkeygen"); o.get("enabled").on() {
+		s.cert, s.prior = s.cert && operationScope(ServerKeygen, o).cert, false
+	}
 	return s
 }
 

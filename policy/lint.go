@@ -41,6 +41,7 @@ const (
 	lintCritical        = "critical-extension"
 	lintNoMoreTime      = "no-more-time"
 	lintSerialAlone     = "serial-alone"
+	lintClearKey        = "clear-key"
 )
 
 // lints are all lints, in the order of the documentation.
@@ -65,6 +66,7 @@ var lints = []Lint{
 	{lintCritical, "A critical extension makes this server refuse the certificate at a reenroll.", true},
 	{lintNoMoreTime, "A renewal gives no more time than the certificate has that it replaces.", true},
 	{lintSerialAlone, "A serial number is wanted without the issuer that makes it one certificate's.", false},
+	{lintClearKey, "A private key goes out in clear, inside TLS, to who doesn't ask for encryption.", true},
 }
 
 // Lints gives every kind of warning, for documents that list them.
@@ -107,6 +109,9 @@ func (c *compiler) review(p *Profile) {
 		c.reviewNames(&rule.nameRule, func(value string) (pattern, spot, bool) { return c.guard.deniesName(rule.kind.key, value) })
 	}
 	for _, o := range p.offered() {
+		if o.borrowed {
+			continue // said of `enroll`
+		}
 		c.reviewWho(o)
 		c.reviewBounds(o)
 	}

@@ -11,17 +11,21 @@ import (
 
 // An op is an operation that a profile offers.
 type op struct {
-	spot    spot
-	name    Op
-	names   nameRules // the profile's, with the operation's set
-	who     []whoLine
-	checks  []check
-	whoAt   spot
-	linkAt  spot
-	linked  bool // linking: required
-	byRA    bool // on_behalf: RAs ask, for others
-	renewal renewal
-	expired time.Duration // after notAfter; reenroll only
+	spot   spot
+	name   Op
+	names  nameRules // the profile's, with the operation's set
+	who    []whoLine
+	checks []check
+	whoAt  spot
+	linkAt spot
+	linked bool // linking: required
+	byRA   bool // on_behalf: RAs ask, for others
+	// keygen is set in `serverkeygen` alone.
+	keygen   *keygen
+	borrowed bool // who asks is said by `enroll`
+	scope    scope
+	renewal  renewal
+	expired  time.Duration // after notAfter; reenroll only
 }
 
 // operations reads those that a profile offers.
@@ -36,8 +40,9 @@ func (c *compiler) operations(p *Profile, n node) {
 			p.operations[key.op] = o
 		}
 	}
+	c.serverKeygen(p, n.get("serverkeygen"))
 	if len(p.offered()) == 0 {
-		c.add(n.at, "the profile `%s` offers nothing: it has none of `enroll`, `reenroll` and `on_behalf`", p.name)
+		c.add(n.at, "the profile `%s` offers nothing: it has none of `enroll`, `reenroll`, `on_behalf` and an enabled `serverkeygen`", p.name)
 	}
 }
 
@@ -59,7 +64,7 @@ func (c *compiler) operation(p *Profile, key operationKey, n node) *op {
 	c.scope = operationScope(key.op, n)
 	o := &op{
 		spot: n.spot(), name: key.op, byRA: key.byRA, names: c.layer(p.names, n.get("set")), whoAt: n.get("who").spot(),
-		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(),
+		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(), scope: c.scope,
 	}
 	o.checks = c.checks(n.get("checks"))
 	o.who = c.who(n.get("who"), o.names)
@@ -80,7 +85,7 @@ func (c *compiler) loose(o *op, line whoLine) {
 		case proof.shared && !slices.ContainsFunc(line.proofs, isOnce):
 			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with any name of the profile, "+
 				"and nobody approves it (approval: auto)", showList(userNames(proof.users)))
-		case proof.isCert() && o.name == SimpleEnroll && !o.byRA && !c.binds(o, line):
+		case proof.isCert() && o.name != SimpleReenroll && !o.byRA && !c.binds(o, line):
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
 		}

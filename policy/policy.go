@@ -173,6 +173,6 @@ func (p *Profile) Offers(name Op) bool {
 
 // offered gives what the profile offers, in the order of the language.
 func (p *Profile) offered() []*op {
-	all := []*op{p.operations[SimpleEnroll], p.operations[SimpleReenroll], p.onBehalf}
+	all := []*op{p.operations[SimpleEnroll], p.operations[SimpleReenroll], p.onBehalf, p.operations[ServerKeygen]}
 	return slices.DeleteFunc(all, func(o *op) bool { return o == nil })
 }

@@ -65,7 +65,7 @@ func parseArrival(t *testing.T, text string) Arrival {
 		case "op":
 			req.Op = Op(value)
 		case "linking":
-			req.Linking = map[string]Linking{"absent": Absent, "matched": Matched, "mismatched": Mismatched, "uncomputable": Uncomputable}[value]
+			req.Linking = map[string]Linking{"absent": Absent, "matched": Matched, "mismatched": Mismatched, "uncomputable": Uncomputable, "unproven": Unproven}[value]
 		case "account":
 			method, user, _ := strings.Cut(value, " ")
 			req.Who.Accounts = append(req.Who.Accounts, Account{method, user})
@@ -121,6 +121,12 @@ func parseArrival(t *testing.T, text string) Arrival {
 		t.Fatalf("the request of the case: %v", err)
 	}
 	req.CSR = parsed
+	if req.Op == ServerKeygen {
+		if req.Keyless, err = csr.ParseKeyless(parsed.Raw); err != nil {
+			t.Fatalf("the request of the case: %v", err)
+		}
+		req.CSR = nil
+	}
 	by, _ := NewRegistrar(req.Who, issuers) // the zero value is a case of its own
 	return Arrival{req, by}
 }

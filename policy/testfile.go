@@ -128,9 +128,9 @@ var (
 	testCaseShape = &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "what the case shows, once in a file"},
 		{name: "label", is: text, doc: "the label of the path"},
-		{name: "op", is: &shape{kind: aWord, words: []word{{text: string(SimpleEnroll)}, {text: string(SimpleReenroll)}}}, initial: string(SimpleEnroll), doc: "the operation"},
+		{name: "op", is: &shape{kind: aWord, words: []word{{text: string(SimpleEnroll)}, {text: string(SimpleReenroll)}, {text: string(ServerKeygen)}}}, initial: string(SimpleEnroll), doc: "the operation"},
 		{name: "at", is: instant, initial: "2026-01-01T00:00:00Z", doc: "when the request comes"},
-		{name: "linking", is: &shape{kind: aWord, words: []word{{text: "absent"}, {text: "matched"}, {text: "mismatched"}, {text: "uncomputable"}}}, initial: "absent", doc: "what the check of the linking value found"},
+		{name: "linking", is: &shape{kind: aWord, words: []word{{text: "absent"}, {text: "matched"}, {text: "mismatched"}, {text: "uncomputable"}, {text: "unproven"}}}, initial: "absent", doc: "what the check of the linking value found"},
 		{name: "who", is: &shape{kind: aMap, keys: []key{
 			{name: "cert", is: certShape, doc: "a client certificate"},
 			{name: "basic", is: text, doc: "an account of HTTP Basic"},
@@ -163,7 +163,7 @@ var (
 			{name: "san", is: texts, doc: "the names, such as dns:a.example.net"},
 			{name: "key", is: text, initial: "P-256", doc: "P-256, P-384, P-521, ed25519, rsa2048, …"},
 			{name: "same_key", is: boolean, initial: "false", doc: "the key of the certificate that is renewed, or of the client's"},
-			{name: "attributes", is: &shape{kind: anyMap, each: text, suggest: knownAttributes}, doc: "PKCS #10 attributes with a text each"},
+			{name: "attributes", is: &shape{kind: anyMap, each: text, suggest: knownAttributes}, doc: "PKCS #10 attributes with a text each; decryptKeyID and asymmDecryptKeyID take hexadecimal, smimeCapabilities dotted OIDs"},
 			{name: "extensions", is: &shape{kind: anyMap, each: text, suggest: knownExtensions}, doc: "requested extensions, DER in base64"},
 			{name: "key_usage", is: keyUsageTexts, doc: "requested key usages"},
 			{name: "ext_key_usage", is: extUsageTexts, doc: "requested extended key usages"},
@@ -189,6 +189,7 @@ var (
 				{name: "extensions", is: texts, doc: "its further extensions, by name or OID"},
 				{name: "validity", is: period, doc: "how long it is valid"},
 				{name: "upstream", is: text, doc: "the upstream that issues"},
+				{name: "made_key", is: &shape{kind: aWord, words: madeKeyWords()}, doc: "the key that is made for /serverkeygen"},
 			}}, doc: "the certificate that is planned"},
 		}}, required: true, doc: "what the policy is to say"},
 	}}
@@ -294,7 +295,7 @@ func (w *TestWho) once(n node) {
 }
 
 func linkingOf(text string) Linking {
-	for _, l := range []Linking{Matched, Mismatched, Uncomputable} {
+	for _, l := range []Linking{Matched, Mismatched, Uncomputable, Unproven} {
 		if l.String() == text {
 			return l
 		}

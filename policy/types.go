@@ -54,10 +54,13 @@ func (v Verdict) String() string {
 // A Request is what is put before a profile. It is complete: Decide asks
 // nobody else, neither clock nor network.
 type Request struct {
-	Op      Op
-	Label   string
-	Who     Identity
-	CSR     *csr.Request
+	Op    Op
+	Label string
+	Who   Identity
+	CSR   *csr.Request
+	// Keyless stands in the place of CSR in a request to /serverkeygen, and
+	// nowhere else.
+	Keyless *csr.Keyless
 	Linking Linking
 	// Renews is the certificate that a reenroll replaces. The caller has
 	// made sure that this CA issued it.
@@ -124,6 +127,9 @@ const (
 	Matched
 	Mismatched
 	Uncomputable // a value is there, but this connection has none to compare it with
+	// Unproven is as Matched, in a request whose signature nobody has verified:
+	// one to /serverkeygen. Who can send the request could have written it.
+	Unproven
 )
 
 // String gives the word that audit records use.
@@ -135,6 +141,8 @@ func (l Linking) String() string {
 		return "mismatched"
 	case Uncomputable:
 		return "uncomputable"
+	case Unproven:
+		return "unproven"
 	default:
 		return "absent"
 	}
@@ -246,6 +254,9 @@ type Decision struct {
 	Plan     Plan
 	// Uses is what the request uses up, where it is granted.
 	Uses []Use
+	// Keygen is the key that is to be made, of a request to /serverkeygen; nil
+	// of any other, and where it isn't clear how it would be given out.
+	Keygen *Keygen
 }
 
 // Gate is the answer of the authentication gate, before the body is read.
@@ -274,6 +285,8 @@ type Capabilities struct {
 	ExtKeyUsage bool
 	Extensions  bool
 	Serial      bool
+	// Keygen says that the CA can make keys (ra.KeyMaker).
+	Keygen bool
 	// MaxValidity is the longest lifetime that the CA issues; 0 means that
 	// it isn't known.
 	MaxValidity time.Duration

@@ -72,6 +72,9 @@ func (c *compiler) within(p *Profile, n node) {
 		return
 	}
 	for _, o := range p.offered() {
+		if o.borrowed {
+			continue
+		}
 		c.demandsCerts(o, n)
 	}
 }

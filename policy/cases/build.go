@@ -74,7 +74,12 @@ func (b builder) request() (policy.Arrival, error) {
 	if old == nil {
 		old = req.Who.Cert
 	}
-	if req.CSR, err = b.csr(old); err != nil {
+	if c.Op == policy.ServerKeygen {
+		req.Keyless, err = b.keyless()
+	} else {
+		req.CSR, err = b.csr(old)
+	}
+	if err != nil {
 		return req, err
 	}
 	if c.HeldBy != "" {
@@ -244,22 +249,40 @@ func (b builder) csr(old *x509.Certificate) (*csr.Request, error) {
 		}
 		return request, nil
 	}
-	names, err := namesOf(c.Subject, c.SAN)
+	spki, signature, err := b.spki(old)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := b.parts(spki)
+	if err != nil {
+		return nil, err
+	}
+	if parts.Signature = signature; c.Signature != "" {
+		parts.Signature = c.Signature
+	}
+	request, err := csr.Restore(parts)
 	if err != nil {
 		return nil, wrong(c.Pos, "%w", err)
 	}
-	var parts csr.Parts
-	if parts.Subject, err = names.Subject.MarshalDER(); err != nil {
-		return nil, wrong(c.Pos, "%w", err)
+	return request, nil
+}
+
+// parts makes all of a request but its signature.
+func (b builder) parts(spki []byte) (parts csr.Parts, err error) {
+	c := b.test.CSR
+	names, err := namesOf(c.Subject, c.SAN)
+	if err != nil {
+		return parts, wrong(c.Pos, "%w", err)
 	}
-	if parts.SPKI, parts.Signature, err = b.spki(old); err != nil {
-		return nil, err
+	parts.SPKI = spki
+	if parts.Subject, err = names.Subject.MarshalDER(); err != nil {
+		return parts, wrong(c.Pos, "%w", err)
 	}
 	if parts.Extensions, err = b.extensions(names); err != nil {
-		return nil, err
+		return parts, err
 	}
 	if parts.Attributes, err = b.attributes(); err != nil {
-		return nil, err
+		return parts, err
 	}
 	parts.Size = len(parts.Subject) + len(parts.SPKI) + 128 // the frame and a signature
 	for _, e := range parts.Extensions {
@@ -271,14 +294,7 @@ func (b builder) csr(old *x509.Certificate) (*csr.Request, error) {
 	if c.Size > 0 {
 		parts.Size = int(c.Size)
 	}
-	if c.Signature != "" {
-		parts.Signature = c.Signature
-	}
-	request, err := csr.Restore(parts)
-	if err != nil {
-		return nil, wrong(c.Pos, "%w", err)
-	}
-	return request, nil
+	return parts, nil
 }
 
 func (b builder) spki(old *x509.Certificate) ([]byte, string, error) {
@@ -359,7 +375,7 @@ func (b builder) attributes() ([]csr.Attribute, error) {
 		if !ok {
 			return nil, wrong(a.Pos, "the attribute %s is neither a name known here nor an OID", a.Name)
 		}
-		value, err := csr.NewAttributeValue(oid, a.Value).Element()
+		value, err := attributeValue(oid, a.Value)
 		if err != nil {
 			return nil, wrong(a.Pos, "the attribute %s: %w", a.Name, err)
 		}

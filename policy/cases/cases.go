@@ -98,7 +98,7 @@ func operationOf(req policy.Arrival, profile *policy.Profile) string {
 	if _, is := req.OnBehalf(profile); is {
 		return "on_behalf"
 	}
-	return map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll"}[req.Op]
+	return map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll", policy.ServerKeygen: "serverkeygen"}[req.Op]
 }
 
 func compare(want policy.TestWant, got policy.Decision) []string {
@@ -124,7 +124,7 @@ func compare(want policy.TestWant, got policy.Decision) []string {
 		}
 	}
 	for _, part := range want.Plan {
-		if got := partOf(got.Plan, part.Name); got != part.Value {
+		if got := partOf(got, part.Name); got != part.Value {
 			add(part.Pos, "%s of the certificate is %q, and %q is wanted", part.Name, got, part.Value)
 		}
 	}
@@ -155,11 +155,17 @@ func describe(w policy.TestFinding) string {
 
 // partOf gives a part of a plan as a test file writes it. Lists are sorted:
 // their order means nothing, save in a subject.
-func partOf(p policy.Plan, name string) string {
+func partOf(d policy.Decision, name string) string {
+	p := d.Plan
 	var words []string
 	switch name {
 	case "subject":
 		return p.Names.Subject.String()
+	case "made_key":
+		if d.Keygen == nil {
+			return ""
+		}
+		return policy.KeyName(d.Keygen.Key)
 	case "validity":
 		return policy.DurationText(p.Validity)
 	case "upstream":

@@ -19,19 +19,31 @@ type Parts struct {
 // can be repeated. It has no signature: CheckPOP fails, and Raw has the right
 // size and no content. The error is a *ParseError.
 func Restore(p Parts) (*Request, error) {
-	r := &Request{
-		Raw: make([]byte, max(p.Size, 0)), RawSubject: p.Subject, RawSPKI: p.SPKI,
-		Extensions: p.Extensions, Attributes: p.Attributes, restored: p.Signature,
+	k, err := RestoreKeyless(p)
+	if err != nil {
+		return nil, err
+	}
+	r := &k.request
+	r.RawSPKI, r.restored = p.SPKI, p.Signature
+	if r.Key, err = parseKey(cryptobyte.String(p.SPKI)); err != nil {
+		return nil, within("key", err)
+	}
+	return r, nil
+}
+
+// RestoreKeyless is Restore for a request to /serverkeygen: of the parts, SPKI
+// and Signature are not looked at.
+func RestoreKeyless(p Parts) (*Keyless, error) {
+	r := Request{
+		Raw: make([]byte, max(p.Size, 0)), RawSubject: p.Subject,
+		Extensions: p.Extensions, Attributes: p.Attributes,
 	}
 	var err error
 	if r.Names.Subject, err = parseName(p.Subject); err != nil {
 		return nil, within("subject", err)
 	}
-	if r.Key, err = parseKey(cryptobyte.String(p.SPKI)); err != nil {
-		return nil, within("key", err)
-	}
 	if r.Names.SAN, r.Names.HasSAN, err = sanOf(r.Extensions); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return &Keyless{r}, nil
 }

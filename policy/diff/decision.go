@@ -15,7 +15,8 @@ import (
 type Difference struct {
 	Old, New policy.Verdict
 	// Plan has the parts of the certificate that differ, where both allow:
-	// subject, san, key_usage, ext_key_usage, extensions, validity, upstream.
+	// subject, san, key_usage, ext_key_usage, extensions, validity, upstream,
+	// made_key.
 	Plan []Part
 	// Reasons are the paths of the rules that refuse, in the policy that does.
 	Reasons []string
@@ -40,8 +41,16 @@ func Decisions(before, after policy.Decision) (Difference, bool) {
 	if before.Verdict != policy.Allow {
 		return d, false
 	}
-	d.Plan = parts(before.Plan, after.Plan)
+	d.Plan = append(parts(before.Plan, after.Plan), keygenParts(before.Keygen, after.Keygen)...)
 	return d, len(d.Plan) > 0
+}
+
+// keygenParts: the key that is made, and how it goes out.
+func keygenParts(before, after *policy.Keygen) []Part {
+	if before == nil || after == nil || before.String() == after.String() {
+		return nil
+	}
+	return []Part{{"made_key", before.String(), after.String()}}
 }
 
 // Reasons gives the paths of the rules that refuse, each once, in the order of

@@ -56,7 +56,13 @@ func Request(r *audit.Record) (policy.Arrival, error) {
 	if req.KeyHolder, err = holder(in.KeyHolder); err != nil {
 		return req, fmt.Errorf("input.key_holder: %w", err)
 	}
-	if req.CSR, err = restored(in.CSR); err != nil {
+	parts, err := restored(in.CSR)
+	if err == nil && req.Op == policy.ServerKeygen {
+		req.Keyless, err = csr.RestoreKeyless(parts)
+	} else if err == nil {
+		req.CSR, err = csr.Restore(parts)
+	}
+	if err != nil {
 		return req, fmt.Errorf("input.csr: %w", err)
 	}
 	return req, nil
@@ -103,7 +109,7 @@ func holder(in *audit.KeyHolder) (*policy.KeyHolder, error) {
 }
 
 func linking(text string) policy.Linking {
-	for _, l := range []policy.Linking{policy.Absent, policy.Matched, policy.Mismatched} {
+	for _, l := range []policy.Linking{policy.Absent, policy.Matched, policy.Mismatched, policy.Unproven} {
 		if l.String() == text {
 			return l
 		}
@@ -111,12 +117,13 @@ func linking(text string) policy.Linking {
 	return policy.Uncomputable
 }
 
-func restored(in *audit.InputCSR) (*csr.Request, error) {
+// restored gives what a record keeps of a request.
+func restored(in *audit.InputCSR) (csr.Parts, error) {
 	parts := csr.Parts{Size: in.Bytes, Subject: in.Subject, SPKI: in.SPKI, Signature: in.Sig}
 	for _, e := range in.Extensions {
 		id, ok := csr.TypeOID(e.OID.String())
 		if !ok {
-			return nil, fmt.Errorf("%q is no OID", e.OID)
+			return parts, fmt.Errorf("%q is no OID", e.OID)
 		}
 		parts.Extensions = append(parts.Extensions, csr.Extension{ID: id, Critical: e.Critical, Value: e.Value})
 	}
@@ -127,9 +134,9 @@ func restored(in *audit.InputCSR) (*csr.Request, error) {
 	for _, oid := range in.Attributes {
 		id, ok := csr.TypeOID(oid)
 		if !ok {
-			return nil, fmt.Errorf("%q is no OID", oid)
+			return parts, fmt.Errorf("%q is no OID", oid)
 		}
 		parts.Attributes = append(parts.Attributes, csr.Attribute{Type: id, Values: values[oid]})
 	}
-	return csr.Restore(parts)
+	return parts, nil
 }

@@ -51,8 +51,8 @@ func TestADeviceEnrolsWithDigest(t *testing.T) {
 		}
 	}
 	challenges := sh(t, d.dir, d.curl+" --no-fail-with-body --http1.1 -o /dev/null -D - -X POST -H 'Content-Type: application/pkcs10' "+s.url("simpleenroll"))
-	sha, md5, both := strings.Index(challenges, "algorithm=SHA-256"), strings.Index(challenges, "algorithm=MD5"), strings.Count(challenges, "WWW-Authenticate: Digest realm=")
-	if sha < 0 || md5 < sha || both != 2 || strings.Contains(challenges, "Basic") {
+	sha, both := strings.Index(challenges, "algorithm=SHA-256"), strings.Count(challenges, "WWW-Authenticate: Digest realm=")
+	if md5 := strings.LastIndex(challenges, `", qop="auth"`); sha < 0 || md5 < sha || both != 2 || strings.Contains(challenges, "Basic") {
 		t.Errorf("the profile takes Digest alone, the stronger first:\n%s", challenges)
 	}
 	last := s.audits()[1] // the first is that of the challenge

@@ -126,7 +126,9 @@ func usedOf(algorithms []Algorithm, hashes map[Algorithm]map[string]secret.Text)
 
 // Challenge gives the values of WWW-Authenticate, one for each algorithm, the
 // preferred one first, with a new nonce. They have realm, nonce, opaque,
-// algorithm and qop and nothing else: old Bouncy Castle knows no others.
+// algorithm and qop and nothing else: old Bouncy Castle knows no others. It
+// reads none without quotes either, and algorithm must have none (RFC 7616
+// section 3.3): MD5, which is what no algorithm means, isn't named.
 func (s *Server) Challenge() []string {
 	nonce, err := s.nonces.make(s.now())
 	if err != nil {
@@ -134,7 +136,11 @@ func (s *Server) Challenge() []string {
 	}
 	values := make([]string, len(s.algorithms))
 	for i, a := range s.algorithms {
-		values[i] = fmt.Sprintf(`Digest realm="%s", nonce="%s", opaque="%s", algorithm=%s, qop="auth"`, s.realm, nonce, s.opaque, a)
+		named := fmt.Sprintf(", algorithm=%s", a)
+		if a == MD5 {
+			named = ""
+		}
+		values[i] = fmt.Sprintf(`Digest realm="%s", nonce="%s", opaque="%s"%s, qop="auth"`, s.realm, nonce, s.opaque, named)
 	}
 	return values
 }

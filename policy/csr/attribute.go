@@ -95,7 +95,12 @@ func parseExtensionRequest(values [][]byte) ([]Extension, error) {
 	if len(values) != 1 {
 		return nil, bad("%d values, where RFC 2985 section 5.4.2 has one", len(values))
 	}
-	value := cryptobyte.String(values[0])
+	return parseExtensions(values[0])
+}
+
+// parseExtensions reads a SEQUENCE OF Extension.
+func parseExtensions(element []byte) ([]Extension, error) {
+	value := cryptobyte.String(element)
 	var list cryptobyte.String
 	if !value.ReadASN1(&list, der.SEQUENCE) || !value.Empty() {
 		return nil, bad("not a SEQUENCE of extensions")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package csr is a lossless view of a PKCS #10 certification request
-// (RFC 2986) and of the names in a certificate.
+// Package csr is a lossless view of a certification request, a PKCS #10 (RFC
+// 2986) or a CRMF template (RFC 4211), and of the names in a certificate.
 //
 // Parse keeps every RDN, every attribute, every extension and every
 // GeneralName just as they were encoded. What crypto/x509 leaves out without
@@ -14,8 +14,8 @@ import "encoding/asn1"
 // A Request is a decoded certification request. Nothing in it has been
 // verified: call [Request.CheckPOP] for the signature.
 type Request struct {
-	Raw        []byte // the whole CertificationRequest, DER
-	RawInfo    []byte // CertificationRequestInfo: what the signature covers
+	Raw        []byte // the whole CertificationRequest (of a CRMF request, CertReqMsg), DER
+	RawInfo    []byte // CertificationRequestInfo (CertRequest): what the signature covers
 	RawSubject []byte // Name, DER
 	RawSPKI    []byte // SubjectPublicKeyInfo, DER
 
@@ -31,6 +31,7 @@ type Request struct {
 	SignatureParams []byte
 	Signature       []byte
 
+	form     Form   // PKCS10 but for what FromCRMF made
 	restored string // the signature's name, of a request that Restore made
 }
 

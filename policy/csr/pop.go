@@ -22,10 +22,13 @@ func (r *Request) signatureAlgorithm() SignatureAlgorithm {
 }
 
 // CheckPOP verifies the signature with the key in the request: proof that
-// the sender has the private key (RFC 2986 section 3). Accepted is what
-// [SignatureAlgorithm.Verify] accepts. The error says what isn't accepted, or
-// that the signature is wrong.
+// the sender has the private key (RFC 2986 section 3, RFC 4211 section 4.1).
+// Accepted is what [SignatureAlgorithm.Verify] accepts. The error says what
+// isn't accepted, or that the signature is wrong.
 func (r *Request) CheckPOP() error {
+	if r.form == CRMF && r.SignatureOID == nil {
+		return errors.New("the CRMF request has no signature of its key")
+	}
 	algorithm := r.signatureAlgorithm()
 	s := schemes[r.SignatureOID.String()]
 	if s.key == UnknownKey {

@@ -62,6 +62,19 @@ BODY
     labels: [staff]
     enroll: {who: [{provider: {name: staff, users: [robot]}}], linking: if_present}
 BODY
+  digest:
+    labels: [digest]
+    enroll: {who: [{digest: {users: [estuser]}}], linking: if_present}
+    reenroll: {who: [{digest: {users: [estuser]}}], linking: if_present, same_key: allow}
+BODY
+  tokens:
+    labels: [tokens]
+    enroll:
+      who: [{bearer: {name: staff, subjects: ["sensor-*"]}}]
+      linking: if_present
+      checks: [{id: group, rule: 'who.claims.group == "sensors"', message: the token is for others}]
+    reenroll: {who: [{bearer: {name: staff}}], linking: if_present, same_key: allow}
+BODY
   sites:
     labels: [sites]
     on_behalf:
@@ -117,6 +130,7 @@ func policyOf(t testing.TB, text string) *policy.Policy {
 // A site is a server with all that is around it.
 type site struct {
 	*Server
+	*logins
 	t         testing.TB
 	ca        *ratest.CA
 	vendor    ratest.Signer // the anchor idevid
@@ -169,7 +183,7 @@ func (byName) Revoked(_ context.Context, chain []*x509.Certificate, _ time.Time)
 // before it serves.
 func newSite(t testing.TB, changes ...func(*site)) *site {
 	t.Helper()
-	x := &site{t: t, ca: ratest.NewCA(t), vendor: ratest.NewRoot(t, "Vendor"), partner: ratest.NewRoot(t, "Partner")}
+	x := &site{t: t, logins: newLogins(t), ca: ratest.NewCA(t), vendor: ratest.NewRoot(t, "Vendor"), partner: ratest.NewRoot(t, "Partner")}
 	x.idevid = &source{Source: anchor.File([]*x509.Certificate{x.vendor.Certificate})}
 	known, p := x.ca.Known("test"), testPolicy(t)
 	x.Server = &Server{
@@ -221,10 +235,11 @@ func (x *site) credentials(w http.ResponseWriter, r *http.Request) (found Proven
 		found.Accounts, err = x.provider(w, r)
 		return found, err
 	}
+	found = x.verify(r)
 	user, password, _ := r.BasicAuth()
 	if user == "estuser" && password == "estpwd" {
 		found.Accounts = append(found.Accounts, policy.Account{Method: "http_basic", User: user})
-	} else if r.Header.Get(HeaderAuthorization) != "" {
+	} else if len(found.Accounts) == 0 && r.Header.Get(HeaderAuthorization) != "" {
 		found.Failed = append(found.Failed, HeaderAuthorization)
 	}
 	switch r.Header.Get("X-Api-Key") {
@@ -298,6 +313,7 @@ type call struct {
 	user   string // user:password
 	certs  []tls.Certificate
 	http2  bool
+	answer func(path string) string // the table's: the Authorization header for each path
 }
 
 // A got is an answer that was read to its end.

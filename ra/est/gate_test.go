@@ -16,6 +16,16 @@ import (
 	"github.com/caddy-est/estra/ra/ratest"
 )
 
+// An authState is one way to come, or not to.
+type authState struct {
+	name string
+	call call
+	// want is the status at each of the table's paths.
+	want   [11]int
+	proven bool  // as anybody
+	at     *site // nil: that of the table
+}
+
 // Authorization skipped on one path, and defaults that let pass, are what
 // went wrong most often elsewhere: so each operation meets each state.
 func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
@@ -24,6 +34,7 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 	down := newSite(t, func(x *site) { x.anyHeader, x.idevid.down = true, errors.New("no route") })
 	throttled := newSite(t, func(x *site) { x.anyHeader, x.Attempts = true, NewAttempts(1, time.Hour) })
 	throttled.do(call{user: "estuser:first"})
+	throttled.do(bearing(throttled.token(map[string]any{"exp": 1})))
 	ours := x.ca.Intermediate.Device(t, "device.example")
 	expired := x.device("old.example", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
@@ -36,79 +47,78 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 	raOf := func(by ratest.Signer, name string) []tls.Certificate { return certOf(by.Device(t, name, forCMCRA)) }
 	stranger := ratest.NewRoot(t, "Vendor").Device(t, "device.example")
 	own := ratest.NewRoot(t, "Self")
-	states := []struct {
-		name string
-		call call
-		// want is the status at each of paths.
-		want   [7]int
-		proven bool  // as anybody
-		at     *site // nil: x
-	}{
-		{"nobody", call{}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"the right password", call{user: right}, [7]int{200, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"a wrong password", call{user: "estuser:wrong"}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"another user", call{user: "other:estpwd"}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"an empty user", call{user: ":estpwd"}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"an empty Basic header", call{user: ":"}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"the right certificate", call{certs: []tls.Certificate{device}}, [7]int{200, 401, 200, 403, 401, 403, 403}, true, nil},
-		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [7]int{200, 200, 200, 403, 401, 403, 403}, true, nil},
-		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [7]int{200, 401, 200, 403, 401, 403, 403}, true, nil},
-		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [7]int{200, 401, 200, 403, 401, 403, 403}, true, nil},
-		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [7]int{401, 403, 403, 200, 401, 200, 403}, true, nil},
-		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [7]int{200, 403, 403, 200, 401, 200, 403}, true, nil},
-		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [7]int{401, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [7]int{200, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [7]int{200, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"a revoked certificate", call{certs: certOf(x.device("revoked.example"))}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a revoked certificate of this CA", call{certs: certOf(x.ca.Intermediate.Device(t, "revoked.example"))}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a revoked certificate and the right password", call{certs: certOf(x.device("revoked.example")), user: right}, [7]int{200, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"a certificate whose revocation nobody can tell", call{certs: certOf(x.device("unknown.example"))}, [7]int{503, 503, 503, 403, 401, 403, 403}, false, nil},
-		{"a certificate of this CA whose revocation nobody can tell", call{certs: certOf(x.ca.Intermediate.Device(t, "unknown.example"))}, [7]int{401, 403, 403, 503, 401, 503, 503}, false, nil},
-		{"a certificate of this CA within the grace", call{certs: certOf(ended(6))}, [7]int{401, 403, 403, 403, 401, 200, 403}, true, nil},
-		{"a certificate of this CA after the grace", call{certs: certOf(ended(8))}, [7]int{401, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"an RA of this CA", call{certs: raOf(x.ca.Intermediate, "ra.example")}, [7]int{401, 403, 403, 403, 401, 403, 200}, true, nil},
-		{"an RA of this CA and the right password", call{certs: raOf(x.ca.Intermediate, "ra.example"), user: right}, [7]int{200, 403, 403, 403, 401, 403, 200}, true, nil},
-		{"an RA of this CA and a wrong password", call{certs: raOf(x.ca.Intermediate, "ra.example"), user: "estuser:wrong"}, [7]int{401, 403, 403, 403, 401, 403, 200}, true, nil},
-		{"an RA of an issuer that the configuration names", call{certs: raOf(x.partner, "ra.partner")}, [7]int{401, 403, 403, 403, 401, 403, 200}, true, nil},
-		{"an RA under that issuer and a CA between", call{certs: raOf(x.partner.Sub(t, "Between"), "ra.partner")}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"an RA of this CA that no line names", call{certs: raOf(x.ca.Intermediate, "other.example")}, [7]int{401, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"the RA's name, without cmcRA", call{certs: certOf(x.ca.Intermediate.Device(t, "ra.example"))}, [7]int{401, 403, 403, 403, 401, 403, 403}, true, nil},
+	states := []authState{
+		{"nobody", call{}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"the right password", call{user: right}, [11]int{200, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a wrong password", call{user: "estuser:wrong"}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"another user", call{user: "other:estpwd"}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"an empty user", call{user: ":estpwd"}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"an empty Basic header", call{user: ":"}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a Basic header without a value", call{header: http.Header{"Authorization": {"Basic"}}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a scheme that nobody knows", call{header: http.Header{"Authorization": {"Bearer x"}}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a header that names a user", call{header: http.Header{"X-Remote-User": {"estuser"}, "X-Ssl-Client-Cert": {"x"}}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"the right certificate", call{certs: []tls.Certificate{device}}, [11]int{200, 401, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"the right certificate and password", call{certs: []tls.Certificate{device}, user: right}, [11]int{200, 200, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"the right certificate and a wrong password", call{certs: []tls.Certificate{device}, user: "estuser:wrong"}, [11]int{200, 401, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"the right certificate and an empty Basic header", call{certs: []tls.Certificate{device}, user: ":"}, [11]int{200, 401, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a certificate of this CA", call{certs: []tls.Certificate{ours}}, [11]int{401, 403, 403, 200, 401, 200, 403, 401, 401, 401, 401}, true, nil},
+		{"a certificate of this CA and the right password", call{certs: []tls.Certificate{ours}, user: right}, [11]int{200, 403, 403, 200, 401, 200, 403, 401, 401, 401, 401}, true, nil},
+		{"an expired certificate", call{certs: []tls.Certificate{expired}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"an expired certificate and the right password", call{certs: []tls.Certificate{expired}, user: right}, [11]int{200, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a certificate that is not valid yet", call{certs: []tls.Certificate{early}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a certificate for servers", call{certs: []tls.Certificate{server}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a certificate of a CA with the anchor's name", call{certs: []tls.Certificate{stranger}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a self-signed certificate", call{certs: []tls.Certificate{{Certificate: [][]byte{own.Certificate.Raw}, PrivateKey: own.Key}}}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a stranger's certificate and the right password", call{certs: []tls.Certificate{stranger}, user: right}, [11]int{200, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a revoked certificate", call{certs: certOf(x.device("revoked.example"))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a revoked certificate of this CA", call{certs: certOf(x.ca.Intermediate.Device(t, "revoked.example"))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a revoked certificate and the right password", call{certs: certOf(x.device("revoked.example")), user: right}, [11]int{200, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a certificate whose revocation nobody can tell", call{certs: certOf(x.device("unknown.example"))}, [11]int{503, 503, 503, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a certificate of this CA whose revocation nobody can tell", call{certs: certOf(x.ca.Intermediate.Device(t, "unknown.example"))}, [11]int{401, 403, 403, 503, 401, 503, 503, 401, 401, 401, 401}, false, nil},
+		{"a certificate of this CA within the grace", call{certs: certOf(ended(6))}, [11]int{401, 403, 403, 403, 401, 200, 403, 401, 401, 401, 401}, true, nil},
+		{"a certificate of this CA after the grace", call{certs: certOf(ended(8))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"an RA of this CA", call{certs: raOf(x.ca.Intermediate, "ra.example")}, [11]int{401, 403, 403, 403, 401, 403, 200, 401, 401, 401, 401}, true, nil},
+		{"an RA of this CA and the right password", call{certs: raOf(x.ca.Intermediate, "ra.example"), user: right}, [11]int{200, 403, 403, 403, 401, 403, 200, 401, 401, 401, 401}, true, nil},
+		{"an RA of this CA and a wrong password", call{certs: raOf(x.ca.Intermediate, "ra.example"), user: "estuser:wrong"}, [11]int{401, 403, 403, 403, 401, 403, 200, 401, 401, 401, 401}, true, nil},
+		{"an RA of an issuer that the configuration names", call{certs: raOf(x.partner, "ra.partner")}, [11]int{401, 403, 403, 403, 401, 403, 200, 401, 401, 401, 401}, true, nil},
+		{"an RA under that issuer and a CA between", call{certs: raOf(x.partner.Sub(t, "Between"), "ra.partner")}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"an RA of this CA that no line names", call{certs: raOf(x.ca.Intermediate, "other.example")}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"the RA's name, without cmcRA", call{certs: certOf(x.ca.Intermediate.Device(t, "ra.example"))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
 		{"the RA's name, with anyExtendedKeyUsage", call{certs: certOf(x.ca.Intermediate.Device(t, "ra.example", func(c *x509.Certificate) {
 			c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageAny)
-		}))}, [7]int{401, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"an RA of a vendor", call{certs: raOf(x.vendor, "ra.example")}, [7]int{200, 401, 200, 403, 401, 403, 403}, true, nil},
-		{"an RA of a stranger", call{certs: raOf(ratest.NewRoot(t, "Test Issuing CA"), "ra.example")}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"an RA of a sibling CA under the same root", call{certs: raOf(x.ca.Root.Sub(t, "Sibling"), "ra.example")}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"an RA that the root itself signed", call{certs: raOf(x.ca.Root, "ra.example")}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
+		}))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"an RA of a vendor", call{certs: raOf(x.vendor, "ra.example")}, [11]int{200, 401, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"an RA of a stranger", call{certs: raOf(ratest.NewRoot(t, "Test Issuing CA"), "ra.example")}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"an RA of a sibling CA under the same root", call{certs: raOf(x.ca.Root.Sub(t, "Sibling"), "ra.example")}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"an RA that the root itself signed", call{certs: raOf(x.ca.Root, "ra.example")}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
 		{"an expired RA", call{certs: certOf(x.ca.Intermediate.Device(t, "ra.example", forCMCRA, func(c *x509.Certificate) {
 			c.NotAfter = time.Now().AddDate(0, 0, -1)
-		}))}, [7]int{401, 403, 403, 403, 401, 403, 403}, true, nil},
-		{"a revoked RA", call{certs: certOf(x.ca.Intermediate.Device(t, "revoked.example", forCMCRA))}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"the right certificate, its anchor out of reach", call{certs: certOf(down.device("device.example"))}, [7]int{503, 503, 503, 403, 401, 403, 403}, false, down},
-		{"the same with the right password", call{certs: certOf(down.device("device.example")), user: right}, [7]int{200, 503, 503, 403, 401, 403, 403}, true, down},
-		{"the same with a wrong password", call{certs: certOf(down.device("device.example")), user: "estuser:wrong"}, [7]int{503, 503, 503, 403, 401, 403, 403}, false, down},
-		{"nobody, an anchor out of reach", call{}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, down},
-		{"a provider's right key", call{header: apiKey("estkey")}, [7]int{401, 403, 403, 403, 200, 403, 403}, true, nil},
-		{"a provider's right key and the right certificate", call{header: apiKey("estkey"), certs: certOf(device)}, [7]int{200, 401, 200, 403, 200, 403, 403}, true, nil},
-		{"a provider's wrong key", call{header: apiKey("wrong")}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, nil},
-		{"a provider's wrong key and the right certificate", call{header: apiKey("wrong"), certs: certOf(device)}, [7]int{200, 401, 200, 403, 401, 403, 403}, true, nil},
-		{"a guess too many", call{user: "estuser:second"}, [7]int{429, 429, 429, 429, 429, 429, 429}, false, throttled},
-		{"the right password too late", call{user: right}, [7]int{429, 429, 429, 429, 429, 429, 429}, false, throttled},
-		{"a guess too many beside the right certificate", call{user: "estuser:second", certs: certOf(throttled.device("device.example"))}, [7]int{429, 429, 429, 429, 429, 429, 429}, true, throttled},
-		{"the right certificate where somebody guessed", call{certs: certOf(throttled.device("device.example"))}, [7]int{200, 401, 200, 403, 401, 403, 403}, true, throttled},
-		{"a provider's right key where somebody guessed", call{header: apiKey("estkey")}, [7]int{401, 403, 403, 403, 200, 403, 403}, true, throttled},
-		{"nobody where somebody guessed", call{}, [7]int{401, 403, 403, 403, 401, 403, 403}, false, throttled},
+		}))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a revoked RA", call{certs: certOf(x.ca.Intermediate.Device(t, "revoked.example", forCMCRA))}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"the right certificate, its anchor out of reach", call{certs: certOf(down.device("device.example"))}, [11]int{503, 503, 503, 403, 401, 403, 403, 401, 401, 401, 401}, false, down},
+		{"the same with the right password", call{certs: certOf(down.device("device.example")), user: right}, [11]int{200, 503, 503, 403, 401, 403, 403, 401, 401, 401, 401}, true, down},
+		{"the same with a wrong password", call{certs: certOf(down.device("device.example")), user: "estuser:wrong"}, [11]int{503, 503, 503, 403, 401, 403, 403, 401, 401, 401, 401}, false, down},
+		{"nobody, an anchor out of reach", call{}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, down},
+		{"a provider's right key", call{header: apiKey("estkey")}, [11]int{401, 403, 403, 403, 200, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a provider's right key and the right certificate", call{header: apiKey("estkey"), certs: certOf(device)}, [11]int{200, 401, 200, 403, 200, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a provider's wrong key", call{header: apiKey("wrong")}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, nil},
+		{"a provider's wrong key and the right certificate", call{header: apiKey("wrong"), certs: certOf(device)}, [11]int{200, 401, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, nil},
+		{"a guess too many", call{user: "estuser:second"}, [11]int{429, 429, 429, 429, 429, 429, 429, 429, 429, 429, 429}, false, throttled},
+		{"the right password too late", call{user: right}, [11]int{429, 429, 429, 429, 429, 429, 429, 429, 429, 429, 429}, false, throttled},
+		{"a guess too many beside the right certificate", call{user: "estuser:second", certs: certOf(throttled.device("device.example"))}, [11]int{429, 429, 429, 429, 429, 429, 429, 429, 429, 429, 429}, true, throttled},
+		{"the right certificate where somebody guessed", call{certs: certOf(throttled.device("device.example"))}, [11]int{200, 401, 200, 403, 401, 403, 403, 401, 401, 401, 401}, true, throttled},
+		{"a provider's right key where somebody guessed", call{header: apiKey("estkey")}, [11]int{401, 403, 403, 403, 200, 403, 403, 401, 401, 401, 401}, true, throttled},
+		{"a Digest answer of who has guessed", answering(throttled.answer), [11]int{429, 429, 429, 429, 429, 429, 429, 429, 429, 429, 429}, false, throttled},
+		{"a token of whose subject one has failed", bearing(throttled.token(nil)), [11]int{429, 429, 429, 429, 429, 429, 429, 429, 429, 429, 429}, false, throttled},
+		{"a token of another subject there", bearing(throttled.token(map[string]any{"sub": "sensor-8"})), [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 200, 403}, true, throttled},
+		{"nobody where somebody guessed", call{}, [11]int{401, 403, 403, 403, 401, 403, 403, 401, 401, 401, 401}, false, throttled},
 	}
-	paths := [7]string{"simpleenroll", "both/simpleenroll", "cert/simpleenroll", "simplereenroll", "staff/simpleenroll", "grace/simplereenroll", "sites/simpleenroll"}
+	paths := [11]string{
+		"simpleenroll", "both/simpleenroll", "cert/simpleenroll", "simplereenroll", "staff/simpleenroll", "grace/simplereenroll", "sites/simpleenroll",
+		"digest/simpleenroll", "digest/simplereenroll", "tokens/simpleenroll", "tokens/simplereenroll",
+	}
 	names := csrBody(t, csrtest.Subject(csrtest.CN("device.example")), csrtest.SAN(csrtest.DNS("device.example")))
-	for _, state := range states {
+	for _, state := range append(states, credentialStates(x, certOf(device))...) {
 		t.Run(state.name, func(t *testing.T) {
 			x := x
 			if state.at != nil {
@@ -117,8 +127,11 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 			state.call.body = names
 			client := x.client(false, state.call.certs...)
 			for i, path := range paths {
-				issued := len(x.ca.Issued())
 				state.call.path = path
+				if state.call.answer != nil {
+					state.call.header = http.Header{HeaderAuthorization: {state.call.answer(path)}}
+				}
+				issued := len(x.ca.Issued())
 				g := x.doWith(client, state.call)
 				if g.StatusCode != state.want[i] {
 					t.Errorf("%s: %d, want %d", path, g.StatusCode, state.want[i])
@@ -128,7 +141,7 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 				if (record.Who != nil) != state.proven {
 					t.Errorf("%s: the record says %+v", path, record.Who)
 				}
-				if (g.StatusCode == 401 || g.StatusCode == 403) && (record.Decision == nil || len(record.Decision.Findings) == 0) {
+				if (g.StatusCode == 401 || g.StatusCode == 403) && record.Kind != "bad_renewal" && (record.Decision == nil || len(record.Decision.Findings) == 0) {
 					t.Errorf("%s: %d, and the record has no finding", path, g.StatusCode)
 				}
 				if got := len(x.ca.Issued()) - issued; (got == 1) != (g.StatusCode == 200) {

@@ -20,8 +20,11 @@ func TestTheDemoDoesEveryStep(t *testing.T) {
 		t.Fatalf("exit %d\n%s%s", code, out, errs)
 	}
 	for _, want := range []string{
-		"SHA-256", "fingerprints are equal", "ecdsa P-256", "O=Example Net", "403 refused by policy",
-		"policy.yaml:", "simplereenroll 200 issued", `"op":"simpleenroll"`, `"op":"simplereenroll"`, "Every step did what it should.",
+		"SHA-256", "caddy est otp create", "fingerprints are equal", "ecdsa P-256", "attribute challengePassword",
+		"answer    403 linking of identity and proof of possession is required", "EST-Linking-Required: tls-exporter",
+		"403 refused by policy", "policy.yaml:", "O=Example Net", "linked    by tls-exporter", "password  reserved",
+		"answer    403 authentication required", "reserved for a request with another key", "password  used",
+		"simpleenroll   200 issued, by one_time_password", "TLS 1.3, linking matched", "simplereenroll 200 issued, by client_cert", `"op":"simpleenroll"`, `"op":"simplereenroll"`, "Every step did what it should.",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)

@@ -281,12 +281,27 @@ func countNames(names csr.Names) int {
 }
 
 func describeNames(names csr.Names) string {
-	parts := []string{"(empty subject)"}
+	subject := "(empty subject)"
 	if len(names.Subject) > 0 {
-		parts[0] = names.Subject.String()
+		subject = names.Subject.String()
 	}
-	for _, name := range names.SAN {
-		parts = append(parts, name.String())
+	if len(names.SAN) == 0 {
+		return show(subject)
 	}
-	return show(strings.Join(parts, ", "))
+	return show(subject + ", " + joinSAN(names.SAN))
+}
+
+func describeSAN(san []csr.GeneralName) string {
+	if len(san) == 0 {
+		return "(no name)"
+	}
+	return show(joinSAN(san))
+}
+
+func joinSAN(san []csr.GeneralName) string {
+	parts := make([]string, len(san))
+	for i, name := range san {
+		parts[i] = name.String()
+	}
+	return strings.Join(parts, ", ")
 }

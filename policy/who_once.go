@@ -184,11 +184,11 @@ func (j *judge) boundSAN(p proof, password OneTimePassword) {
 		return !slices.ContainsFunc(want, same) && slices.ContainsFunc(j.names.san.rules, func(r *sanRule) bool { return r.kind.key == keyOf(g) && r.sets() })
 	})
 	if !(csr.Names{SAN: left}).Equal(csr.Names{SAN: want}) {
-		j.refuse(p.spot, BadIdentity, describeNames(csr.Names{SAN: left}), describeNames(csr.Names{SAN: want}),
-			"the one-time password %s is for another SAN: %s", show(password.ID), describeNames(csr.Names{SAN: want}))
+		j.refuse(p.spot, BadIdentity, describeSAN(left), describeSAN(want),
+			"the one-time password %s is for another SAN: %s", show(password.ID), describeSAN(want))
 		return
 	}
-	j.asked(p.spot, "", describeNames(csr.Names{SAN: want}), "holds")
+	j.asked(p.spot, "", describeSAN(want), "holds")
 }
 
 // challenge: RFC 7894 section 4 wants each challenge that is there to succeed,

@@ -57,7 +57,11 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(roots, certificatesPEM(root.Certificate), 0o600); err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(env.WorkDir, "demo_policy.yaml"), []byte(demoPolicy), 0o600)
+			accounts, err := os.ReadFile("testdata/one_account.yaml")
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(env.WorkDir, "one_account.yaml"), accounts, 0o600)
 		},
 	})
 }

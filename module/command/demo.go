@@ -20,8 +20,9 @@ func demoCommand() *cobra.Command {
 		Short: "Shows an enrolment from end to end on this machine",
 		Long: `Starts a registration authority on loopback, with files in a temporary folder
 and Caddy's own CA behind it, and plays a device: CA certificates by their
-fingerprint, CSR attributes, a first certificate with an account, a refused
-request, a renewal with a new key. Then it shows the audit records.
+fingerprint, CSR attributes, a first certificate with a one-time password and
+linked to the TLS channel, what is refused before and after that, a renewal with
+a new key. Then it shows the audit records.
 
 Nothing is installed on this machine. Afterwards the server is stopped and the
 folder removed; with --keep both stay until Ctrl-C, and the lines are printed
@@ -56,8 +57,12 @@ func demonstrate(cmd *cobra.Command, keep bool) (err error) {
 	if err := os.WriteFile(server.file("root.pem"), certificatesPEM(device.root), 0o600); err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(story.out, "\nThe server runs until Ctrl-C. The same by hand:\n\n%s\n", fillWords(demoLines, map[string]string{
-		"FOLDER": server.folder, "URL": server.url, "USER": demoUser, "PASSWORD": server.password,
+		"FOLDER": server.folder, "URL": server.url, "ADMIN": server.admin, "CADDY": self,
 	}))
 	select {
 	case <-ctx.Done():
@@ -78,10 +83,13 @@ func play(ctx context.Context, s *story, d *demoDevice) error {
 	}{
 		{"The operator starts a registration authority", d.start},
 		{"The operator reads the fingerprint of the root in the server's storage", d.operator},
+		{"The operator makes a password for one device, good once", d.onboard},
 		{"The device, which trusts nobody, fetches /cacerts without a credential and compares", d.bootstrap},
 		{"The device asks /csrattrs what a request should carry", d.attributes},
-		{"The device enrolls with its account, linked to the TLS channel", d.enroll},
-		{"It asks for a name that isn't its own to have, and is refused", d.overreach},
+		{"A request with that password that isn't linked to its TLS channel is refused", d.unlinked},
+		{"Linked, but with a second name that isn't the device's to have, it is refused too", d.overreach},
+		{"The device enrolls with its password, linked to the TLS channel", d.enroll},
+		{"Somebody else has the password by now, comes with a key of their own, and is refused", d.stolen},
 		{"The device renews with its certificate alone, and a new key", d.renew},
 		{"The audit log has a record of each", d.audit},
 	} {

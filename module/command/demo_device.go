@@ -10,12 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 
+	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/csrattrs"
 	"github.com/caddy-est/estra/ra/estclient"
+	"github.com/caddy-est/estra/ra/store"
 )
 
 // A story prints one line for each step.
@@ -50,6 +51,8 @@ type demoDevice struct {
 	current *estclient.Enrolled
 	// asked are the request ids of the enrolments, in their order.
 	asked []string
+
+	password store.Created
 }
 
 const demoName = "device-1.devices.example.net"
@@ -82,7 +85,7 @@ func (d *demoDevice) bootstrap(ctx context.Context) ([]string, error) {
 	if err := d.client.Bootstrap(ctx, accept); err != nil {
 		return nil, err
 	}
-	d.client.Basic = &estclient.Credentials{User: demoUser, Password: estclient.Secret(d.server.password)}
+	d.client.Basic = &estclient.Credentials{Password: d.password.Text}
 	certs, err := d.client.CACerts(ctx)
 	if err != nil {
 		return nil, err
@@ -107,27 +110,48 @@ func (d *demoDevice) attributes(ctx context.Context) ([]string, error) {
 		}
 		lines = append(lines, fmt.Sprintf("key       %s %s", key.Algorithm, size))
 	}
-	if len(lines) == 0 {
-		return nil, errors.New("the server names no key type")
-	}
-	return lines, nil
-}
-
-func (d *demoDevice) enroll(ctx context.Context) ([]string, error) {
-	key, err := makeKey("P-256")
+	wanted, err := csrattrs.Read(list)
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := template("CN="+demoName, []string{demoName})
+	if len(lines) == 0 || !wanted.Asks(binding.ChallengePassword) {
+		return nil, errors.New("the server names no key type, or doesn't ask for linking")
+	}
+	return append(lines, "attribute challengePassword: the value that links a request to its TLS channel"), nil
+}
+
+func (d *demoDevice) enroll(ctx context.Context) ([]string, error) {
+	key, wanted, err := newRequest()
 	if err != nil {
 		return nil, err
 	}
 	done, err := d.client.Enroll(ctx, key, wanted)
+	switch {
+	case err != nil:
+		return nil, err
+	case done.Linked == "":
+		return nil, errors.New("the request wasn't linked")
+	}
+	d.key = key
+	state, err := d.passwordState(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d.key = key
-	return d.took(done), nil
+	return append(d.took(done),
+		"linked    by "+done.Linked+" of this connection, in challengePassword",
+		"password  "+state+" for this key and this name; the refusals left it as it was"), nil
+}
+
+// newRequest is a new key, and a request for the device's name and others. It
+// is linked by challengePassword, as RFC 7030 section 3.5 has it.
+func newRequest(more ...string) (crypto.Signer, estclient.Template, error) {
+	key, err := makeKey("P-256")
+	if err != nil {
+		return nil, estclient.Template{}, err
+	}
+	wanted, err := template("CN="+demoName, append([]string{demoName}, more...))
+	wanted.LinkBy = binding.ChallengePassword
+	return key, wanted, err
 }
 
 // took keeps a certificate and gives its details.
@@ -135,37 +159,6 @@ func (d *demoDevice) took(done *estclient.Enrolled) []string {
 	d.current = done
 	d.asked = append(d.asked, done.RequestID)
 	return details(done.Certificate)
-}
-
-// overreach is the step that must be refused.
-func (d *demoDevice) overreach(ctx context.Context) ([]string, error) {
-	key, err := makeKey("P-256")
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := template("CN=www.example.com", []string{"www.example.com"})
-	if err != nil {
-		return nil, err
-	}
-	_, err = d.client.Enroll(ctx, key, wanted)
-	var answer *estclient.StatusError
-	switch {
-	case err == nil:
-		return nil, errors.New("a certificate for www.example.com was issued")
-	case !errors.As(err, &answer) || answer.Status != http.StatusForbidden:
-		return nil, err
-	}
-	d.asked = append(d.asked, answer.RequestID)
-	lines := []string{fmt.Sprintf("answer    %d %s", answer.Status, answer.Text)}
-	record, _, err := d.server.record(ctx, answer.RequestID)
-	if err != nil {
-		return nil, err
-	}
-	reasons := findings(record)
-	if len(reasons) == 0 {
-		return nil, errors.New("the audit record has no finding")
-	}
-	return append(lines, reasons...), nil
 }
 
 func (d *demoDevice) renew(ctx context.Context) ([]string, error) {
@@ -183,7 +176,11 @@ func (d *demoDevice) renew(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	d.key = key
-	return d.took(done), nil
+	state, err := d.passwordState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(d.took(done), "password  "+state+": the device has shown that its first certificate arrived"), nil
 }
 
 // audit shows what was kept: each enrolment in a line, and then all of it.

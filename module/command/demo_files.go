@@ -10,9 +10,6 @@ import (
 //go:embed demo_policy.yaml
 var demoPolicy string
 
-// demoUser is the account in demo_policy.yaml.
-const demoUser = "device"
-
 // demoCaddyfile is the server of the demonstration. Words in capitals are
 // replaced.
 const demoCaddyfile = `{
@@ -47,26 +44,25 @@ localhost {
 	bind 127.0.0.1
 	est {
 		policy policy.yaml
-		basic {
-			device PASSWORD_HASH
-		}
 	}
 }
 `
 
 // demoLines are for a person who wants to go on by hand after --keep. They
-// need a POSIX shell, curl and openssl.
+// need a POSIX shell, curl and openssl. curl has no channel binding to give.
 const demoLines = `cd 'FOLDER'
 
 # The CA certificates
 curl -sS --fail --cacert root.pem URL/.well-known/est/cacerts | openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs
 
-# A key and a request; then a certificate for them
-openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout hand.key -outform DER -out hand.csr -subj "/CN=hand.devices.example.net" -addext "subjectAltName=DNS:hand.devices.example.net"
-openssl base64 -A -in hand.csr | curl -sS --fail --cacert root.pem --user 'USER:PASSWORD' -H 'Content-Type: application/pkcs10' --data-binary @- URL/.well-known/est/simpleenroll | openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs -out hand.pem
+# A one-time password for a device
+'CADDY' est otp create --address ADMIN --subject CN=hand.devices.example.net --san hand.devices.example.net | cut -d ' ' -f 1 >hand.otp
+
+# Its first certificate, with a new key. curl can't link a request to its TLS channel; this client can
+'CADDY' est client enroll --url URL --cacert root.pem --password-file hand.otp --linking --key hand.key --subject CN=hand.devices.example.net --san hand.devices.example.net --out hand.pem
 openssl x509 -in hand.pem -noout -subject -issuer -dates
 
-# A new key, and the certificate renewed with the old one
+# A new key, and the certificate renewed with the old one: by curl, since the policy leaves linking free there
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout hand-2.key -outform DER -out hand-2.csr -subj "/CN=hand.devices.example.net/O=Example Net" -addext "subjectAltName=DNS:hand.devices.example.net"
 openssl base64 -A -in hand-2.csr | curl -sS --fail --cacert root.pem --cert hand.pem --key hand.key -H 'Content-Type: application/pkcs10' --data-binary @- URL/.well-known/est/simplereenroll | openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs -out hand-2.pem
 openssl x509 -in hand-2.pem -noout -subject -issuer -dates

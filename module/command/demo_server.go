@@ -4,7 +4,6 @@ package command
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,15 +15,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 )
 
 // A demoServer is a child process of this binary: a Caddy with a folder, a
 // home and ports of its own.
 type demoServer struct {
 	folder, url, admin string
-	password           string
 
 	cancel context.CancelFunc
 	// ended is closed when the process has ended.
@@ -41,7 +37,7 @@ func prepareDemo() (*demoServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no temporary folder can be made, see TMPDIR: %w", err)
 	}
-	s := &demoServer{folder: folder, password: rand.Text(), ended: make(chan struct{})}
+	s := &demoServer{folder: folder, ended: make(chan struct{})}
 	if err := s.writeFiles(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
@@ -53,15 +49,11 @@ func (s *demoServer) writeFiles() error {
 	if err != nil {
 		return err
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(s.password), bcrypt.DefaultCost)
-	if err != nil {
-		return err
-	}
 	s.admin = "127.0.0.1:" + ports[0]
 	s.url = "https://localhost:" + ports[2]
 	caddyfile := fillWords(demoCaddyfile, map[string]string{
 		"ADMIN": s.admin, "HTTP_PORT": ports[1], "HTTPS_PORT": ports[2],
-		"AUDIT_FILE": filepath.ToSlash(s.file("audit.log")), "PASSWORD_HASH": string(hash),
+		"AUDIT_FILE": filepath.ToSlash(s.file("audit.log")),
 	})
 	for name, text := range map[string]string{"Caddyfile": caddyfile, "policy.yaml": demoPolicy} {
 		if err := os.WriteFile(s.file(name), []byte(text), 0o600); err != nil {

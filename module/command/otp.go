@@ -3,6 +3,7 @@
 package command
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -66,21 +67,25 @@ none, or in the attribute otpChallenge (RFC 7894), as the policy says.`,
 	flags.BoolVar(&b.csv, "csv", false, "print CSV: id, password, label, subject, san, expires")
 	b.flags(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
-		templates, err := b.templates(time.Now())
-		if err != nil {
-			return err
-		}
-		var made store.CreatedJSON
-		err = b.use(cmd.Context(), func(s store.Store) (err error) {
-			made, err = s.Passwords().Create(cmd.Context(), templates, time.Now())
-			return err
-		}, http.MethodPost, "/est/otp", templates, &made)
+		made, err := b.create(cmd.Context())
 		if err != nil {
 			return err
 		}
 		return printCreated(cmd.OutOrStdout(), made, b.csv)
 	})
 	return cmd
+}
+
+func (b *batch) create(ctx context.Context) (made store.CreatedJSON, err error) {
+	templates, err := b.templates(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	err = b.use(ctx, func(s store.Store) (err error) {
+		made, err = s.Passwords().Create(ctx, templates, time.Now())
+		return err
+	}, http.MethodPost, "/est/otp", templates, &made)
+	return made, err
 }
 
 // templates are what the passwords are for.
@@ -167,11 +172,7 @@ unused, reserved (a request has begun with it), used, expired, revoked, or locke
 	cmd.Flags().StringVar(&label, "label", "", "only those of this label")
 	k.flags(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
-		var list store.PasswordsJSON
-		err := k.use(cmd.Context(), func(s store.Store) (err error) {
-			list, err = s.Passwords().List(cmd.Context(), label)
-			return err
-		}, http.MethodGet, query("/est/otp", "label", label), nil, &list)
+		list, err := k.passwords(cmd.Context(), label)
 		if err != nil {
 			return err
 		}
@@ -184,6 +185,15 @@ unused, reserved (a request has begun with it), used, expired, revoked, or locke
 		return w.Flush()
 	})
 	return cmd
+}
+
+// passwords lists those of a label, or all.
+func (k *keeper) passwords(ctx context.Context, label string) (list store.PasswordsJSON, err error) {
+	err = k.use(ctx, func(s store.Store) (err error) {
+		list, err = s.Passwords().List(ctx, label)
+		return err
+	}, http.MethodGet, query("/est/otp", "label", label), nil, &list)
+	return list, err
 }
 
 // ids is a JSON list of texts.

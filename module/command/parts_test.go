@@ -86,7 +86,7 @@ func TestDemonstrationPolicyIsRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	environment := policy.Environment{
-		Anchors: []string{"ours"}, Users: []string{demoUser},
+		Anchors:   []string{"ours"},
 		Upstreams: map[string]policy.Capabilities{"internal": {Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true}},
 	}
 	if err := compiled.Bind(environment); err != nil {

@@ -27,21 +27,27 @@ func (o *options) certificate() error {
 	default:
 		return o.h.Errf("certificate: %q is not %s", strings.Join(args, " "), certificateUsage)
 	}
-	c := &module.CertificateConfig{From: args[1]}
+	var err error
+	o.into.Certificate, err = o.issuedBy("certificate", args[1])
+	return err
+}
+
+// issuedBy reads the block of a certificate that an upstream issues to us.
+func (o *options) issuedBy(option, upstream string) (*module.CertificateConfig, error) {
+	c := &module.CertificateConfig{From: upstream}
 	seen := map[string]int{}
 	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
 		if err := o.once(seen); err != nil {
-			return err
+			return nil, err
 		}
-		if err := o.certificateOption(c); err != nil {
-			return err
+		if err := o.certificateOption(option, c); err != nil {
+			return nil, err
 		}
 	}
-	o.into.Certificate = c
-	return nil
+	return c, nil
 }
 
-func (o *options) certificateOption(c *module.CertificateConfig) error {
+func (o *options) certificateOption(option string, c *module.CertificateConfig) error {
 	switch name := o.h.Val(); name {
 	case "key":
 		return o.one("key URI", &c.Key)
@@ -52,12 +58,12 @@ func (o *options) certificateOption(c *module.CertificateConfig) error {
 		}
 		d, err := caddy.ParseDuration(value)
 		if err != nil || d <= 0 {
-			return o.h.Errf("certificate: validity %q is not a duration such as 90d", value)
+			return o.h.Errf("%s: validity %q is not a duration such as 90d", option, value)
 		}
 		c.Validity = caddy.Duration(d)
 		return nil
 	default:
-		return o.unknown("certificate", name, []string{"key", "validity"})
+		return o.unknown(option, name, []string{"key", "validity"})
 	}
 }
 
@@ -69,6 +75,14 @@ func (o *options) ownCertificate() error {
 		names = nil
 		for _, u := range o.into.Upstreams {
 			names = append(names, u.Name)
+		}
+	}
+	if second := o.into.SecondCertificate; second != nil && second.Own != nil {
+		if !slices.Contains(names, second.Own.From) {
+			return o.secondAt.Errf("second_certificate from %s: no upstream is named so; there is: %s", second.Own.From, strings.Join(names, ", "))
+		}
+		if first := o.into.Certificate; first != nil {
+			return o.secondAt.Errf("second_certificate from %s: `certificate from %s` is for every client, and this would be for nobody: leave one of the two out", second.Own.From, first.From)
 		}
 	}
 	if _, written := o.seen["certificate"]; !written {

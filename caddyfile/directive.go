@@ -31,7 +31,7 @@ func init() {
 //		registry NAME
 //		cacerts_extra FILE…
 //		cacerts_tls FILE…
-//		second_certificate CERTIFICATE KEY
+//		second_certificate CERTIFICATE KEY | from UPSTREAM { … }
 //		client_certs off
 //		any_host
 //		certificate from UPSTREAM { … } | off

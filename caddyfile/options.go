@@ -26,6 +26,7 @@ type options struct {
 	start caddyfile.Dispenser // at the option's name
 
 	certificateAt caddyfile.Dispenser // at `certificate`, where it is written
+	secondAt      caddyfile.Dispenser // at `second_certificate`
 }
 
 // repeatable are the options that may stand more than once.

@@ -2,7 +2,13 @@
 
 package caddyfile
 
-import "github.com/caddy-est/estra/module"
+import (
+	"strings"
+
+	"github.com/caddy-est/estra/module"
+)
+
+const secondUsage = "`second_certificate CERTIFICATE KEY`, two files, or `second_certificate from UPSTREAM { key URI  validity DURATION }`"
 
 func (o *options) cacertsTLS() error {
 	files := o.h.RemainingArgs()
@@ -14,10 +20,19 @@ func (o *options) cacertsTLS() error {
 }
 
 func (o *options) secondCertificate() error {
-	c := &module.SecondCertificate{}
-	if !o.h.AllArgs(&c.Certificate, &c.Key) {
-		return o.h.Errf("second_certificate takes two files: `second_certificate CERTIFICATE KEY`")
+	o.secondAt = *o.h.Dispenser
+	args := o.h.RemainingArgs()
+	if len(args) != 2 {
+		return o.h.Errf("second_certificate: %q is not %s", strings.Join(args, " "), secondUsage)
 	}
-	o.into.SecondCertificate = c
+	if args[0] == "from" {
+		own, err := o.issuedBy("second_certificate", args[1])
+		o.into.SecondCertificate = &module.SecondCertificate{Own: own}
+		return err
+	}
+	if o.h.NextBlock(o.h.Nesting()) {
+		return o.h.Errf("second_certificate of files takes no block")
+	}
+	o.into.SecondCertificate = &module.SecondCertificate{Certificate: args[0], Key: args[1]}
 	return nil
 }

@@ -111,9 +111,7 @@ func TestTwoAudiencesEnrol(t *testing.T) {
 	t.Parallel()
 	need(t, "openssl")
 	need(t, "curl")
-	_, _, files := second(t)
-	files["server.pem"], files["server.key"] = files["second.pem"], files["second.key"]
-	files["policy.yaml"] = page(t, "../examples/two-audiences/policy.yaml")
+	files := map[string]string{"policy.yaml": page(t, "../examples/two-audiences/policy.yaml")}
 	_, example, _ := strings.Cut(page(t, "../examples/two-audiences/Caddyfile"), "\n}\n\n")
 	s := serve(t, config{
 		extra: readsHellos, files: files,
@@ -127,7 +125,7 @@ func TestTwoAudiencesEnrol(t *testing.T) {
 	csr := request(t, "b.devices.example.net")
 	write(t, s.dir, "request", fmt.Sprintf("POST /.well-known/est/simpleenroll HTTP/1.1\r\nHost: localhost:%d\r\nAuthorization: Basic %s\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 		s.port, base64.StdEncoding.EncodeToString([]byte("onboarding:"+password)), len(csr), csr))
-	out := sh(t, s.dir, fmt.Sprintf("openssl s_client -quiet -verify_return_error -CAfile root.pem -requestCAfile root.pem -connect localhost:%d -servername localhost <request 2>/dev/null", s.port))
+	out := sh(t, s.dir, fmt.Sprintf("openssl s_client -quiet -verify_return_error -CAfile %[2]s -requestCAfile %[2]s -connect localhost:%[1]d -servername localhost <request 2>/dev/null", s.port, s.root("est")))
 	if !strings.HasPrefix(out, "HTTP/1.1 200 ") {
 		t.Errorf("by the EST root: %q", out)
 	}
@@ -373,6 +371,10 @@ func TestMistakesOfTheSecondCertificateAreFoundAtLoad(t *testing.T) {
 		"for clients":              {extra: readsHellos, files: client, says: "isn't for servers: its extended key usages lack serverAuth"},
 		"a foreign root":           {extra: readsHellos, files: files(cutLast(good["second.pem"])+other["root.pem"], good["second.key"]), says: `certificate 2 ("CN=EST Issuing CA") isn't signed by the next`},
 		"an unset variable":        {extra: readsHellos, site: strings.Replace(twoNames, "second.key", "{env.ESTRA_NOT_SET}", 1), files: good, says: "second_certificate: "},
+		"from an upstream":         {extra: readsHellos, site: issuedSecond},
+		"from one, no wrapper":     {site: issuedSecond, says: "Caddyfile:12: est: second_certificate: the site's server doesn't read ClientHellos"},
+		"from one, too short":      {extra: readsHellos, site: strings.Replace(issuedSecond, "from internal", "from internal {\n\t\t\tvalidity 5s\n\t\t}", 1), says: "est: second_certificate from internal: a validity of 5s is too short"},
+		"from one, a file as key":  {extra: readsHellos, site: strings.Replace(issuedSecond, "from internal", "from internal {\n\t\t\tkey second.key\n\t\t}", 1), says: `second_certificate from internal: key: "second.key" isn't the URI of a key`},
 		"cacerts_tls with a leaf":  {extra: readsHellos, site: strings.Replace(twoNames, "policy ", "cacerts_tls second.pem\n\t\tpolicy ", 1), files: good, says: `cacerts_tls: the certificate "CN=localhost" isn't that of a CA`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package module
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,40 +18,25 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// takeCertificate has the site's own certificate come from an upstream, where
-// the configuration says so.
+// takeCertificate has the site's own certificate come from an upstream, or the
+// second one, where the configuration says so.
 func (h *Handler) takeCertificate() error {
 	srv, ok := h.ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if h.Certificate == nil && ok && len(srv.TLSConnPolicies) > 0 {
+		h.foreign = h.names(srv)
+	}
+	config, option := h.ownConfig()
+	if config == nil || !ok {
+		return nil // not within an HTTP server there is no site to certify
+	}
+	names, err := h.wantOwn(srv, config)
+	if err != nil {
+		return fmt.Errorf("%s from %s: %w", option, config.From, err)
+	}
 	if h.Certificate == nil {
-		if ok && len(srv.TLSConnPolicies) > 0 {
-			h.foreign = h.names(srv)
-		}
-		return nil
-	}
-	if !ok {
-		return nil // not within an HTTP server: there is no site to certify
-	}
-	upstream, known := h.upstreams[h.Certificate.From]
-	if !known {
-		return fmt.Errorf("certificate from %s: no upstream is named so", h.Certificate.From)
-	}
-	if err := h.checkCertificate(); err != nil {
-		return fmt.Errorf("certificate from %s: %w", h.Certificate.From, err)
-	}
-	if len(srv.TLSConnPolicies) == 0 {
-		return fmt.Errorf("certificate from %s: the site has no TLS: write `certificate off`", h.Certificate.From)
-	}
-	names := h.names(srv)
-	if len(names) == 0 {
-		return fmt.Errorf("certificate from %s: the site has no host name that a certificate could be for: give it one, or write `certificate off`", h.Certificate.From)
+		return nil // Caddy has one for everybody else
 	}
 	for _, name := range names {
-		if !certmagic.SubjectQualifiesForCert(name) {
-			return fmt.Errorf("certificate from %s: %q can't be the name of a certificate", h.Certificate.From, name)
-		}
-		if err := h.app.own.want(name, h, upstream); err != nil {
-			return err
-		}
 		if err := h.serveOwn(srv, name); err != nil {
 			return err
 		}
@@ -58,8 +44,41 @@ func (h *Handler) takeCertificate() error {
 	return h.leaveToUs(names)
 }
 
-func (h *Handler) checkCertificate() (err error) {
-	c := h.Certificate
+// wantOwn has the app keep a certificate for each name of the site.
+func (h *Handler) wantOwn(srv *caddyhttp.Server, config *CertificateConfig) ([]string, error) {
+	without := "write `certificate off`"
+	if h.Certificate == nil {
+		without = "leave `second_certificate` out"
+	}
+	upstream, known := h.upstreams[config.From]
+	if !known {
+		return nil, errors.New("no upstream is named so")
+	}
+	if h.Certificate != nil && h.SecondCertificate.issued() {
+		return nil, fmt.Errorf("every client gets that one, and `second_certificate from %s` would be for nobody: leave one of the two out", h.SecondCertificate.Own.From)
+	}
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	if len(srv.TLSConnPolicies) == 0 {
+		return nil, fmt.Errorf("the site has no TLS: %s", without)
+	}
+	names := h.names(srv)
+	if len(names) == 0 {
+		return nil, fmt.Errorf("the site has no host name that a certificate could be for: give it one, or %s", without)
+	}
+	for _, name := range names {
+		if !certmagic.SubjectQualifiesForCert(name) {
+			return nil, fmt.Errorf("%q can't be the name of a certificate", name)
+		}
+		if err := h.app.own.want(name, h, upstream); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+func (c *CertificateConfig) check() (err error) {
 	if c.Validity < 0 || c.Validity > 0 && time.Duration(c.Validity) < minOwnValidity {
 		return fmt.Errorf("a validity of %s is too short: the least is %s", time.Duration(c.Validity), minOwnValidity)
 	}
@@ -161,9 +180,10 @@ func automates(app *caddytls.TLS, name string) *caddytls.AutomationPolicy {
 // prepareOwn tells the upstreams what our own certificate needs of them, and
 // gives it to those that want to show it to their CA.
 func (h *Handler) prepareOwn() error {
-	if h.Certificate != nil {
-		if err := h.upstreams[h.Certificate.From].upstream.Needs(h.ownValidity()); err != nil {
-			return fmt.Errorf("certificate from %s: %w", h.Certificate.From, err)
+	config, option := h.ownConfig()
+	if config != nil {
+		if err := h.upstreams[config.From].upstream.Needs(h.ownValidity()); err != nil {
+			return fmt.Errorf("%s from %s: %w", option, config.From, err)
 		}
 	}
 	for _, u := range h.Upstreams {
@@ -171,7 +191,7 @@ func (h *Handler) prepareOwn() error {
 		if !ok || !user.WantsOwn() {
 			continue
 		}
-		if h.Certificate == nil {
+		if config == nil {
 			return fmt.Errorf("upstream %s: it is to be shown this server's own certificate, and there is none: write `certificate from %s`", u.Name, u.Name)
 		}
 		if err := h.outlives(u.Name); err != nil {
@@ -190,9 +210,10 @@ func (h *Handler) outlives(upstream string) error {
 	if left >= need {
 		return nil
 	}
+	config, option := h.ownConfig()
 	enough := int(float64(need)/renewalShare/float64(24*time.Hour)) + 1
-	return fmt.Errorf("upstream %s: the CA issues nothing that outlives our own certificate, which lives %s and is renewed when a third of that is left; the policy plans up to %s: write `certificate from %s { validity %dd }`, for which the CA's maxTLSCertDuration must be long enough, or use the JWK provisioner alone",
-		upstream, span(h.ownValidity()), span(need), h.Certificate.From, enough)
+	return fmt.Errorf("upstream %s: the CA issues nothing that outlives our own certificate, which lives %s and is renewed when a third of that is left; the policy plans up to %s: write `%s from %s { validity %dd }`, for which the CA's maxTLSCertDuration must be long enough, or use the JWK provisioner alone",
+		upstream, span(h.ownValidity()), span(need), option, config.From, enough)
 }
 
 // span is a duration in days where it is some, else as Go has it.

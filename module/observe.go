@@ -87,7 +87,7 @@ func (a *App) observeExpiry(now time.Time) {
 		for _, f := range h.files {
 			add("", f.expiries())
 		}
-		if h.SecondCertificate != nil {
+		if h.SecondCertificate.inFiles() {
 			add("", map[string]time.Time{"second_certificate": h.SecondCertificate.now.Load().served.Leaf.NotAfter})
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -50,6 +51,9 @@ type ownCertificate struct {
 	held  *tls.Certificate
 	// failure is why the last attempt got none.
 	failure error
+
+	second   bool                       // for those who name its CA alone
+	asSecond atomic.Pointer[secondPair] // what was served so last
 }
 
 // A keeper holds the key of an own certificate, and has it certified.
@@ -81,11 +85,13 @@ func (o *ownCertificates) all() []*ownCertificate {
 // want makes the certificate for a name one that this configuration keeps.
 // Sites that say the same of a name share it.
 func (o *ownCertificates) want(name string, h *Handler, upstream *authority) error {
+	config, _ := h.ownConfig()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if known, ok := o.byName[name]; ok {
-		if known.config != *h.Certificate {
-			return fmt.Errorf("certificate: %s says of %s something else: two sites of one name have one certificate", known.handler.Source, name)
+		known.second = known.second && h.Certificate == nil
+		if known.config != *config {
+			return fmt.Errorf("%s says of %s something else: two sites of one name have one certificate", known.handler.Source, name)
 		}
 		return nil
 	}
@@ -93,7 +99,7 @@ func (o *ownCertificates) want(name string, h *Handler, upstream *authority) err
 		o.byName = make(map[string]*ownCertificate)
 	}
 	o.byName[name] = &ownCertificate{
-		name: name, config: *h.Certificate, upstream: upstream, handler: h, tried: make(chan struct{}),
+		name: name, config: *config, upstream: upstream, handler: h, tried: make(chan struct{}), second: h.Certificate == nil,
 	}
 	return nil
 }
@@ -248,7 +254,11 @@ func (o *ownCertificate) complain(log *zap.Logger, err error, wait time.Duration
 		log.Warn("our own certificate can't be renewed; the one that is there goes on", append(fields, zap.Time("not_after", held.Leaf.NotAfter))...)
 		return
 	}
-	log.Error("our own certificate can't be obtained: the site can't be reached by TLS", fields...)
+	what := "our own certificate can't be obtained: the site can't be reached by TLS"
+	if o.second {
+		what = "the second certificate can't be obtained: clients who name its CA get the other one"
+	}
+	log.Error(what, fields...)
 }
 
 // untilNext is short for certificates that live shortly.
@@ -331,8 +341,8 @@ const defaultValidity = 90 * 24 * time.Hour
 func (o *ownCertificate) validity() time.Duration { return o.handler.ownValidity() }
 
 func (h *Handler) ownValidity() time.Duration {
-	if v := time.Duration(h.Certificate.Validity); v > 0 {
-		return v
+	if config, _ := h.ownConfig(); config.Validity > 0 {
+		return time.Duration(config.Validity)
 	}
 	return min(defaultValidity, h.policy.MaxValidity())
 }

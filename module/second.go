@@ -22,9 +22,14 @@ import (
 type SecondCertificate struct {
 	// PEM file with the certificate, the intermediates, and last the root, which
 	// isn't sent: a client may name it by its hash.
-	Certificate string `json:"certificate"`
+	Certificate string `json:"certificate,omitempty"`
 	// PEM file with the private key.
-	Key string `json:"key"`
+	Key string `json:"key,omitempty"`
+	// In place of the files: it is issued by an upstream, and renewed, as a
+	// site's own certificate is.
+	Own *CertificateConfig `json:"own,omitempty"`
+
+	app *App // that keeps it
 
 	now   atomic.Pointer[secondPair]
 	wrong string // what was wrong with the files when last read
@@ -38,8 +43,13 @@ type secondPair struct {
 }
 
 func (s *SecondCertificate) expand() (err error) {
-	if s.Certificate == "" || s.Key == "" {
-		return errors.New("second_certificate needs two files: `second_certificate CERTIFICATE KEY`")
+	switch {
+	case s.Own != nil && s.Certificate+s.Key != "":
+		return errors.New("second_certificate: it is issued by an upstream (own), or it is in files (certificate, key): only one of them")
+	case s.Own != nil:
+		return nil
+	case s.Certificate == "" || s.Key == "":
+		return errors.New("second_certificate needs two files, `second_certificate CERTIFICATE KEY`, or an upstream, `second_certificate from UPSTREAM`")
 	}
 	if s.Certificate, err = expand("second_certificate", s.Certificate); err != nil {
 		return err
@@ -126,13 +136,17 @@ func covers(leaf *x509.Certificate, host string) error {
 
 // forHello is the certificate, where this client should get it.
 func (s *SecondCertificate) forHello(info *tls.ClientHelloInfo, name string) *tls.Certificate {
-	pair := s.now.Load()
+	// Over HTTP/3 no listener wrapper sees the ClientHello, and so who comes
+	// that way gets the certificate for EST.
+	conn, read := info.Conn.(*helloConn)
+	if read && conn.reader.Hello().Empty() {
+		return nil // it waits for no first certificate
+	}
+	pair := s.pair(info.Context(), name)
 	if pair == nil || covers(pair.served.Leaf, name) != nil {
 		return nil
 	}
-	// Over HTTP/3 no listener wrapper sees the ClientHello, and so who comes
-	// that way gets the certificate for EST.
-	if conn, read := info.Conn.(*helloConn); read && !conn.reader.Hello().Trusts(pair.cas) {
+	if read && !conn.reader.Hello().Trusts(pair.cas) {
 		return nil
 	}
 	if info.SupportsCertificate(pair.served) != nil {

@@ -122,8 +122,11 @@ func (h *Handler) loadSecond() error {
 		return errNoStream
 	}
 	h.secondHosts = h.hosts(srv)
-	if _, err := h.SecondCertificate.read(h.secondHosts); err != nil {
-		return fmt.Errorf("second_certificate: %w", err)
+	h.SecondCertificate.app = h.app
+	if h.SecondCertificate.inFiles() {
+		if _, err := h.SecondCertificate.read(h.secondHosts); err != nil {
+			return fmt.Errorf("second_certificate: %w", err)
+		}
 	}
 	found := false
 	for _, pol := range srv.TLSConnPolicies {
@@ -153,7 +156,7 @@ func (h *Handler) meets(pol *caddytls.ConnectionPolicy) bool {
 // watchSecond takes a renewed certificate, and says once what is wrong.
 func (h *Handler) watchSecond() {
 	s := h.SecondCertificate
-	if s == nil {
+	if !s.inFiles() {
 		return
 	}
 	changed, err := s.read(h.secondHosts)
@@ -171,8 +174,8 @@ func (h *Handler) watchSecond() {
 
 // sayOfSecond logs which one is served.
 func (h *Handler) sayOfSecond(what string) {
-	if h.SecondCertificate == nil {
-		return
+	if !h.SecondCertificate.inFiles() {
+		return // of one that is issued the log tells when it is there
 	}
 	leaf := h.SecondCertificate.now.Load().served.Leaf
 	fields := []zap.Field{zap.String("file", h.SecondCertificate.Certificate), zap.Time("not_after", leaf.NotAfter)}

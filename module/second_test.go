@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,4 +121,41 @@ func rsaOnly(info *tls.ClientHelloInfo) *tls.ClientHelloInfo {
 func behind(info *tls.ClientHelloInfo) *tls.ClientHelloInfo {
 	info.Conn = &helloConn{}
 	return info
+}
+
+// The first certificate may take a while; who names no CA is none of those who
+// wait for it.
+func TestOnlyWhoNamesACAWaitsForAnIssuedSecondCertificate(t *testing.T) {
+	a := keeping(t, "est.example.net")
+	own := a.own.byName["est.example.net"]
+	s := &SecondCertificate{Own: &CertificateConfig{From: "x"}, app: a}
+	hello := func() *tls.ClientHelloInfo {
+		return &tls.ClientHelloInfo{
+			ServerName: own.name, SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
+			SupportedCurves: []tls.CurveID{tls.CurveP256}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256},
+		}
+	}
+	cert := own.held
+	own.held = nil
+	if got := s.forHello(behind(hello()), own.name); got != nil { // it would wait
+		t.Error("who names no CA gets a certificate")
+	}
+	own.failure = errors.New("the CA is down")
+	close(own.tried)
+	own.upstream.ca.Name = "x"
+	if pair := s.pair(t.Context(), own.name); pair != nil {
+		t.Error("there is a certificate before one was issued")
+	}
+	own.held = cert
+	first := s.pair(t.Context(), own.name)
+	if first == nil || first.served != cert || s.pair(t.Context(), own.name) != first {
+		t.Errorf("the certificate is %v, and not remembered", first)
+	}
+	own.held = pairFor(t, own.name)
+	if renewed := s.pair(t.Context(), own.name); renewed == first || renewed.served != own.held {
+		t.Error("a renewed certificate isn't taken")
+	}
+	if s.pair(t.Context(), "other.example.net") != nil {
+		t.Error("another name has a certificate")
+	}
 }

@@ -70,7 +70,8 @@ func startCastle() (*castle, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"-Xlint:all,-path", "-Werror", "-cp", path, "-d", classes}, sources...)
+	args := append([]string{"-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC", "-proc:none",
+		"-Xlint:all,-path", "-Werror", "-cp", path, "-d", classes}, sources...)
 	if out, err := exec.Command("javac", args...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%s\n%w\n%s", castleMiss, err, out)
 	}
@@ -121,6 +122,16 @@ func (c *castle) try(t *testing.T, verb string, question url.Values) (url.Values
 		return answer, fmt.Errorf("%w: %s", errCastle, answer.Get("error"))
 	}
 	return answer, nil
+}
+
+// ask takes no error.
+func (c *castle) ask(t *testing.T, verb string, question url.Values) url.Values {
+	t.Helper()
+	answer, err := c.try(t, verb, question)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", verb, err, &c.errs)
+	}
+	return answer
 }
 
 // form is made of names with their values by turns.

@@ -29,6 +29,7 @@ import org.bouncycastle.cms.CMSProcessableByteArray;
 import org.bouncycastle.cms.PasswordRecipient;
 import org.bouncycastle.cms.jcajce.JceCMSMacCalculatorBuilder;
 import org.bouncycastle.cms.jcajce.JcePasswordRecipientInfoGenerator;
+import org.bouncycastle.operator.jcajce.JcaDigestCalculatorProviderBuilder;
 
 /** Full PKI Requests. */
 final class Data {
@@ -113,7 +114,9 @@ final class Data {
 			.setPRF(PasswordRecipient.PRF.HMacSHA256).setSaltAndIterationCount(salt(in), 10_000));
 		return generator.generate(new CMSProcessableByteArray(CMCObjectIdentifiers.id_cct_PKIData, data),
 			new JceCMSMacCalculatorBuilder(org.bouncycastle.asn1.pkcs.PKCSObjectIdentifiers.id_hmacWithSHA256)
-				.setProvider(Keys.PROVIDER).build()).toASN1Structure().getEncoded(ASN1Encoding.DER);
+				.setProvider(Keys.PROVIDER).build(),
+			new JcaDigestCalculatorProviderBuilder().setProvider(Keys.PROVIDER).build().get(Requests.SHA256_HASH))
+			.toASN1Structure().getEncoded(ASN1Encoding.DER);
 	}
 
 	private static byte[] salt(Form in) {

@@ -232,7 +232,7 @@ func appendHeader(out []byte, tag byte, length int) []byte {
 	if size == 2 {
 		return append(out, tag, byte(length&0x7f))
 	}
-	out = append(out, tag, 0x80|byte(size-2)&0x7f)
+	out = append(out, tag, byte(0x80|(size-2))) //nolint:gosec // size is 3, 4 or 5
 	for shift := 8 * (size - 3); shift >= 0; shift -= 8 {
 		out = append(out, byte(length>>shift&0xff))
 	}

@@ -49,7 +49,7 @@ run_tests() {
 	# The race detector needs a C compiler; the packages below are those that
 	# share state between requests.
 	if command -v "$(go env CC)" >/dev/null 2>&1; then
-		CGO_ENABLED=1 go test -race "$@" ./ra ./ra/anchor ./ra/est
+		CGO_ENABLED=1 go test -race "$@" ./ra ./ra/anchor ./ra/est ./ra/store
 	else
 		echo "xcaddy.sh: no C compiler, so the race detector does not run" >&2
 	fi

@@ -3,11 +3,12 @@
 package store
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -37,10 +38,18 @@ func (r *claimRow) claim() Claim {
 	return c
 }
 
+// inOrder is the one order in which rows are locked: two requests for the same
+// things never wait for each other.
+func inOrder(uses []policy.Use) []policy.Use {
+	return slices.SortedFunc(slices.Values(uses), func(a, b policy.Use) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
+	})
+}
+
 // Reserve implements Claims.
 func (c claims) Reserve(ctx context.Context, r Reservation) error {
 	return c.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, use := range r.Uses {
+		for _, use := range inOrder(r.Uses) {
 			if err := reserve(ctx, tx, use, r); err != nil {
 				return fmt.Errorf("the %s %s: %w", use.Kind, use.ID, err)
 			}
@@ -54,29 +63,30 @@ func reserve(ctx context.Context, tx *sql.Tx, use policy.Use, r Reservation) err
 	if err := usable(ctx, tx, use, r.Now); err != nil {
 		return err
 	}
+	// One statement decides, so that of several nodes one wins. A certificate
+	// that was issued doesn't stay collectable for ever: the time runs from the
+	// first one.
+	err := one(tx.ExecContext(ctx, `INSERT INTO claims (kind, id, request, spki, holds, until, issued, collected)
+		VALUES ($1, $2, $3, $4, 1, $5, 0, 0)
+		ON CONFLICT (kind, id) DO UPDATE SET holds = claims.holds + 1,
+			until = CASE WHEN claims.issued = 0 AND claims.until < excluded.until THEN excluded.until ELSE claims.until END
+		WHERE claims.request = excluded.request AND (claims.issued = 0 OR claims.collected = 0 AND claims.until > $6)`,
+		use.Kind, use.ID, r.For[:], r.SPKI[:], millis(r.Until), millis(r.Now)))
+	if !errors.Is(err, ErrUnknown) {
+		return err
+	}
 	var row claimRow
-	err := tx.QueryRowContext(ctx, `SELECT `+claimColumns+` FROM claims c WHERE c.kind = $1 AND c.id = $2`, use.Kind, use.ID).Scan(row.columns()...)
-	if errors.Is(err, sql.ErrNoRows) {
-		_, err = tx.ExecContext(ctx, `INSERT INTO claims (kind, id, request, spki, holds, until, issued, collected)
-			VALUES ($1, $2, $3, $4, 1, $5, 0, 0)`, use.Kind, use.ID, r.For[:], r.SPKI[:], millis(r.Until))
+	err = tx.QueryRowContext(ctx, `SELECT `+claimColumns+` FROM claims c WHERE c.kind = $1 AND c.id = $2`, use.Kind, use.ID).Scan(row.columns()...)
+	switch held := row.claim(); {
+	case errors.Is(err, sql.ErrNoRows): // set free since
+		return fmt.Errorf("%w: it was reserved for another request", ErrTaken)
+	case err != nil:
 		return err
-	}
-	if err != nil {
-		return err
-	}
-	held := row.claim()
-	switch {
-	case !bytes.Equal(row.request, r.For[:]):
-		return fmt.Errorf("%w: it is reserved for a request with another key, label or names", ErrTaken)
-	case held.usedUp(r.Now):
+	case held.For == r.For && held.usedUp(r.Now):
 		return fmt.Errorf("%w: it was used for a certificate at %s", ErrTaken, held.Issued.Format(time.RFC3339))
+	default:
+		return fmt.Errorf("%w: it is reserved for a request with another key, label or names", ErrTaken)
 	}
-	// A certificate that was issued doesn't stay collectable for ever: the time
-	// runs from the first one.
-	_, err = tx.ExecContext(ctx, `UPDATE claims SET holds = holds + 1,
-		until = CASE WHEN issued = 0 AND until < $3 THEN $3 ELSE until END
-		WHERE kind = $1 AND id = $2`, use.Kind, use.ID, millis(r.Until))
-	return err
 }
 
 // usable looks again at what is reserved.
@@ -117,7 +127,7 @@ func unknown(err error) error {
 // Settle implements Claims.
 func (c claims) Settle(ctx context.Context, s Settlement) error {
 	return c.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, use := range s.Uses {
+		for _, use := range inOrder(s.Uses) {
 			if err := settle(ctx, tx, use, s); err != nil {
 				return fmt.Errorf("the %s %s: %w", use.Kind, use.ID, err)
 			}

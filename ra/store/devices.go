@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ type devices struct{ s *sqlStore }
 const (
 	deviceColumns     = `d.registry, d.issuer, d.identity, d.note, d.state, d.changed, ` + claimColumns
 	devicesWithClaims = ` FROM devices d LEFT JOIN claims c ON c.kind = 'device' AND c.id = d.id `
+	devicesInOrder    = ` ORDER BY d.registry, d.issuer, d.identity`
 )
 
 // MayBootstrap tells whether the device may have its first certificate, or ask
@@ -43,7 +45,12 @@ func (d Device) Matched(now time.Time) policy.Device {
 
 // Import implements Devices.
 func (d devices) Import(ctx context.Context, registry string, list []Device, now time.Time) (added, known int, err error) {
-	err = d.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	for _, device := range list {
+		if err := wantStorable("device", registry, device.Issuer, device.Identity, device.Note); err != nil {
+			return 0, 0, err
+		}
+	}
+	err = d.s.writer.writeMany(ctx, len(list), func(ctx context.Context, tx *sql.Tx) error {
 		added, known = 0, 0
 		for _, device := range list {
 			device.Registry = registry
@@ -69,6 +76,8 @@ func (d devices) Import(ctx context.Context, registry string, list []Device, now
 
 // Match implements Devices.
 func (d devices) Match(ctx context.Context, keys policy.DeviceKeys) ([]Device, error) {
+	// No device has a name that can't be stored.
+	keys.Identities = slices.DeleteFunc(slices.Clone(keys.Identities), func(s string) bool { return !storable(s) })
 	query, args := `SELECT device FROM device_certificates WHERE certificate = $1`, []any{keys.Certificate[:]}
 	if keys.Issuer != "" && len(keys.Identities) > 0 {
 		args = append(args, keys.Issuer)
@@ -79,7 +88,7 @@ func (d devices) Match(ctx context.Context, keys policy.DeviceKeys) ([]Device, e
 		}
 		query += ` UNION SELECT id FROM devices WHERE issuer = $2 AND identity IN (` + strings.Join(places, ", ") + `)`
 	}
-	return d.list(ctx, `SELECT `+deviceColumns+devicesWithClaims+`WHERE d.id IN (`+query+`)`, args...)
+	return list(ctx, d.s, mostRead, scanDevice, `SELECT `+deviceColumns+devicesWithClaims+`WHERE d.id IN (`+query+`)`+devicesInOrder, args...)
 }
 
 // List implements Devices.
@@ -88,15 +97,7 @@ func (d devices) List(ctx context.Context, registry string) ([]Device, error) {
 	if registry != "" {
 		query, args = query+`WHERE d.registry = $1`, []any{registry}
 	}
-	return d.list(ctx, query, args...)
-}
-
-func (d devices) list(ctx context.Context, query string, args ...any) ([]Device, error) {
-	rows, err := d.s.reads.QueryContext(ctx, query+` ORDER BY d.registry, d.issuer, d.identity`, args...)
-	if err != nil {
-		return nil, err
-	}
-	return collect(rows, scanDevice)
+	return list(ctx, d.s, mostListed, scanDevice, query+devicesInOrder, args...)
 }
 
 // Block implements Devices.

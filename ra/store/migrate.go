@@ -54,19 +54,23 @@ func statements(text string) []string {
 	return slices.DeleteFunc(parts, func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
+// versionTable makes the table that says which migrations were made.
+func versionTable(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)`)
+	return err
+}
+
 // schemaVersion is the version of the schema in a database; 0: there is none.
 func schemaVersion(ctx context.Context, tx *sql.Tx) (int, error) {
-	if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)`); err != nil {
-		return 0, err
-	}
 	var version int
 	err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_version`).Scan(&version)
 	return version, err
 }
 
 // migrate brings a database to the version of the schema that this program
-// knows. It does all or nothing.
-func migrate(ctx context.Context, db *sql.DB, known []migration) (err error) {
+// knows. It does all or nothing. First it lets the engine prepare: keep others
+// out where they could migrate at the same time, and see to the version table.
+func migrate(ctx context.Context, db *sql.DB, known []migration, prepare change) (err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -76,6 +80,9 @@ func migrate(ctx context.Context, db *sql.DB, known []migration) (err error) {
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
+	if err := prepare(ctx, tx); err != nil {
+		return err
+	}
 	version, err := schemaVersion(ctx, tx)
 	if err != nil {
 		return err

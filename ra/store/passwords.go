@@ -27,12 +27,15 @@ func (p passwords) Create(ctx context.Context, templates []Template, now time.Ti
 	made := make([]Created, len(templates))
 	rows := make([]passwordRow, len(templates))
 	for i, t := range templates {
+		if err := wantStorable("label", t.Label); err != nil {
+			return nil, err
+		}
 		var err error
 		if made[i], rows[i], err = newPassword(p.s.random, t, now); err != nil {
 			return nil, err
 		}
 	}
-	err := p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := p.s.writer.writeMany(ctx, len(rows), func(ctx context.Context, tx *sql.Tx) error {
 		for i, row := range rows {
 			if err := row.insert(ctx, tx, i); err != nil {
 				return fmt.Errorf("password %d of %d: %w", i+1, len(rows), err)
@@ -94,9 +97,13 @@ func (p passwords) Verify(ctx context.Context, presented secret.Text, label stri
 	if !ok {
 		return Password{}, ErrUnknown
 	}
+	var found Password
 	var salt, hash []byte
-	row := p.s.reads.QueryRowContext(ctx, `SELECT `+passwordColumns+`, p.salt, p.hash`+passwordsWithClaims+`WHERE p.id = $1`, id)
-	found, err := scanPassword(row, &salt, &hash)
+	err := p.s.look(ctx, mostRead, func(ctx context.Context) (err error) {
+		row := p.s.reads.QueryRowContext(ctx, `SELECT `+passwordColumns+`, p.salt, p.hash`+passwordsWithClaims+`WHERE p.id = $1`, id)
+		found, err = scanPassword(row, &salt, &hash)
+		return err
+	})
 	known := err == nil
 	if errors.Is(err, sql.ErrNoRows) {
 		salt, hash, err = dummySalt, make([]byte, hashLength), nil
@@ -147,11 +154,8 @@ func (p passwords) List(ctx context.Context, label string) ([]Password, error) {
 	if label != "" {
 		query, args = query+`WHERE p.label = $1 `, []any{label}
 	}
-	rows, err := p.s.reads.QueryContext(ctx, query+`ORDER BY p.created, p.serial, p.id`, args...)
-	if err != nil {
-		return nil, err
-	}
-	return collect(rows, func(r scanner) (Password, error) { return scanPassword(r) })
+	scan := func(r scanner) (Password, error) { return scanPassword(r) }
+	return list(ctx, p.s, mostListed, scan, query+`ORDER BY p.created, p.serial, p.id`, args...)
 }
 
 // Revoke implements Passwords.

@@ -3,13 +3,99 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
+
+// A change is one write: all of it or nothing. It may be run again.
+type change func(ctx context.Context, tx *sql.Tx) error
+
+// A committer makes changes durable: when write gives no error, what it has
+// changed survives a loss of power. Changes that come at once share flushes.
+type committer interface {
+	// write makes a change. A context that ends too late to keep the change out
+	// is no error.
+	write(ctx context.Context, do change) error
+	// writeMany makes one change of so many rows, which may take longer.
+	writeMany(ctx context.Context, rows int, do change) error
+	// close ends it. What has been begun is ended.
+	close()
+}
+
+// mostRead bounds a look-up: a server that no longer answers must not hold
+// requests. A list may take longer.
+const (
+	mostRead   = 10 * time.Second
+	mostListed = 10 * time.Minute
+)
+
+// A sqlStore is a Store in SQL.
+type sqlStore struct {
+	random io.Reader
+	writes *sql.DB
+	reads  *sql.DB // may be the same
+	writer committer
+	lock   io.Closer // nil: several processes may have it
+	clean  cleaner
+}
+
+// Passwords implements Store.
+func (s *sqlStore) Passwords() Passwords { return passwords{s} }
+
+// Devices implements Store.
+func (s *sqlStore) Devices() Devices { return devices{s} }
+
+// Claims implements Store.
+func (s *sqlStore) Claims() Claims { return claims{s} }
+
+// Close implements Store.
+func (s *sqlStore) Close() error {
+	var errs []error
+	if s.writer != nil {
+		s.writer.close()
+	}
+	for _, db := range []*sql.DB{s.reads, s.writes} {
+		if db != nil {
+			errs = append(errs, db.Close()) // closing it twice is nothing
+		}
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// look reads, once more where the connection was broken.
+func (s *sqlStore) look(ctx context.Context, most time.Duration, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return s.clean.repeat(ctx, func() (bool, error) {
+		err := do(ctx)
+		return transient(err), err
+	})
+}
 
 // A scanner is a row.
 type scanner interface{ Scan(into ...any) error }
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, s *sqlStore, most time.Duration, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+	err = s.look(ctx, most, func(ctx context.Context) error {
+		rows, err := s.reads.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		all, err = collect(rows, scan)
+		return err
+	})
+	return all, err
+}
 
 // collect reads all rows, and closes them.
 func collect[T any](rows *sql.Rows, scan func(scanner) (T, error)) (all []T, err error) {
@@ -52,4 +138,18 @@ func fromMillis(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()
+}
+
+// storable tells whether every engine can have a text: PostgreSQL takes UTF-8
+// without NUL.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+// wantStorable refuses what one engine would take and another not.
+func wantStorable(what string, texts ...string) error {
+	for _, text := range texts {
+		if !storable(text) {
+			return fmt.Errorf("the %s %q is no text in UTF-8 without NUL", what, text)
+		}
+	}
+	return nil
 }

@@ -17,9 +17,10 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// Options of OpenSQLite.
+// Options of OpenSQLite and OpenPostgres.
 type Options struct {
-	// Create makes the file and its folder where they aren't there.
+	// Create makes the file and its folder where they aren't there. A database
+	// in PostgreSQL is there already.
 	Create bool
 	// Rand is the randomness of passwords; nil: crypto/rand.
 	Rand io.Reader
@@ -109,7 +110,7 @@ func (s *sqlStore) open(ctx context.Context, path string) error {
 	if err := mark(ctx, s.writes); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writes, known); err != nil {
+	if err := migrate(ctx, s.writes, known, versionTable); err != nil {
 		return err
 	}
 	if s.reads, err = sql.Open("sqlite", source(path, false)); err != nil {
@@ -138,36 +139,4 @@ func mark(ctx context.Context, db *sql.DB) error {
 	}
 	_, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
 	return err
-}
-
-// A sqlStore is a Store in SQL.
-type sqlStore struct {
-	random io.Reader
-	writes *sql.DB
-	reads  *sql.DB
-	writer *writer
-	lock   io.Closer
-}
-
-// Passwords implements Store.
-func (s *sqlStore) Passwords() Passwords { return passwords{s} }
-
-// Devices implements Store.
-func (s *sqlStore) Devices() Devices { return devices{s} }
-
-// Claims implements Store.
-func (s *sqlStore) Claims() Claims { return claims{s} }
-
-// Close implements Store.
-func (s *sqlStore) Close() error {
-	var errs []error
-	if s.writer != nil {
-		s.writer.close()
-	}
-	for _, db := range []*sql.DB{s.reads, s.writes} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
-	}
-	return errors.Join(append(errs, s.lock.Close())...)
 }

@@ -3,76 +3,18 @@
 package store_test
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/store"
 	"github.com/caddy-est/estra/ra/store/storetest"
 )
-
-// The child of a test is this binary, told by its environment what to do.
-const (
-	childFile = "ESTRA_STORE_TEST_FILE"
-	childDoes = "ESTRA_STORE_TEST_DOES"
-)
-
-func TestMain(m *testing.M) {
-	if path := os.Getenv(childFile); path != "" {
-		if err := child(path, os.Getenv(childDoes)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-// child opens the store, and says of each password that it is durable.
-func child(path, does string) error {
-	s, err := store.OpenSQLite(context.Background(), path, store.Options{Create: true})
-	if err != nil {
-		return err
-	}
-	if does == "hold" {
-		fmt.Println("open")
-		select {}
-	}
-	for {
-		made, err := s.Passwords().Create(context.Background(), []store.Template{
-			{Label: "routers", Expires: storetest.Now.Add(time.Hour)}, {Label: "routers", Expires: storetest.Now.Add(time.Hour)},
-		}, storetest.Now)
-		if err != nil {
-			return err
-		}
-		fmt.Println(string(made[0].Text), string(made[1].Text))
-	}
-}
-
-func start(t *testing.T, path, does string) (*exec.Cmd, *bufio.Scanner) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childFile+"="+path, childDoes+"="+does)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	return cmd, bufio.NewScanner(out)
-}
 
 func open(t testing.TB, path string, o store.Options) store.Store {
 	t.Helper()
@@ -98,35 +40,7 @@ func TestSQLitePassesTheSuite(t *testing.T) {
 
 func TestWhatWasWrittenSurvivesAKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	for round := range 3 {
-		cmd, lines := start(t, path, "write")
-		var texts []secret.Text
-		for len(texts) < 40 && lines.Scan() {
-			for _, text := range strings.Fields(lines.Text()) {
-				texts = append(texts, secret.Text(text))
-			}
-		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		for lines.Scan() { // said before it died
-			for _, text := range strings.Fields(lines.Text()) {
-				texts = append(texts, secret.Text(text))
-			}
-		}
-		_ = cmd.Wait()
-		s := open(t, path, store.Options{})
-		for _, text := range texts {
-			if _, err := s.Passwords().Verify(t.Context(), text, "routers", storetest.Now); err != nil {
-				t.Fatalf("round %d: of %d passwords one is lost: %v", round, len(texts), err)
-			}
-		}
-		all, err := s.Passwords().List(t.Context(), "")
-		if err != nil || len(all)%2 != 0 {
-			t.Errorf("round %d: %d passwords, %v: half a write is there", round, len(all), err)
-		}
-		closed(t, s)
-	}
+	survives(t, path, func() store.Store { return open(t, path, store.Options{}) })
 }
 
 func TestASecondProcessIsKeptOut(t *testing.T) {
@@ -263,31 +177,5 @@ func TestAfterCloseNothingIsWritten(t *testing.T) {
 	closed(t, s)
 	if err := s.Passwords().Refused(t.Context(), "x"); err == nil {
 		t.Error("it is written")
-	}
-}
-
-// An operation is one reservation of a password of its own.
-func BenchmarkReserve(b *testing.B) {
-	for name, clients := range map[string]int{"one client": 1, "64 clients": 64} {
-		b.Run(name, func(b *testing.B) {
-			s := open(b, filepath.Join(b.TempDir(), "store.db"), store.Options{Create: true})
-			defer closed(b, s)
-			storetest.Reserve(b, s, clients)
-		})
-	}
-}
-
-// An operation is one look at a password that is right.
-func BenchmarkVerify(b *testing.B) {
-	s := open(b, filepath.Join(b.TempDir(), "store.db"), store.Options{Create: true})
-	defer closed(b, s)
-	made, err := s.Passwords().Create(b.Context(), make([]store.Template, 10_000), storetest.Now)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if _, err := s.Passwords().Verify(b.Context(), made[77].Text, "x", storetest.Now); err == nil {
-			b.Fatal("good at another label")
-		}
 	}
 }

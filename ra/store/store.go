@@ -2,8 +2,9 @@
 
 // Package store keeps what must survive a restart: one-time passwords, device
 // registries, and what has been used up of both. There is one interface,
-// [Store]; SQLite is behind it. The SQL is portable, so that another engine
-// needs a driver and a writer of its own, and passes the suite of storetest.
+// [Store], with SQLite or PostgreSQL behind it. Both have the same schema and
+// the same SQL, each has a committer of its own, and both pass the suite of
+// storetest.
 package store
 
 import (

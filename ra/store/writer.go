@@ -16,9 +16,6 @@ const mostGrouped = 128
 // errClosed is the answer to writes after Close.
 var errClosed = errors.New("the store is closed")
 
-// A change is one write: all of it or nothing. It may be run again.
-type change func(ctx context.Context, tx *sql.Tx) error
-
 // A writer makes changes one after the other on one connection, as SQLite
 // wants it, and commits what waits together: a commit costs a flush of the
 // disk, whatever is in it. A change that fails leaves the others alone.
@@ -43,8 +40,10 @@ func newWriter(db *sql.DB) *writer {
 	return w
 }
 
-// write makes a change, which is durable when there is no error. A context
-// that ends too late to keep the change out is no error.
+// writeMany implements committer. A file needs no bound.
+func (w *writer) writeMany(ctx context.Context, _ int, do change) error { return w.write(ctx, do) }
+
+// write implements committer.
 func (w *writer) write(ctx context.Context, do change) error {
 	job := &write{ctx: ctx, do: do, done: make(chan struct{})}
 	select {
@@ -72,7 +71,7 @@ func (w *writer) write(ctx context.Context, do change) error {
 	}
 }
 
-// close ends the writer. What has been begun is ended.
+// close implements committer.
 func (w *writer) close() {
 	w.once.Do(func() { close(w.stop) })
 	<-w.ended
@@ -143,15 +142,22 @@ func within(ctx context.Context, tx *sql.Tx, do change) (err error) {
 		return err
 	}
 	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("a panic in a write: %v", v)
-		}
 		if err != nil {
 			_, undone := tx.ExecContext(ctx, "ROLLBACK TO change")
 			err = errors.Join(err, undone)
 		}
 		_, released := tx.ExecContext(ctx, "RELEASE change")
 		err = errors.Join(err, released)
+	}()
+	return guarded(ctx, tx, do)
+}
+
+// guarded makes an error of a panic: others share the connection.
+func guarded(ctx context.Context, tx *sql.Tx, do change) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("a panic in a write: %v", v)
+		}
 	}()
 	return do(ctx, tx)
 }

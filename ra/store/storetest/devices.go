@@ -187,3 +187,30 @@ func silent(t *testing.T, s store.Store) {
 		t.Errorf("the secret is in %s", shown)
 	}
 }
+
+func byBytes(t *testing.T, s store.Store) {
+	want := []string{"A", "B", "Z", "a", "a-b", "aB", "ab", "z", "Ä", "é"}
+	for i := range want { // in another order
+		add(t, s, device("aa", want[(i*7+3)%len(want)]))
+	}
+	all, err := s.Devices().List(t.Context(), "routers")
+	check(t, err)
+	for i, d := range all {
+		if d.Identity != policy.SerialIdentity(want[i]) {
+			t.Errorf("device %d is %s, want %s", i, d.Identity, want[i])
+		}
+	}
+}
+
+func unstorable(t *testing.T, s store.Store) {
+	add(t, s, device("aa", "1"))
+	for _, serial := range []string{"1\x00", "\xff", "1\xc3"} {
+		bad := device("aa", serial)
+		if found, err := s.Devices().Match(t.Context(), idevid(bad)); err != nil || len(found) > 0 {
+			t.Errorf("%q: %d devices, %v", serial, len(found), err)
+		}
+		if _, _, err := s.Devices().Import(t.Context(), "routers", []store.Device{bad}, Now); err == nil {
+			t.Errorf("%q is imported", serial)
+		}
+	}
+}

@@ -341,6 +341,17 @@ func TestThreat_ASourceThatIsSilentFailsClosed(t *testing.T) {
 		if status := s.hold(ca.device("a")).enrol("a.example.net"); status != want {
 			t.Errorf("%q: %d, want %d", mode, status, want)
 		}
+		// What counts without an answer is told apart.
+		marked := false
+		for _, r := range s.audits() {
+			who, _ := r["who"].(map[string]any)
+			marked = marked || strings.Contains(fmt.Sprint(who["revocation_unknown"]), "vendor: ocsp "+url+"/ocsp: ")
+		}
+		if prefer := strings.HasSuffix(mode, "prefer"); marked != prefer {
+			t.Errorf("%q: marked in the record: %v", mode, marked)
+		} else if prefer {
+			s.measures(`caddy_est_revocation_unknown_total{anchor="vendor"} 1`)
+		}
 		s.stop()
 	}
 }

@@ -32,6 +32,10 @@ var (
 		Namespace: "caddy", Subsystem: "est", Name: "shadow_differences_total",
 		Help: "Requests that the shadow policy decides otherwise, by the profile of the policy in force.",
 	}, []string{"profile"})
+	unansweredTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "est", Name: "revocation_unknown_total",
+		Help: "Enrolment requests whose client certificate counted although nobody could say whether it is revoked, by anchor.",
+	}, []string{"anchor"})
 	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "caddy", Subsystem: "est", Name: "upstream_seconds",
 		Help:    "How long the CA took to answer.",
@@ -58,7 +62,7 @@ func newPolicyInfo() *prometheus.GaugeVec {
 // registerMetrics puts the collectors into the registry of a new
 // configuration.
 func registerMetrics(registry *prometheus.Registry, own ...prometheus.Collector) error {
-	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, upstreamSeconds}, own...) {
+	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, unansweredTotal, upstreamSeconds}, own...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err
@@ -101,6 +105,9 @@ func (h *Handler) observe(ctx context.Context, rep est.Report) {
 	requestsTotal.WithLabelValues(string(rep.Op), rep.Label, strconv.Itoa(rep.Status), rep.Kind).Inc()
 	if rep.PEMArmoured {
 		armouredTotal.Inc()
+	}
+	for _, name := range rep.RevocationUnknown {
+		unansweredTotal.WithLabelValues(name).Inc()
 	}
 	if rep.ShadowDiffers {
 		shadowTotal.WithLabelValues(rep.Profile).Inc()

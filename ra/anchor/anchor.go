@@ -26,8 +26,8 @@ type Source interface {
 // A Revocation tells whether certificates are revoked.
 type Revocation interface {
 	// Revoked returns the first certificate of a chain, leaf first and anchor
-	// last, that is revoked. An error fails closed; [ForGood] tells whether
-	// waiting may help.
+	// last, that is revoked. An error fails closed, but for a [NoAnswer];
+	// [ForGood] tells whether waiting may help.
 	Revoked(ctx context.Context, chain []*x509.Certificate, now time.Time) (*x509.Certificate, error)
 }
 
@@ -68,6 +68,9 @@ type Result struct {
 	// Unavailable are anchors that couldn't be asked: a shut gate is then
 	// 503, not 401.
 	Unavailable []string
+	// Unanswered are, of Names, those that take the leaf although their
+	// revocation sources gave no answer, and why they didn't.
+	Unanswered map[string]error
 	// Reasons say, for each other anchor, why it doesn't vouch; for the
 	// audit record, not for the client.
 	Reasons []string

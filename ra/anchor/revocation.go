@@ -55,11 +55,20 @@ func (s *Sources) Revoked(ctx context.Context, chain []*x509.Certificate, now ti
 			}
 		}
 	}
-	if s.Prefer {
-		return nil, nil
+	if s.Prefer && failure != nil {
+		return nil, NoAnswer{failure}
 	}
 	return nil, failure
 }
+
+// NoAnswer is what a Revocation says where nobody could tell, and the
+// certificate counts all the same.
+type NoAnswer struct{ Err error }
+
+func (n NoAnswer) Error() string { return n.Err.Error() }
+
+// Unwrap gives the reason.
+func (n NoAnswer) Unwrap() error { return n.Err }
 
 // A question is about one certificate of a chain that verified.
 type question struct {

@@ -261,6 +261,11 @@ func TestThreat_AClientCertificateIsCheckedForRevocation(t *testing.T) {
 				if got != want {
 					t.Errorf("%s: %s, want %s: %q", mode, got, want, result.Reasons)
 				}
+				// What counts without an answer says so, and why.
+				silent := mode == "prefer" && test.prefer == "vouched" && test.require != "vouched"
+				if err := result.Unanswered["a"]; (err != nil) != silent || silent && !strings.Contains(err.Error(), test.reason) {
+					t.Errorf("%s: unanswered %v, want %q", mode, result.Unanswered, test.reason)
+				}
 				if mode == "require" && test.reason != "" && (len(result.Reasons) != 1 || !strings.Contains(result.Reasons[0], test.reason)) {
 					t.Errorf("reasons %q, want %q", result.Reasons, test.reason)
 				}

@@ -49,6 +49,12 @@ func (s *Set) Verify(ctx context.Context, presented []*x509.Certificate, now tim
 	}
 	for _, a := range s.Anchors {
 		end, err := s.vouch(ctx, a, presented, now)
+		if silent, counts := errors.AsType[NoAnswer](err); counts {
+			if r.Unanswered == nil {
+				r.Unanswered = map[string]error{}
+			}
+			r.Unanswered[a.Name], err = silent.Err, nil
+		}
 		if err == nil {
 			r.Names, r.Ends = append(r.Names, a.Name), append(r.Ends, end)
 			if a.RAIssuer {
@@ -64,7 +70,8 @@ func (s *Set) Verify(ctx context.Context, presented []*x509.Certificate, now tim
 	return r
 }
 
-// vouch returns nil when the anchor stands for the leaf, and when it ends.
+// vouch returns nil, or a NoAnswer, when the anchor stands for the leaf, and
+// when it ends.
 func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate, now time.Time) (end time.Time, err error) {
 	leaf := presented[0]
 	if now.Before(leaf.NotBefore) {
@@ -91,7 +98,8 @@ func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate
 	if chains, err = accepted(ctx, a.Source, leaf, chains); err != nil {
 		return end, err
 	}
-	if chains, err = unrevoked(ctx, a, chains, now); err != nil {
+	chains, err = unrevoked(ctx, a, chains, now)
+	if len(chains) == 0 {
 		return end, err
 	}
 	for _, c := range chains { // which of them crypto/x509 finds first means nothing
@@ -99,7 +107,7 @@ func (s *Set) vouch(ctx context.Context, a Anchor, presented []*x509.Certificate
 			end = top
 		}
 	}
-	return end, nil
+	return end, err
 }
 
 // chains returns the chains that are good at a time, from memory where they
@@ -215,14 +223,21 @@ func accepted(ctx context.Context, source Source, leaf *x509.Certificate, chains
 }
 
 // unrevoked returns the chains in which nothing is revoked: one is enough, but
-// a leaf that one chain's sources have revoked is revoked.
+// a leaf that one chain's sources have revoked is revoked. The error is a
+// NoAnswer where each chain that is left has one, and no chain is left with any
+// other.
 func unrevoked(ctx context.Context, a Anchor, chains []chain, now time.Time) (good []chain, err error) {
 	if a.Revocation == nil {
 		return chains, nil
 	}
+	var silent []chain
+	var noAnswer error
 	for _, c := range chains {
 		revoked, failure := a.Revocation.Revoked(ctx, c, now)
+		_, counts := errors.AsType[NoAnswer](failure)
 		switch {
+		case revoked == nil && counts:
+			silent, noAnswer = append(silent, c), failure
 		case revoked == c[0] && revoked != nil:
 			return nil, fmt.Errorf("the certificate (serial %x) is revoked", revoked.SerialNumber.Bytes())
 		case revoked != nil:
@@ -236,8 +251,11 @@ func unrevoked(ctx context.Context, a Anchor, chains []chain, now time.Time) (go
 			good = append(good, c)
 		}
 	}
-	if len(good) > 0 {
-		return good, nil
+	switch {
+	case len(good) > 0:
+		return append(good, silent...), nil
+	case len(silent) > 0:
+		return silent, noAnswer
 	}
 	return nil, err
 }

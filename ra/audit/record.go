@@ -136,6 +136,9 @@ type Who struct {
 	// Devices are the entries of device registries that the client certificate
 	// is of, as REGISTRY/ISSUER/IDENTITY (STATE).
 	Devices []Text `json:"devices,omitempty"`
+	// RevocationUnknown says, for each anchor that takes the certificate although
+	// nobody could say whether it is revoked, why: "ANCHOR: REASON".
+	RevocationUnknown []Text `json:"revocation_unknown,omitempty"`
 	// Role is "ra" for a registration authority that asks on behalf of
 	// others (RFC 7030 section 3.7).
 	Role Text `json:"role,omitempty"`

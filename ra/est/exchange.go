@@ -38,8 +38,9 @@ type exchange struct {
 	// unavailable are anchors that couldn't be asked; reasons say what of the
 	// identity wasn't proven, for operators.
 	unavailable, reasons []string
-	challenges           []string // of providers, for a 401
-	challenge            []string // of the 401
+	unanswered           map[string]error // as of anchor.Result
+	challenges           []string         // of providers, for a 401
+	challenge            []string         // of the 401
 	channel              binding.Channel
 	linking              policy.Linking
 	csr                  *csr.Request // nil until it was read

@@ -173,6 +173,8 @@ func (byName) Revoked(_ context.Context, chain []*x509.Certificate, _ time.Time)
 	switch chain[0].Subject.CommonName {
 	case "unknown.example":
 		return nil, errors.New("the list is stale")
+	case "silent.example":
+		return nil, anchor.NoAnswer{Err: errors.New("the list is stale")}
 	case "revoked.example":
 		return chain[0], nil
 	}

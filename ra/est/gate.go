@@ -127,6 +127,7 @@ func (x *exchange) clientCert() (unavailable, reasons, raIssuers []string) {
 	}
 	presented := x.r.TLS.PeerCertificates
 	found := x.s.Anchors.Verify(x.r.Context(), presented, x.now)
+	x.unanswered = found.Unanswered
 	if len(found.Names) > 0 {
 		x.who.Cert, x.who.Anchors, x.who.AnchorEnds = presented[0], found.Names, found.Ends
 		// Gate and decision both ask; what can't be read, the rule says.

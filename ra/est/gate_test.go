@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +226,23 @@ func TestAnAnchorOutOfReachIsNotAStranger(t *testing.T) {
 				t.Errorf("the operator reads %q, and not why", record.Reason)
 			}
 		})
+	}
+}
+
+// Under `revocation prefer` a certificate counts of which nobody could say
+// anything: whoever reads the record sees which.
+func TestACertificateThatNobodyCouldCheckIsMarked(t *testing.T) {
+	x := newSite(t)
+	for name, want := range map[string][]string{"silent.example": {"idevid"}, "device.example": nil} {
+		g := x.do(call{path: "cert/simpleenroll", certs: certOf(x.device(name))})
+		record, rep := x.last(g.Header.Get("X-Request-Id"))
+		var marked []string
+		for _, text := range record.Who.RevocationUnknown {
+			marked = append(marked, text.String())
+		}
+		if g.StatusCode != 200 || !slices.Equal(rep.RevocationUnknown, want) || strings.Join(marked, "") != map[bool]string{true: "idevid: the list is stale"}[want != nil] {
+			t.Errorf("%s: %d, marked %q, reported %q", name, g.StatusCode, marked, rep.RevocationUnknown)
+		}
 	}
 }
 

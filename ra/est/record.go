@@ -4,7 +4,9 @@ package est
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -46,6 +48,11 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 		r.Profile = audit.Text(x.profile.Name())
 	}
 	r.Who = audit.OfIdentity(x.who)
+	if r.Who != nil {
+		for _, name := range slices.Sorted(maps.Keys(x.unanswered)) {
+			r.Who.RevocationUnknown = append(r.Who.RevocationUnknown, audit.Text(name+": "+x.unanswered[name].Error()))
+		}
+	}
 	if x.onBehalf {
 		r.Who.Role = policy.RoleRA
 	}
@@ -115,7 +122,7 @@ func (x *exchange) report(status int, fail *ra.Error, record *audit.Record, kept
 	rep := Report{
 		Op: x.target.op, Label: "other", Status: status, Kind: "ok", RequestID: x.id,
 		Took: took, UpstreamTook: x.outcome.Took, Outcome: x.outcome, Err: fail, Audit: kept,
-		PEMArmoured: x.armoured,
+		PEMArmoured: x.armoured, RevocationUnknown: slices.Sorted(maps.Keys(x.unanswered)),
 	}
 	if x.profile != nil {
 		rep.Label, rep.Profile, rep.Upstream = x.target.label, x.profile.Name(), x.profile.Upstream()

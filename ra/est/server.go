@@ -141,6 +141,9 @@ type Report struct {
 	Audit error
 	// ShadowDiffers says that the shadow policy decides otherwise.
 	ShadowDiffers bool
+	// RevocationUnknown are the anchors that took the client certificate although
+	// nobody could say whether it is revoked.
+	RevocationUnknown []string
 	// PEMArmoured says that the request came in PEM armour, which RFC 8951
 	// section 3 doesn't allow and some clients send.
 	PEMArmoured bool

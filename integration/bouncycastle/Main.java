@@ -29,6 +29,7 @@ final class Main {
 		"verify", Signed::verify,
 		"seal", Sealed::make,
 		"open", Opened::open,
+		"again", Structure::again,
 		"est", Est::call);
 
 	public static void main(String[] args) throws Exception {

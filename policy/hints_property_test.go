@@ -23,7 +23,7 @@ import (
 // sets.
 func TestARequestOfTheHintedShapeHasNoFinding(t *testing.T) {
 	var files []string
-	for _, pattern := range []string{"../examples/policies/*.yaml", "../examples/*/policy.yaml", "testdata/*.yaml"} {
+	for _, pattern := range []string{"../examples/policies/*.yaml", "../examples/*/policy.yaml", "../examples/scenarios/*/policy.yaml", "testdata/*.yaml"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: no policies, %v", pattern, err)

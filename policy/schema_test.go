@@ -39,7 +39,7 @@ func compiledSchema(t *testing.T, schema []byte) *jsonschema.Schema {
 func policyCorpus(t *testing.T) map[string][]byte {
 	t.Helper()
 	corpus := map[string][]byte{}
-	for _, pattern := range []string{"../examples/policies/*.yaml", "testdata/*.yaml", "testdata/*/*.txtar"} {
+	for _, pattern := range []string{"../examples/policies/*.yaml", "../examples/scenarios/*/*.yaml", "testdata/*.yaml", "testdata/*/*.txtar"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v", pattern, err)
@@ -119,6 +119,11 @@ func TestTheSchemaOfTestFilesAgreesWithTheirParser(t *testing.T) {
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no test files: %v", err)
 	}
+	scenarios, err := filepath.Glob("../examples/scenarios/*/*_test.yaml")
+	if err != nil || len(scenarios) == 0 {
+		t.Fatalf("no test files of scenarios: %v", err)
+	}
+	names = append(names, scenarios...)
 	for _, name := range append(names, "testdata/testfile/mistakes.txtar") {
 		src, err := os.ReadFile(name)
 		if err != nil {

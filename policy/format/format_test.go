@@ -69,7 +69,7 @@ func formatted(t *testing.T, src []byte) []byte {
 func corpus(t testing.TB) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
-	for _, pattern := range []string{"../../examples/policies/*.yaml", "../testdata/*.yaml", "../testdata/*/*.txtar"} {
+	for _, pattern := range []string{"../../examples/policies/*.yaml", "../../examples/scenarios/*/*.yaml", "../testdata/*.yaml", "../testdata/*/*.txtar"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v", pattern, err)

@@ -107,14 +107,18 @@ func OfDecision(d policy.Decision) *Decision {
 		findings = findings[:MaxList]
 	}
 	for _, f := range findings {
-		out.Findings = append(out.Findings, Finding{
+		told := Finding{
 			Path:   Text(f.Path),
 			Line:   f.Pos.Line,
 			Effect: string(f.Effect),
 			Got:    Text(f.Got),
 			Want:   Text(f.Want),
 			Check:  Text(f.Check),
-		})
+		}
+		if f.Got == "" && f.Want == "" && f.Check == "" {
+			told.Message = Text(f.Message)
+		}
+		out.Findings = append(out.Findings, told)
 	}
 	return out
 }

@@ -196,6 +196,10 @@ func TestOfDecision(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+	words := OfDecision(policy.Decision{Findings: []policy.Finding{{Path: "profiles.a.enroll.who", Effect: policy.Refused, Message: "m"}}})
+	if told := words.Findings[0]; told != (Finding{Path: "profiles.a.enroll.who", Effect: "refused", Message: "m"}) {
+		t.Errorf("a finding that has nothing but words: %+v", told)
+	}
 	if zero := OfDecision(policy.Decision{}); zero.Verdict != "deny" {
 		t.Errorf("the zero decision is %s", zero.Verdict)
 	}

@@ -197,6 +197,9 @@ type Finding struct {
 	Want Text `json:"want,omitempty"`
 	// Check is the id of the policy's check, where it was one.
 	Check Text `json:"check,omitempty"`
+	// Message says what is wrong where none of Got, Want and Check does, as of
+	// a line of `who`.
+	Message Text `json:"message,omitempty"`
 }
 
 // Upstream is the exchange with the CA.

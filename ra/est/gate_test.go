@@ -190,6 +190,14 @@ func TestTheReasonTellsAWrongPasswordFromNone(t *testing.T) {
 		if strings.Contains(reason, wrong) != c.told || strings.Contains(reason, "estuser") || !strings.Contains(reason, "no line of `who` matches") {
 			t.Errorf("%s: %d, reason %q", name, g.StatusCode, reason)
 		}
+		if record.Decision == nil || len(record.Decision.Findings) == 0 {
+			t.Fatalf("%s: the record doesn't say what each line wants", name)
+		}
+		for _, f := range record.Decision.Findings {
+			if f.Message == "" || strings.Contains(string(f.Message), "estuser:") || c.told && strings.Contains(string(f.Message), "is estuser") {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -58,6 +59,7 @@ func TestTheDemosLinesWorkByHand(t *testing.T) {
 	_, lines, _ := strings.Cut(out.String(), mark)
 	script := exec.CommandContext(ctx, "sh", "-eu", "-c", lines)
 	script.Dir = t.TempDir()
+	script.Env = append(os.Environ(), asCaddy+"=1") // the lines call this binary
 	got, err := script.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s\n--- lines\n%s", err, got, lines)

@@ -11,6 +11,11 @@ import javax.crypto.spec.PSource;
 import javax.crypto.spec.SecretKeySpec;
 import org.bouncycastle.asn1.ASN1Encoding;
 import org.bouncycastle.asn1.ASN1ObjectIdentifier;
+import org.bouncycastle.asn1.DERSet;
+import org.bouncycastle.asn1.cms.Attribute;
+import org.bouncycastle.asn1.cms.AttributeTable;
+import org.bouncycastle.asn1.cms.CMSAttributes;
+import org.bouncycastle.asn1.cms.CMSObjectIdentifiers;
 import org.bouncycastle.asn1.x509.AlgorithmIdentifier;
 import org.bouncycastle.cms.CMSAlgorithm;
 import org.bouncycastle.cms.CMSAuthEnvelopedDataGenerator;
@@ -19,6 +24,7 @@ import org.bouncycastle.cms.CMSEnvelopedDataStreamGenerator;
 import org.bouncycastle.cms.CMSEnvelopedGenerator;
 import org.bouncycastle.cms.CMSProcessableByteArray;
 import org.bouncycastle.cms.RecipientInfoGenerator;
+import org.bouncycastle.cms.SimpleAttributeTableGenerator;
 import org.bouncycastle.cms.jcajce.JceCMSContentEncryptorBuilder;
 import org.bouncycastle.cms.jcajce.JceKEKRecipientInfoGenerator;
 import org.bouncycastle.cms.jcajce.JceKeyAgreeRecipientInfoGenerator;
@@ -41,15 +47,20 @@ final class Sealed {
 	static void make(Form in, Form out) throws Exception {
 		ASN1ObjectIdentifier type = new ASN1ObjectIdentifier(in.get("type"));
 		ASN1ObjectIdentifier cipher = CIPHERS.get(in.get("cipher", "aes128-cbc"));
+		boolean ber = in.get("form", "der").equals("ber");
 		OutputEncryptor encryptor = new JceCMSContentEncryptorBuilder(cipher).setProvider(Keys.PROVIDER).build();
 		if (encryptor instanceof OutputAEADEncryptor) {
 			CMSAuthEnvelopedDataGenerator generator = new CMSAuthEnvelopedDataGenerator();
 			recipients(generator, in);
+			if (!type.equals(CMSObjectIdentifiers.data)) { // RFC 5083 section 2.1
+				generator.setAuthenticatedAttributeGenerator(new SimpleAttributeTableGenerator(
+					new AttributeTable(new Attribute(CMSAttributes.contentType, new DERSet(type)))));
+			}
 			out.add("der", generator.generate(new CMSProcessableByteArray(type, in.bytes("content")),
-				(OutputAEADEncryptor) encryptor).toASN1Structure().getEncoded(ASN1Encoding.DER));
+				(OutputAEADEncryptor) encryptor).toASN1Structure().getEncoded(ber ? ASN1Encoding.BER : ASN1Encoding.DER));
 			return;
 		}
-		if (in.get("form", "der").equals("ber")) {
+		if (ber) {
 			CMSEnvelopedDataStreamGenerator generator = new CMSEnvelopedDataStreamGenerator();
 			recipients(generator, in);
 			generator.setBufferSize(100);

@@ -114,13 +114,11 @@ func authenticatedAttributes(kind string) ([]byte, error) {
 	if kind == IDData {
 		return nil, nil
 	}
-	var b cryptobyte.Builder
-	addOID(&b, kind)
-	value, err := b.Bytes()
+	a, err := contentType(kind)
 	if err != nil {
 		return nil, err
 	}
-	return marshalAttributes([]Attribute{{Type: idContentType, Values: [][]byte{value}}})
+	return marshalAttributes([]Attribute{a})
 }
 
 // addEncrypted writes an EncryptedContentInfo (RFC 5652 section 6.1).

@@ -8,11 +8,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // within OAEP, for clients that have nothing else
+	_ "crypto/sha1" //nolint:gosec // linked for OAEP and HMAC
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"hash"
 
 	"golang.org/x/crypto/cryptobyte"
 	der "golang.org/x/crypto/cryptobyte/asn1"
@@ -128,7 +127,7 @@ func (r Recipient) transport(b *cryptobyte.Builder, a Algorithms, key []byte) er
 	if a.Transport == PKCS1v15 {
 		encrypted, err = rsa.EncryptPKCS1v15(rand.Reader, r.rsa, key) //nolint:staticcheck // where the recipient has nothing else
 	} else {
-		encrypted, err = rsa.EncryptOAEP(newHash(transports[a.Transport].hash), rand.Reader, r.rsa, key, nil)
+		encrypted, err = rsa.EncryptOAEP(transports[a.Transport].hash.New(), rand.Reader, r.rsa, key, nil)
 	}
 	if err != nil {
 		return err
@@ -140,13 +139,6 @@ func (r Recipient) transport(b *cryptobyte.Builder, a Algorithms, key []byte) er
 		b.AddASN1OctetString(encrypted)
 	})
 	return nil
-}
-
-func newHash(h crypto.Hash) hash.Hash {
-	if h == crypto.SHA1 {
-		return sha1.New() //nolint:gosec // within OAEP, and HMAC
-	}
-	return h.New()
 }
 
 // agree makes a KeyAgreeRecipientInfo (RFC 5652 section 6.2.2).

@@ -253,15 +253,9 @@ func (s Signer) method() (method, error) {
 
 // attributes gives what is in signedAttrs.
 func (s Signer) attributes(c Content, hash crypto.Hash) ([]byte, error) {
-	var b cryptobyte.Builder
-	addOID(&b, c.Type)
-	kind, err := b.Bytes()
+	list, err := contentAttributes(c, hash)
 	if err != nil {
 		return nil, err
-	}
-	list := []Attribute{
-		{Type: idContentType, Values: [][]byte{kind}},
-		{Type: idMessageDigest, Values: [][]byte{octetString(digest(hash, c.Bytes))}},
 	}
 	if !s.Time.IsZero() {
 		var b cryptobyte.Builder
@@ -278,6 +272,20 @@ func (s Signer) attributes(c Content, hash crypto.Hash) ([]byte, error) {
 		list = append(list, Attribute{Type: idSigningTime, Values: [][]byte{value}})
 	}
 	return marshalAttributes(list)
+}
+
+// contentAttributes are those that every content needs (RFC 5652 sections 11.1
+// and 11.2).
+func contentAttributes(c Content, hash crypto.Hash) ([]Attribute, error) {
+	kind, err := contentType(c.Type)
+	return []Attribute{kind, {Type: idMessageDigest, Values: [][]byte{octetString(digest(hash, c.Bytes))}}}, err
+}
+
+func contentType(kind string) (Attribute, error) {
+	var b cryptobyte.Builder
+	addOID(&b, kind)
+	value, err := b.Bytes()
+	return Attribute{Type: idContentType, Values: [][]byte{value}}, err
 }
 
 func (s Signer) signature(message []byte, hash crypto.Hash) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -404,6 +405,30 @@ func TestManySignersAndCertificatesAreRefusedEarly(t *testing.T) {
 func signedWith(certificates, signers []byte) []byte {
 	content := seq(oid(oidData), tlv(2, 0, true, []byte{4, 1, 0}))
 	return seq(oid(oidSignedData), tlv(2, 0, true, seq([]byte{2, 1, 1}, set(), content, certificates, set(signers))))
+}
+
+// What a message costs grows as it does: with the content, and with what
+// stands beside it.
+func BenchmarkReadSigned(b *testing.B) {
+	key := rsaKey()
+	cert := certify(b, "a", key)
+	for _, size := range []int{1 << 10, 4 << 10, 16 << 10, 60 << 10} {
+		signer := Signer{Key: key, ID: IssuerAndSerial(cert)}
+		nest := Attribute{IDUnsignedData, [][]byte{seq(bytes.Repeat(seq(seq(seq([]byte{5, 0}))), min(size/8, 1900)))}}
+		for name, message := range map[string][]byte{
+			"content":    sign(b, Content{IDPKIData, make([]byte, size)}, nil, signer),
+			"attributes": sign(b, pkiData, nil, Signer{Key: key, ID: signer.ID, Unsigned: []Attribute{nest}}),
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, len(message)), func(b *testing.B) {
+				b.SetBytes(int64(len(message)))
+				for b.Loop() {
+					if _, err := ReadSigned(message); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
 }
 
 func FuzzReadSigned(f *testing.F) {

@@ -261,16 +261,21 @@ func (s *Signed) signedAttributes(set cryptobyte.String, hash crypto.Hash) ([]At
 // reads as attributes is none.
 func (s *Signed) bare() error {
 	if s.content.Type != IDData {
-		return fmt.Errorf("a content of type %s needs signed attributes", s.content.Type)
+		return fmt.Errorf("a content of type %s needs signed attributes", nameOf(s.content.Type))
 	}
-	content, set := cryptobyte.String(s.content.Bytes), cryptobyte.String(nil)
-	if !content.ReadASN1(&set, der.SET) {
-		return nil
-	}
-	if _, err := readAttributes(set); err == nil {
+	if readsAsAttributes(s.content.Bytes) {
 		return fmt.Errorf("%w: the content is a set of signed attributes", ErrVerify)
 	}
 	return nil
+}
+
+func readsAsAttributes(content cryptobyte.String) bool {
+	var set cryptobyte.String
+	if !content.ReadASN1(&set, der.SET) {
+		return false
+	}
+	_, err := readAttributes(set)
+	return err == nil
 }
 
 func signingTime(list []Attribute) (time.Time, error) {

@@ -27,7 +27,7 @@ func init() {
 //		basic { USER HASH }
 //		provider NAME [header HEADER]… MODULE { … }
 //		upstream [NAME] MODULE [ARGS…] { … }
-//		store sqlite FILE
+//		store sqlite FILE | postgres DSN
 //		registry NAME
 //		cacerts_extra FILE…
 //		cacerts_tls FILE…

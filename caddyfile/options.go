@@ -302,10 +302,17 @@ func (o *options) guest(id, inlineKey, name string) (json.RawMessage, error) {
 
 func (o *options) store() error {
 	args := o.h.RemainingArgs()
-	if len(args) != 2 || args[0] != "sqlite" {
-		return o.h.Errf("store takes an engine and its file: `store sqlite FILE`")
+	switch {
+	case len(args) == 2 && args[0] == "sqlite":
+		o.into.Store = &module.StoreConfig{Engine: args[0], File: args[1]}
+	case len(args) == 2 && args[0] == "postgres":
+		o.into.Store = &module.StoreConfig{Engine: args[0], DSN: args[1]}
+	default:
+		return o.h.Errf("store takes an engine and where it keeps things: `store sqlite FILE`, or `store postgres {env.NAME}` with a connection string")
 	}
-	o.into.Store = &module.StoreConfig{Engine: args[0], File: args[1]}
+	if err := o.into.Store.Check(); err != nil {
+		return o.h.Errf("%w", err)
+	}
 	return nil
 }
 

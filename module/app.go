@@ -56,7 +56,7 @@ type App struct {
 	keys     *keyMemory
 	keysName string // by which it is released
 
-	storePath string     // as a site has it; empty: the default
+	storeAt   storePlace // as a site has it; zero: the default
 	store     *lateStore // nil: no site needs one
 	storeName string     // by which it is released
 

@@ -73,11 +73,16 @@ type Provider struct {
 
 // A StoreConfig is the option `store`.
 type StoreConfig struct {
-	// The engine: sqlite.
+	// The engine: sqlite or postgres.
 	Engine string `json:"engine"`
-	// Its file, which is made where it isn't there. No other process may have
-	// it open.
-	File string `json:"file"`
+	// The file of sqlite, which is made where it isn't there. No other process
+	// may have it open.
+	File string `json:"file,omitempty"`
+	// The connection string of postgres: postgres://USER@HOST/DATABASE, or
+	// words as libpq has them (host=HOST dbname=DATABASE). A password must not
+	// stand in it in clear: placeholders such as {env.EST_DB} are replaced, and
+	// what is missing comes from PGPASSFILE and the other variables of libpq.
+	DSN string `json:"dsn,omitempty"`
 }
 
 // A Registry is a list of devices in the store, which `caddy est device` fills.

@@ -64,7 +64,7 @@ type Handler struct {
 	Providers []Provider `json:"providers,omitempty"`
 	// Where one-time passwords and device registries are kept. Default: the
 	// SQLite file est/store.db in Caddy's data directory, which is made when a
-	// policy needs it. One for all sites.
+	// policy needs it. One for all sites. With postgres several nodes share it.
 	Store *StoreConfig `json:"store,omitempty"`
 	// The device registries that the policy may name.
 	Registries []Registry `json:"registries,omitempty"`

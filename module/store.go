@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-est/estra/ra/store"
 )
 
-// stores are the open stores by their files: a configuration shares its store
-// with the one before it, since the file lets nobody else in.
+// stores are the open stores by their keys: a configuration shares its store
+// with the one before it, since a file lets nobody else in.
 var stores = caddy.NewUsagePool()
 
 // A pooledStore ends with its last configuration.
@@ -95,14 +95,14 @@ func (l *lateStore) Settle(ctx context.Context, t store.Settlement) error {
 
 // wantStore says that a site needs the store, and where it is written to be,
 // or nothing. A configuration has one.
-func (a *App) wantStore(path string) (*lateStore, error) {
+func (a *App) wantStore(place storePlace) (*lateStore, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if path != "" && a.storePath != "" && a.storePath != path {
-		return nil, fmt.Errorf("store: another site has the store %s, and this one %s: a configuration has one store", a.storePath, path)
+	if place.written() && a.storeAt.written() && a.storeAt.key() != place.key() {
+		return nil, fmt.Errorf("store: another site has the store %s, and this one %s: a configuration has one store", a.storeAt.name(), place.name())
 	}
-	if path != "" {
-		a.storePath = path
+	if place.written() {
+		a.storeAt = place
 	}
 	if a.store == nil {
 		a.store = &lateStore{opened: make(chan struct{})}
@@ -110,30 +110,38 @@ func (a *App) wantStore(path string) (*lateStore, error) {
 	return a.store, nil
 }
 
+// mostOpened bounds the wait for a store at start, with its migrations.
+const mostOpened = 5 * time.Minute
+
 // openStore opens the store where a site needs it.
 func (a *App) openStore() error {
 	if a.store == nil {
 		return nil
 	}
 	defer close(a.store.opened)
-	path := a.storePath
-	if path == "" {
-		path = DefaultStore()
+	place := a.storeAt
+	if !place.written() {
+		place = storePlace{engine: sqliteEngine, file: DefaultStore()}
 	}
-	shared, old, err := stores.LoadOrNew(path, func() (caddy.Destructor, error) {
-		made, err := store.OpenSQLite(a.ctx, path, store.Options{Create: true})
+	shared, old, err := stores.LoadOrNew(place.key(), func() (caddy.Destructor, error) {
+		ctx, cancel := context.WithTimeout(a.ctx, mostOpened)
+		defer cancel()
+		made, err := place.open(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return pooledStore{made}, nil
 	})
 	if err != nil {
+		if place.source != "" {
+			err = fmt.Errorf("%s: est: %w", place.source, err)
+		}
 		a.store.failed = err
 		return err
 	}
-	a.store.store, a.storeName = shared.(pooledStore), path
+	a.store.store, a.storeName = shared.(pooledStore), place.key()
 	if !old {
-		a.log.Info("store opened", zap.String("file", path))
+		a.log.Info("store opened", zap.String("store", place.name()))
 	}
 	return nil
 }
@@ -149,22 +157,17 @@ func (a *App) Store(ctx context.Context) (store.Store, error) {
 // needsStore prepares the store where the configuration or a policy asks for
 // it.
 func (h *Handler) needsStore() (err error) {
-	path := ""
+	var place storePlace
 	if h.Store != nil {
-		if h.Store.Engine != "sqlite" || h.Store.File == "" {
-			return errors.New("store: want the engine sqlite, and a file")
-		}
-		if path, err = expand("store", h.Store.File); err != nil {
+		if place, err = h.Store.place(); err != nil {
 			return err
 		}
-		if path, err = filepath.Abs(path); err != nil {
-			return err
-		}
+		place.source = h.Source
 	}
-	if path == "" && len(h.Registries) == 0 && !h.policy.UsesPasswords() && !h.policy.UsesRegistries() {
+	if !place.written() && len(h.Registries) == 0 && !h.policy.UsesPasswords() && !h.policy.UsesRegistries() {
 		return nil
 	}
-	h.store, err = h.app.wantStore(path)
+	h.store, err = h.app.wantStore(place)
 	return err
 }
 

@@ -66,6 +66,14 @@ func OpenPostgres(ctx context.Context, dsn secret.Text, o Options) (_ Store, err
 	return s, nil
 }
 
+// errDSN is for what can't be read.
+var errDSN = errors.New("the store in PostgreSQL: the connection string can't be read (it isn't shown, for its password): " +
+	"want postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full with %-escapes where the password has other characters than letters and digits, " +
+	"or host=HOST dbname=DATABASE user=USER password='PASSWORD'; files that it names must be there")
+
+// settingName is how a server's setting is called.
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
+
 // parseDSN reads a connection string: a URL, or words as libpq has them. What
 // it leaves out comes from the environment (PGHOST, PGPASSFILE, …). The
 // driver's errors quote the string, and it may be too broken to find the
@@ -76,9 +84,12 @@ func parseDSN(dsn secret.Text) (*pgx.ConnConfig, error) {
 	}
 	config, err := pgx.ParseConfig(string(dsn))
 	if err != nil {
-		return nil, errors.New("the store in PostgreSQL: the connection string can't be read (it isn't shown, for its password): " +
-			"want postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full with %-escapes where the password has other characters than letters and digits, " +
-			"or host=HOST dbname=DATABASE user=USER password='PASSWORD'; files that it names must be there")
+		return nil, errDSN
+	}
+	for name := range config.RuntimeParams {
+		if !settingName.MatchString(name) { // a misspelled URL is taken for a word and its value
+			return nil, errDSN
+		}
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTime

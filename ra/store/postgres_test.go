@@ -311,6 +311,7 @@ func TestThreat_TheConnectionStringIsInNoError(t *testing.T) {
 		"empty":                         {" ", "is empty"},
 		"a URL that can't be parsed":    {"postgres://estra:" + word + "@h:port/db", "can't be read"},
 		"words that can't be parsed":    {"host=h user password=" + word, "can't be read"},
+		"a scheme that is none":         {"postgre://estra:" + word + "@h/db?sslmode=disable", "can't be read"},
 		"an option of a wrong value":    {"host=h connect_timeout=" + word, "can't be read"},
 		"a file that isn't there":       {"host=h sslmode=verify-full sslrootcert=/nowhere/" + word, "can't be read"},
 		"a wrong password":              {words + " user=estra password=x" + word, "password authentication failed"},

@@ -42,6 +42,20 @@ func TestAnAnchorOfAnUpstreamAsksItsCRL(t *testing.T) {
 	}
 }
 
+// A trust file that is missing or empty means nobody's roots, and never the
+// system's (CVE-2026-27586).
+func TestThreat_AMissingOrEmptyTrustFileStopsTheStart(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{empty, filepath.Join(t.TempDir(), "gone.pem")} {
+		if _, err := new(Handler).loadAnchor(AnchorConfig{Name: "idevid", Files: []string{file}}); err == nil || !strings.Contains(err.Error(), filepath.Base(file)) {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
 func TestAnchorsOfFilesTellWhenTheyEnd(t *testing.T) {
 	first := ratest.NewRoot(t, "One")
 	early := first.Device(t, "early", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Hour) }).Leaf

@@ -112,6 +112,9 @@ func (c *compiler) review(p *Profile) {
 		if o.borrowed {
 			continue // said of `enroll`
 		}
+		for _, line := range o.who {
+			c.loose(p, o, line)
+		}
 		c.reviewWho(o)
 		c.reviewBounds(o)
 	}

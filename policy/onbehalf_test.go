@@ -5,9 +5,11 @@ package policy
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 )
 
@@ -84,6 +86,31 @@ func TestThreat_RAOverTrust_NoEndEntityReachesOnBehalf(t *testing.T) {
 	}
 	if d := profile.DecideOnBehalf(OnBehalf{}); d.Verdict != Deny {
 		t.Errorf("the zero value: %s", d.Verdict)
+	}
+}
+
+// /csrattrs is one list for everybody: an RA is told of an otpChallenge, too,
+// and one that it passes on is refused. It proves nothing for it.
+func TestTheListIsForThoseWhoAskForThemselves(t *testing.T) {
+	both := strings.Replace(strings.Replace(twoWays, "ANCHOR", "ours", 1), "    on_behalf:",
+		"    enroll: {who: [{one_time_password: {via: otp_challenge}}], linking: if_present}\n    on_behalf:", 1)
+	for text, want := range map[string]Verdict{both: Deny, both + "    attributes: {ignore: [otpChallenge]}\n": Allow} {
+		profile, _ := mustCompile(t, "p.yaml", []byte(text)).Profile("")
+		if !slices.ContainsFunc(profile.Hints(CSRAttrs).Attributes, mustOID(otpChallenge).Equal) {
+			t.Error("the list has no otpChallenge")
+		}
+		arrival := parseArrival(t, "ra ours CN=ra.example\nsubject CN=a.example.net\nlinking mismatched")
+		if d := arrival.Decide(profile); d.Verdict != Allow {
+			t.Errorf("without it: %s %v", d.Verdict, d.Findings)
+		}
+		var err error
+		arrival.CSR, err = csr.Parse(csrtest.New(t, csrtest.Subject(csrtest.CN("a.example.net")), csrtest.Attribute(otpChallenge, csrtest.UTF8("x"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := arrival.Decide(profile); d.Verdict != want {
+			t.Errorf("with it: %s, want %s: %v", d.Verdict, want, d.Findings)
+		}
 	}
 }
 

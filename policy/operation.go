@@ -73,19 +73,23 @@ func (c *compiler) operation(p *Profile, key operationKey, n node) *op {
 	}
 	for _, line := range o.who {
 		c.registrars(o, line)
-		c.loose(o, line)
 	}
 	return o
 }
 
 // loose warns of who lines that prove less than they seem to.
-func (c *compiler) loose(o *op, line whoLine) {
+func (c *compiler) loose(p *Profile, o *op, line whoLine) {
+	bound := c.binds(p, o, line)
 	for _, proof := range line.proofs {
 		switch {
 		case proof.shared && !slices.ContainsFunc(line.proofs, isOnce):
-			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with any name of the profile, "+
-				"and nobody approves it (approval: auto)", showList(userNames(proof.users)))
-		case proof.isCert() && o.name != SimpleReenroll && !o.byRA && !c.binds(o, line):
+			names := "any name of the profile"
+			if bound {
+				names = "any name that the rules about `who` leave to it"
+			}
+			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with %s, "+
+				"and nobody approves it (approval: auto)", showList(userNames(proof.users)), names)
+		case proof.isCert() && o.name != SimpleReenroll && !o.byRA && !bound:
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
 		}
@@ -93,10 +97,10 @@ func (c *compiler) loose(o *op, line whoLine) {
 }
 
 // binds tells whether something ties names to who asks: a check or a value of
-// the line or of the operation that reads `who`.
-func (c *compiler) binds(o *op, line whoLine) bool {
+// the line, of the operation or of the profile that reads `who`.
+func (c *compiler) binds(p *Profile, o *op, line whoLine) bool {
 	reads := func(e *expression) bool { return e != nil && strings.Contains(e.source, "who.") }
-	for _, k := range slices.Concat(o.checks, line.checks) {
+	for _, k := range slices.Concat(p.checks, o.checks, line.checks) {
 		if !k.warns && reads(k.rule) {
 			return true
 		}

@@ -5,6 +5,7 @@ package est
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,27 @@ import (
 	"github.com/caddy-est/estra/ra/audit"
 	"github.com/caddy-est/estra/ra/ratest"
 )
+
+// RA over-trust: no header names anybody, whoever sends it and whoever says
+// that a proxy ended TLS.
+func TestThreat_RAOverTrust_NoHeaderIsAnIdentity(t *testing.T) {
+	for _, exposed := range []bool{false, true} {
+		x := newSite(t, func(x *site) { x.exposed = exposed })
+		device := x.device("device.example")
+		header := http.Header{
+			"X-Remote-User": {"estuser"}, "Remote-User": {"estuser"}, "X-Forwarded-User": {"estuser"}, "X-Ssl-Client-Verify": {"SUCCESS"},
+			"X-Ssl-Client-S-Dn": {"CN=device.example"}, "Client-Cert": {":" + base64.StdEncoding.EncodeToString(device.Leaf.Raw) + ":"}, // RFC 9440
+			"X-Forwarded-Client-Cert": {"Subject=\"CN=ra.example\""},
+		}
+		for path, want := range map[string]int{"simpleenroll": 401, "cert/simpleenroll": 403, "sites/simpleenroll": 403, "simplereenroll": 403} {
+			g := x.do(call{path: path, header: header})
+			record, _ := x.last(g.Header.Get("X-Request-Id"))
+			if g.StatusCode != want || record.Who != nil {
+				t.Errorf("%s: %d by %+v", path, g.StatusCode, record.Who)
+			}
+		}
+	}
+}
 
 func TestThreat_MediaTypeByPrefix(t *testing.T) {
 	x := newSite(t)

@@ -145,3 +145,41 @@ func TestWeTakeNothingThatBouncyCastleHasNotSigned(t *testing.T) {
 		t.Errorf("nobody has signed it: %v", err)
 	}
 }
+
+// RFC 5272 section 3.2: the secret is the identifier, and the shared secret
+// after it.
+func TestAuthenticatedDataGoesBothWays(t *testing.T) {
+	t.Parallel()
+	c := bouncyCastle(t)
+	const identifier, shared = "device-1", "Grüße an alle"
+	tcr := c.request(t, "pkcs10", newKey(t), "subject", "CN=a.example.net")
+	theirs := c.ask(t, "pkidata", form("tcr", "1 "+tcr, "identification", identifier, "password", shared))
+	for secret, good := range map[string]bool{identifier + shared: true, shared: false, identifier + "wrong": false} {
+		message, err := cms.ReadAuthenticated(octets(t, theirs.Get("der")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := message.Verify(func(cms.Content) ([]byte, error) { return []byte(secret), nil })
+		if good && (err != nil || v.Content().Type != cms.IDPKIData || b64(v.Content().Bytes) != theirs.Get("pkidata")) {
+			t.Errorf("%q: %v", secret, err)
+		}
+		if !good && !errors.Is(err, cms.ErrVerify) {
+			t.Errorf("%q: %v", secret, err)
+		}
+	}
+	for what, content := range contents() {
+		for _, mac := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+			ours, err := cms.Authenticate(content, cms.Password{Secret: []byte(shared), MAC: mac, Iterations: 1000, PWRIKEK: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := c.ask(t, "authenticated", form("der", b64(ours), "password", shared))
+			if answer.Get("type") != content.Type || !bytes.Equal(octets(t, answer.Get("content")), content.Bytes) {
+				t.Errorf("%s, %v: read as %v", what, mac, answer)
+			}
+			if _, err := c.try(t, "authenticated", form("der", b64(ours), "password", "wrong")); err == nil {
+				t.Errorf("%s, %v: Bouncy Castle takes another password", what, mac)
+			}
+		}
+	}
+}

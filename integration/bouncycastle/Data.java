@@ -2,6 +2,7 @@
 
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.bouncycastle.asn1.ASN1Encodable;
 import org.bouncycastle.asn1.ASN1Encoding;
@@ -24,16 +25,20 @@ import org.bouncycastle.asn1.cmc.TaggedRequest;
 import org.bouncycastle.asn1.cms.ContentInfo;
 import org.bouncycastle.asn1.crmf.CertReqMsg;
 import org.bouncycastle.cms.CMSAlgorithm;
+import org.bouncycastle.cms.CMSAuthenticatedData;
 import org.bouncycastle.cms.CMSAuthenticatedDataGenerator;
 import org.bouncycastle.cms.CMSProcessableByteArray;
 import org.bouncycastle.cms.PasswordRecipient;
+import org.bouncycastle.cms.RecipientInformation;
 import org.bouncycastle.cms.jcajce.JceCMSMacCalculatorBuilder;
+import org.bouncycastle.cms.jcajce.JcePasswordAuthenticatedRecipient;
 import org.bouncycastle.cms.jcajce.JcePasswordRecipientInfoGenerator;
 import org.bouncycastle.operator.jcajce.JcaDigestCalculatorProviderBuilder;
 
 /** Full PKI Requests. */
 final class Data {
 	private static final long FIRST_CONTROL = 1000; // their body part ids
+	private static final byte[] SALT = "0123456789abcdef".getBytes(StandardCharsets.US_ASCII);
 
 	/**
 	 * make takes tcr (several: body part id, a space, base64 of a PKCS #10), crm
@@ -111,7 +116,7 @@ final class Data {
 		CMSAuthenticatedDataGenerator generator = new CMSAuthenticatedDataGenerator();
 		generator.addRecipientInfoGenerator(new JcePasswordRecipientInfoGenerator(CMSAlgorithm.AES256_CBC, password)
 			.setProvider(Keys.PROVIDER).setPasswordConversionScheme(PasswordRecipient.PKCS5_SCHEME2_UTF8)
-			.setPRF(PasswordRecipient.PRF.HMacSHA256).setSaltAndIterationCount(salt(in), 10_000));
+			.setPRF(PasswordRecipient.PRF.HMacSHA256).setSaltAndIterationCount(SALT, 10_000));
 		return generator.generate(new CMSProcessableByteArray(CMCObjectIdentifiers.id_cct_PKIData, data),
 			new JceCMSMacCalculatorBuilder(org.bouncycastle.asn1.pkcs.PKCSObjectIdentifiers.id_hmacWithSHA256)
 				.setProvider(Keys.PROVIDER).build(),
@@ -119,7 +124,21 @@ final class Data {
 			.toASN1Structure().getEncoded(ASN1Encoding.DER);
 	}
 
-	private static byte[] salt(Form in) {
-		return in.get("salt", "0123456789abcdef").getBytes(StandardCharsets.US_ASCII);
+	/**
+	 * verify takes der, an AuthenticatedData, and password (all of the secret). It
+	 * answers type and content; a MAC or a digest that isn't right is an error.
+	 */
+	static void verify(Form in, Form out) throws Exception {
+		CMSAuthenticatedData data = new CMSAuthenticatedData(in.bytes("der"),
+			new JcaDigestCalculatorProviderBuilder().setProvider(Keys.PROVIDER).build());
+		RecipientInformation recipient = data.getRecipientInfos().iterator().next();
+		byte[] content = recipient.getContent(new JcePasswordAuthenticatedRecipient(in.get("password").toCharArray())
+			.setProvider(Keys.PROVIDER).setPasswordConversionScheme(PasswordRecipient.PKCS5_SCHEME2_UTF8));
+		if (!Arrays.equals(data.getMac(), recipient.getMac())
+			|| !Arrays.equals(data.getContentDigest(), recipient.getContentDigest())) {
+			throw new IllegalArgumentException("the MAC is not good");
+		}
+		out.add("type", recipient.getContentType().getId());
+		out.add("content", content);
 	}
 }

@@ -20,17 +20,18 @@ final class Main {
 		void run(Form in, Form out) throws Exception;
 	}
 
-	private static final Map<String, Verb> VERBS = Map.of(
-		"pkcs10", Requests::pkcs10,
-		"crmf", Requests::crmf,
-		"pkidata", Data::make,
-		"pkiresponse", Responses::read,
-		"sign", Signed::make,
-		"verify", Signed::verify,
-		"seal", Sealed::make,
-		"open", Opened::open,
-		"again", Structure::again,
-		"est", Est::call);
+	private static final Map<String, Verb> VERBS = Map.ofEntries(
+		Map.entry("pkcs10", Requests::pkcs10),
+		Map.entry("crmf", Requests::crmf),
+		Map.entry("pkidata", Data::make),
+		Map.entry("authenticated", Data::verify),
+		Map.entry("pkiresponse", Responses::read),
+		Map.entry("sign", Signed::make),
+		Map.entry("verify", Signed::verify),
+		Map.entry("seal", Sealed::make),
+		Map.entry("open", Opened::open),
+		Map.entry("again", Structure::again),
+		Map.entry("est", Est::call));
 
 	public static void main(String[] args) throws Exception {
 		Security.addProvider(new BouncyCastleProvider());

@@ -158,6 +158,7 @@ func TestThreat_RAOverTrust_ABlockedRegistrarAsksForNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			arrival := parseArrival(t, "ra ours CN=ra.example\nsubject CN=a.example.net\nlinking mismatched")
 			arrival.Who.Accounts, arrival.Who.Devices = []Account{{Method: "http_basic", User: "u"}}, c.devices
+			arrival.Who.Cert.AuthorityKeyId = []byte{1}
 			by, err := NewRegistrar(arrival.Who, arrival.Who.Anchors)
 			if err != nil {
 				t.Fatal(err)

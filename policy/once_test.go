@@ -226,6 +226,26 @@ func TestADeviceBootstrapsOnceAndABlockedOneGetsNothing(t *testing.T) {
 	}
 }
 
+func TestACertificateThatNamesNoIssuersKeyIsToldSo(t *testing.T) {
+	p := proof{registry: "routers"}
+	cert := testCert(t, "CN=x | serialNumber=S 7", signer(t), testNow, testNow.AddDate(0, 1, 0))
+	for name, c := range map[string]struct {
+		keyID []byte
+		want  string
+	}{
+		"none":    {nil, "has no authorityKeyIdentifier"},
+		"another": {[]byte{1}, `is of no device in the registry "routers"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert.AuthorityKeyId = c.keyID
+			got := p.checkDevice(asking{op: &op{name: SimpleEnroll}, who: Identity{Cert: cert}})
+			if !strings.Contains(got, c.want) {
+				t.Errorf("got %q, want %q in it", got, c.want)
+			}
+		})
+	}
+}
+
 func TestDeviceKeysAreThoseThatTellTheDevice(t *testing.T) {
 	read := func(names string) DeviceKeys {
 		cert := testCert(t, names, signer(t), testNow, testNow.AddDate(0, 1, 0))

@@ -77,6 +77,8 @@ func (p proof) checkDevice(a asking) string {
 	}
 	d, ok := p.device(a.who)
 	switch {
+	case !ok && len(a.who.Cert.AuthorityKeyId) == 0:
+		return "the client certificate has no authorityKeyIdentifier, by which a registry knows the issuer of a serial number, and is not listed itself in the registry " + quote(p.registry)
 	case !ok:
 		return "the client certificate is of no device in the registry " + quote(p.registry)
 	case a.op.first() && d.State == Enrolled && !d.Again:

@@ -42,19 +42,28 @@ func refusal(d policy.Decision) *Error {
 		}
 	}
 	kind := Refused
-	if first, ok := d.Refusal(); ok {
+	first, ok := d.Refusal()
+	if ok {
 		kind = refusalKinds[first.Class]
 	}
 	e := Fail(kind, findingTexts(refusing), nil)
 	e.Findings = d.Findings
-	var disclosed []string
+	// What is disclosed explains the kind only where it is of the same class.
+	var same, other []string
 	for _, f := range refusing {
-		if f.Disclose && f.Message != "" {
-			disclosed = append(disclosed, f.Message)
+		switch {
+		case !f.Disclose || f.Message == "":
+		case f.Class == first.Class:
+			same = append(same, f.Message)
+		default:
+			other = append(other, f.Message)
 		}
 	}
-	if len(disclosed) > 0 {
-		e.Public += ": " + strings.Join(disclosed, "; ")
+	if len(same) > 0 {
+		e.Public += ": " + strings.Join(same, "; ")
+	}
+	if len(other) > 0 {
+		e.Public += "; besides: " + strings.Join(other, "; ")
 	}
 	return e
 }

@@ -352,7 +352,8 @@ func (h *Handler) assemble() error {
 	}
 	h.server.Authority.Repeat = time.Duration(limits.RetryWindow)
 	if h.store != nil {
-		h.server.Passwords, h.server.Devices, h.server.Authority.Claims = h.store, h.store, h.store
+		h.server.Passwords, h.server.Devices = h.store, h.store
+		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
 	}
 	return nil
 }

@@ -93,6 +93,24 @@ func (l *lateStore) Settle(ctx context.Context, t store.Settlement) error {
 	return s.Claims().Settle(ctx, t)
 }
 
+// Issued implements store.Made.
+func (l *lateStore) Issued(ctx context.Context, m store.MadeCertificate) ([][]byte, error) {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.Made().Issued(ctx, m)
+}
+
+// Settled implements store.Made.
+func (l *lateStore) Settled(ctx context.Context, request [32]byte, certificate []byte) error {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Made().Settled(ctx, request, certificate)
+}
+
 // wantStore says that a site needs the store, and where it is written to be,
 // or nothing. A configuration has one.
 func (a *App) wantStore(place storePlace) (*lateStore, error) {
@@ -149,7 +167,7 @@ func (a *App) openStore() error {
 // Store is the open store, for the admin API.
 func (a *App) Store(ctx context.Context) (store.Store, error) {
 	if a.store == nil {
-		return nil, errors.New("no policy has one_time_password or registry, and no `store` is written: there is no store")
+		return nil, errors.New("no policy has one_time_password, registry or serverkeygen, and no `store` is written: there is no store")
 	}
 	return a.store.wait(ctx)
 }
@@ -164,7 +182,7 @@ func (h *Handler) needsStore() (err error) {
 		}
 		place.source = h.Source
 	}
-	if !place.written() && len(h.Registries) == 0 && !h.policy.UsesPasswords() && !h.policy.UsesRegistries() {
+	if !place.written() && len(h.Registries) == 0 && !h.policy.UsesStore() {
 		return nil
 	}
 	h.store, err = h.app.wantStore(place)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -35,6 +36,14 @@ type Authority struct {
 	// Repeat is how long a request may be repeated with what it has used up,
 	// because an answer was lost; default 24 h.
 	Repeat time.Duration
+	// Made keeps which certificates have keys that were made here; nil: nothing
+	// does, and what a repeat supersedes isn't revoked.
+	Made store.Made
+
+	rsa struct {
+		once  sync.Once
+		place chan struct{}
+	}
 }
 
 // A task is one enrolment on its way through the steps, whoever brought it.
@@ -49,6 +58,8 @@ type task struct {
 	// renews gives the certificate that is replaced; nil: none is.
 	renews func(context.Context, *CA) (*x509.Certificate, *Error)
 	decide func(found) policy.Decision
+	// making is set where the key is made for the device.
+	making *making
 }
 
 // found is what the steps have found out for the policy.
@@ -138,13 +149,16 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if e != nil {
 		return e
 	}
-	holder, end, e := a.takeKey(ctx, ca, t)
-	if e != nil {
-		return e
-	}
+	end := func(*Outcome, *Error) {}
 	defer func() { end(out, e) }()
-	out.KeyHolder = holder
-	out.Decision = t.decide(found{out.Replaces, holder, data})
+	if t.making == nil {
+		holder, done, e := a.takeKey(ctx, ca, t)
+		if e != nil {
+			return e
+		}
+		out.KeyHolder, end = holder, done
+	}
+	out.Decision = t.decide(found{out.Replaces, out.KeyHolder, data})
 	if out.Decision.Verdict != policy.Allow {
 		return refusal(out.Decision)
 	}
@@ -155,6 +169,17 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	// What comes back couldn't be compared without the CA's certificates.
 	if _, err := ca.Issuers(ctx); err != nil {
 		return asError(err)
+	}
+	if t.making != nil {
+		// Only now: of what isn't granted there is no key.
+		if e := a.make(ctx, &t, out); e != nil {
+			return e
+		}
+		_, done, e := a.takeKey(ctx, ca, t)
+		if e != nil {
+			return e
+		}
+		end = done
 	}
 	order, err := a.order(t, out.Decision.Plan, ca.Upstream.Carries().Serial)
 	if err != nil {
@@ -171,7 +196,11 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if e != nil {
 		return e
 	}
-	return compare(ctx, ca, order, m, t.identity, out)
+	if e := compare(ctx, ca, order, m, t.identity, out); e != nil {
+		return e
+	}
+	a.supersede(ctx, ca, label, t, out)
+	return nil
 }
 
 // authorityFor takes what can be enrolled here, and nothing else by default.
@@ -181,6 +210,10 @@ func (a *Authority) authorityFor(p *policy.Profile, op policy.Op, label string, 
 	}
 	switch op {
 	case policy.SimpleEnroll, policy.SimpleReenroll:
+	case policy.ServerKeygen:
+		if t.making == nil {
+			return nil, Fail(OperationOff, "a key is made by Keygen alone", nil)
+		}
 	default:
 		return nil, Fail(OperationOff, fmt.Sprintf("operation %q doesn't enroll here", op), nil)
 	}

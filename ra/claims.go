@@ -34,7 +34,7 @@ func (a *Authority) reserve(ctx context.Context, label string, t task, out *Outc
 		return nothing, nil
 	}
 	if len(uses) > 0 {
-		id, err := requestHash(label, t.csr, out.Decision.Plan.Names)
+		id, err := requestHash(label, t, out.Decision.Plan.Names)
 		if err != nil {
 			return nothing, Fail(Fault, "the request can't be told from others", err)
 		}
@@ -48,7 +48,9 @@ func (a *Authority) reserve(ctx context.Context, label string, t task, out *Outc
 			return nothing, Fail(Busy, "what is good once can't be reserved", err)
 		}
 	}
-	return func(out *Outcome, e *Error) { out.Unsettled = a.settle(ctx, t, uses, out, e) }, nil
+	return func(out *Outcome, e *Error) {
+		out.Unsettled = errors.Join(out.Unsettled, a.settle(ctx, t, uses, out, e))
+	}, nil
 }
 
 // settle is also for requests that use nothing up: a device's certificates
@@ -100,13 +102,18 @@ func (a *Authority) repeat() time.Duration {
 }
 
 // requestHash is the same for a request that is repeated: over label, key and
-// the names that the certificate is to have.
-func requestHash(label string, req *csr.Request, names csr.Names) (sum [sha256.Size]byte, err error) {
+// the names that the certificate is to have. Where the key is made for the
+// device it is another one each time.
+func requestHash(label string, t task, names csr.Names) (sum [sha256.Size]byte, err error) {
 	subject, err := names.Subject.MarshalDER()
 	if err != nil {
 		return sum, err
 	}
-	parts := [][]byte{[]byte(label), req.RawSPKI, subject}
+	key := t.csr.RawSPKI
+	if t.making != nil {
+		key = []byte(policy.ServerKeygen)
+	}
+	parts := [][]byte{[]byte(label), key, subject}
 	if len(names.SAN) > 0 {
 		san, err := csr.MarshalSAN(names.SAN)
 		if err != nil {

@@ -72,6 +72,8 @@ type Outcome struct {
 	Upstream            string
 	Ref                 string // the CA's own reference
 	Took                time.Duration
+	// Made is the key that was made for the device; nil: none was.
+	Made *Made
 	// Unsettled is why the store couldn't be told what became of the request.
 	Unsettled error
 }

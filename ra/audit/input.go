@@ -127,7 +127,7 @@ var secrets = []string{
 func OfInput(q policy.Arrival, needs func(asn1.ObjectIdentifier) bool) *Input {
 	in := &Input{
 		Time:      q.Now.UTC(),
-		CSR:       ofInputCSR(q.CSR, needs),
+		CSR:       ofInputCSR(q.Asked(), needs),
 		Anchors:   q.Who.Anchors,
 		Linking:   q.Linking.String(),
 		RAIssuers: q.By.Issuers(),

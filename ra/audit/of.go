@@ -72,7 +72,7 @@ func OfCSR(r *csr.Request) *CSR {
 	c := &CSR{
 		SHA256:     r.SHA256(),
 		SPKISHA256: r.SPKISHA256(),
-		Key:        keyText(r.Key),
+		Key:        keyOf(r),
 		Sig:        Text(r.SignatureName()),
 		Subject:    Text(r.Names.Subject.String()),
 		SAN:        texts(r.Names.SAN),
@@ -83,6 +83,26 @@ func OfCSR(r *csr.Request) *CSR {
 	}
 	c.ExtOIDs = texts(ids)
 	return c
+}
+
+// keyOf is empty where the key of a request isn't looked at.
+func keyOf(r *csr.Request) string {
+	if len(r.RawSPKI) == 0 {
+		return ""
+	}
+	return keyText(r.Key)
+}
+
+// OfMade tells a key that was made, by what is known of it.
+func OfMade(kind csr.Key, spkiSHA256, by string, encryptedFor csr.DecryptKey) *Made {
+	m := &Made{Key: keyText(kind), SPKISHA256: spkiSHA256, By: by, Form: "clear", KeyID: hex.EncodeToString(encryptedFor.ID)}
+	switch {
+	case encryptedFor.Asymmetric:
+		m.Form = "asymmetric"
+	case encryptedFor.Asked():
+		m.Form = "symmetric"
+	}
+	return m
 }
 
 func keyText(k csr.Key) string {

@@ -77,6 +77,8 @@ type Record struct {
 	Input *Input `json:"input,omitempty"`
 	// Cert is the certificate that the CA issued, withheld ones too.
 	Cert *Cert `json:"cert,omitempty"`
+	// Made is the key that was made for the device.
+	Made *Made `json:"made,omitempty"`
 	// Outcome is what became of the request: issued, refused (the answer is
 	// no), failed (it could not be done), or unknown (the CA may have issued
 	// and its answer was lost).
@@ -158,13 +160,13 @@ type CSR struct {
 	// SHA256 is the hash of the whole request.
 	SHA256 string `json:"sha256"`
 	// SPKISHA256 is the hash of its SubjectPublicKeyInfo.
-	SPKISHA256 string `json:"spki_sha256"`
+	SPKISHA256 string `json:"spki_sha256,omitempty"`
 	// Key is the key's kind with its size or curve, such as "rsa 3072",
 	// "ecdsa P-256" or "ed25519"; "unknown" otherwise.
-	Key string `json:"key"`
+	Key string `json:"key,omitempty"`
 	// Sig is the signature algorithm as csr.Request.SignatureName has it, such
 	// as "ECDSA-SHA256".
-	Sig Text `json:"sig"`
+	Sig Text `json:"sig,omitempty"`
 	// Subject is the subject as text.
 	Subject Text `json:"subject"`
 	// SAN is the subjectAltName, each name as "form:value". At most MaxList.
@@ -211,6 +213,31 @@ type Upstream struct {
 	// MS is how long the CA took, in milliseconds.
 	MS int64 `json:"ms"`
 	// Error is why the CA didn't issue.
+	Error Text `json:"error,omitempty"`
+}
+
+// Made is a key that was made for a device, without anything of it but its hash.
+type Made struct {
+	// Key is its kind, as in CSR.
+	Key string `json:"key"`
+	// SPKISHA256 is the hash of its SubjectPublicKeyInfo.
+	SPKISHA256 string `json:"spki_sha256"`
+	// By is who made it: ra or upstream.
+	By string `json:"by"`
+	// Form is how it was given out: clear, symmetric or asymmetric.
+	Form string `json:"form"`
+	// KeyID is the identifier of the key that it was encrypted for, in
+	// hexadecimal.
+	KeyID string `json:"key_id,omitempty"`
+	// Superseded are the certificates that the same request had before.
+	Superseded []Superseded `json:"superseded,omitempty"`
+}
+
+// Superseded is a certificate in whose place a new one came.
+type Superseded struct {
+	Serial  string `json:"serial"`
+	Revoked bool   `json:"revoked"`
+	// Error is why it isn't revoked.
 	Error Text `json:"error,omitempty"`
 }
 

@@ -28,6 +28,7 @@ type answer struct {
 	challenge   []string      // of a 401
 	retryAfter  time.Duration // 0: no Retry-After
 	linking     string        // of a 403 for want of linking: the type of binding
+	secret      bool          // the body has a private key
 }
 
 // caCerts is /cacerts (RFC 7030 section 4.1). Nobody is asked who they are.
@@ -130,6 +131,9 @@ func (x *exchange) write(a answer) {
 	lingers := x.overlong && x.r.ProtoMajor == 1 && http.NewResponseController(x.w).EnableFullDuplex() == nil
 	x.w.WriteHeader(a.status)
 	_, _ = x.w.Write(a.body) // the client may be gone; net/http drops it for HEAD
+	if a.secret {
+		clear(a.body)
+	}
 	if lingers {
 		x.linger()
 	}

@@ -63,11 +63,15 @@ func (x *exchange) receive(limit int64) *ra.Error {
 	if n := x.s.Policy.CSRBytes(); n > 0 && int64(len(der)) > n {
 		return ra.Fail(ra.TooLarge, fmt.Sprintf("the certification request has %d bytes, the policy's limit is %d", len(der), n), nil)
 	}
-	req, err := csr.Parse(der)
+	if x.target.op == policy.ServerKeygen {
+		x.keyless, err = csr.ParseKeyless(der)
+		x.csr = x.keyless.Unkeyed()
+	} else {
+		x.csr, err = csr.Parse(der)
+	}
 	if err != nil {
 		return ra.Fail(ra.Malformed, "certification request", err)
 	}
-	x.csr = req
 	return x.otpChallenge()
 }
 
@@ -163,6 +167,9 @@ func (x *exchange) link() *ra.Error {
 	if !spentChannels.spend(x.channel, x.now) {
 		return ra.Fail(ra.LinkFailed, "the binding of this connection was used by an earlier request", nil).
 			Telling("this connection's binding has been used: connect again, and make the request anew")
+	}
+	if x.keyless != nil {
+		x.linking = policy.Unproven // nobody has verified that the sender wrote it
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ type exchange struct {
 	channel              binding.Channel
 	linking              policy.Linking
 	csr                  *csr.Request // nil until it was read
+	keyless              *csr.Keyless // of a request to /serverkeygen, and csr its view
 	armoured             bool
 	asked                bool // the authority was asked, about request
 	request              policy.Arrival
@@ -89,9 +90,9 @@ func (x *exchange) run() (a answer, fail *ra.Error) {
 		return x.placed(&x.s.other, x.caCerts)
 	case policy.CSRAttrs:
 		return x.placed(&x.s.other, x.csrAttrs)
-	case policy.SimpleEnroll, policy.SimpleReenroll:
+	case policy.SimpleEnroll, policy.SimpleReenroll, policy.ServerKeygen:
 		return x.enroll()
-	default: // full CMC and key generation are known, and not offered
+	default: // full CMC is known, and not offered
 		return answer{}, ra.Fail(ra.OperationOff, "this version does not offer "+string(x.target.op), nil)
 	}
 }
@@ -154,7 +155,8 @@ func (x *exchange) placed(taken *places, step func() (answer, *ra.Error)) (answe
 	return step()
 }
 
-// enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2). The gate
+// enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2), and
+// /serverkeygen (section 4.4). The gate
 // comes before a place is taken: strangers who wait there take none. An RA that
 // asks for another goes through a gate of its own (RFC 7030 section 3.7).
 func (x *exchange) enroll() (answer, *ra.Error) {
@@ -166,7 +168,7 @@ func (x *exchange) enroll() (answer, *ra.Error) {
 		if fail != nil {
 			return answer{}, fail
 		}
-		return x.decide(func() (ra.Outcome, error) { return x.issueOnBehalf(pass) })
+		return x.decide(func() (answer, *ra.Error) { return x.issued(x.issueOnBehalf(pass)) })
 	}
 	pass, fail := x.gate()
 	if fail != nil {
@@ -182,37 +184,45 @@ func (x *exchange) enroll() (answer, *ra.Error) {
 			return answer{}, fail
 		}
 	}
-	return x.decide(func() (ra.Outcome, error) {
+	return x.decide(func() (answer, *ra.Error) {
 		pass.who = x.who // with what the body has proven
-		return x.issue(pass)
+		if x.keyless != nil {
+			return x.keygen(pass)
+		}
+		return x.issued(x.issue(pass))
 	})
 }
 
 // decide reads the request, unless the gate had to, and has it decided by the
 // way that the gate let it in.
-func (x *exchange) decide(issue func() (ra.Outcome, error)) (answer, *ra.Error) {
+func (x *exchange) decide(issue func() (answer, *ra.Error)) (answer, *ra.Error) {
 	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
 		if x.csr == nil {
 			if fail := x.receive(x.s.bodyLimit()); fail != nil {
 				return answer{}, fail
 			}
 		}
-		if err := x.csr.CheckPOP(); err != nil {
-			return answer{}, ra.Fail(ra.POPFailed, "certification request", err)
+		if x.keyless == nil {
+			if err := x.csr.CheckPOP(); err != nil {
+				return answer{}, ra.Fail(ra.POPFailed, "certification request", err)
+			}
 		}
 		if fail := x.link(); fail != nil {
 			return answer{}, fail
 		}
-		out, err := issue()
-		return x.issued(out, err)
+		return issue()
 	})
 }
 
 // arrival is the request as far as it is known.
 func (x *exchange) arrival() policy.Arrival {
-	return policy.Arrival{By: x.by, Request: policy.Request{
+	a := policy.Arrival{By: x.by, Request: policy.Request{
 		Op: x.target.op, Label: x.target.label, Who: x.who, CSR: x.csr, Linking: x.linking, Now: x.now,
 	}}
+	if x.keyless != nil {
+		a.CSR, a.Keyless = nil, x.keyless
+	}
+	return a
 }
 
 // issue asks the authority. The pass is the gate's word: without one nothing

@@ -91,6 +91,13 @@ BODY
       who: [{client_cert: {anchor: ours, role: ra, subject: {CN: ra.example}}, names: ["*.site.example"]}]
       linking: trusted
 BODY
+  keys:
+    labels: [keys]
+    serverkeygen:
+      enabled: true
+      who: [{http_basic: {users: [estuser]}}, {client_cert: {anchor: idevid}}]
+      encryption: if_asked
+BODY
   grace:
     labels: [grace]
     reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present, same_key: allow, expired: 7d}

@@ -149,8 +149,14 @@ func TestThreat_EveryOperationTimesEveryAuthenticationState(t *testing.T) {
 					t.Errorf("%s: %d with %d certificates issued", path, g.StatusCode, got)
 				}
 			}
+			// Who may ask for a key is said as of the first path.
+			issued := len(x.ca.Issued())
+			state.call.path = "keys/serverkeygen"
+			if g := x.doWith(client, state.call); g.StatusCode != state.want[0] || (len(x.ca.Issued()) == issued+1) != (g.StatusCode == 200) {
+				t.Errorf("serverkeygen: %d, want %d; %d issued", g.StatusCode, state.want[0], len(x.ca.Issued())-issued)
+			}
 			for path, want := range map[string]int{
-				"fullcmc": 404, "serverkeygen": 404, "both/simplereenroll": 404, "none/simpleenroll": 404,
+				"keys/simpleenroll": 404, "both/serverkeygen": 404, "fullcmc": 404, "serverkeygen": 404, "both/simplereenroll": 404, "none/simpleenroll": 404,
 			} {
 				state.call.path = path
 				if g := x.doWith(client, state.call); g.StatusCode != want {

@@ -94,7 +94,7 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	if leaf == nil {
 		leaf = out.Withheld
 	}
-	r.Cert = audit.OfCert(leaf)
+	r.Cert, r.Made = audit.OfCert(leaf), madeOf(out.Made)
 	if out.Serial == nil {
 		return // no order was made, so the CA wasn't asked
 	}

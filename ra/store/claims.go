@@ -65,11 +65,11 @@ func reserve(ctx context.Context, tx *sql.Tx, use policy.Use, r Reservation) err
 	}
 	// One statement decides, so that of several nodes one wins. A certificate
 	// that was issued doesn't stay collectable for ever: the time runs from the
-	// first one.
+	// first one. The key is another one only where it is made for the device.
 	err := one(tx.ExecContext(ctx, `INSERT INTO claims (kind, id, request, spki, holds, until, issued, collected)
 		VALUES ($1, $2, $3, $4, 1, $5, 0, 0)
 		ON CONFLICT (kind, id) DO UPDATE SET holds = claims.holds + 1,
-			until = CASE WHEN claims.issued = 0 AND claims.until < excluded.until THEN excluded.until ELSE claims.until END
+			until = CASE WHEN claims.issued = 0 AND claims.until < excluded.until THEN excluded.until ELSE claims.until END, spki = excluded.spki
 		WHERE claims.request = excluded.request AND (claims.issued = 0 OR claims.collected = 0 AND claims.until > $6)`,
 		use.Kind, use.ID, r.For[:], r.SPKI[:], millis(r.Until), millis(r.Now)))
 	if !errors.Is(err, ErrUnknown) {

@@ -54,6 +54,9 @@ func (s *sqlStore) Devices() Devices { return devices{s} }
 // Claims implements Store.
 func (s *sqlStore) Claims() Claims { return claims{s} }
 
+// Made implements Store.
+func (s *sqlStore) Made() Made { return made{s} }
+
 // Close implements Store.
 func (s *sqlStore) Close() error {
 	var errs []error

@@ -23,6 +23,7 @@ type Store interface {
 	Passwords() Passwords
 	Devices() Devices
 	Claims() Claims
+	Made() Made
 	// Close ends it. Nothing is called after it.
 	Close() error
 }

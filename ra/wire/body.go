@@ -104,16 +104,19 @@ func inAlphabet(c byte) bool {
 // wrapped at 64 columns with LF. Both end with a newline, without which
 // libest fails.
 func EncodeBody(der []byte, wrapped bool) []byte {
-	width := columns
-	if !wrapped {
-		width = max(1, coding.EncodedLen(len(der)))
+	return appendBase64(make([]byte, 0, encodedRoom(len(der))), der, wrapped, "\n")
+}
+
+// encodedRoom is enough for n bytes in base64, with all line ends.
+func encodedRoom(n int) int { return coding.EncodedLen(n) + 2*(n/(columns/4*3)+1) }
+
+// appendBase64 leaves no copy of what it encodes anywhere but in out, where
+// that has the room.
+func appendBase64(out, der []byte, wrapped bool, newline string) []byte {
+	if wrapped {
+		for size := columns / 4 * 3; len(der) > size; der = der[size:] {
+			out = append(coding.AppendEncode(out, der[:size]), newline...)
+		}
 	}
-	line := make([]byte, coding.EncodedLen(len(der)))
-	coding.Encode(line, der)
-	out := make([]byte, 0, len(line)+len(line)/width+1)
-	for len(line) > width {
-		out = append(append(out, line[:width]...), '\n')
-		line = line[width:]
-	}
-	return append(append(out, line...), '\n')
+	return append(coding.AppendEncode(out, der), newline...)
 }

@@ -42,6 +42,7 @@ func Suite(t *testing.T, open func(t testing.TB) store.Store) {
 		"a device of several issuers must be told by its issuer":    ambiguous,
 		"devices are listed in the order of their bytes":            byBytes,
 		"a name that no engine can have is no device's":             unstorable,
+		"a repeat finds what the same request had before":           madeAgain,
 		"a list gives passwords in the order they were made":        listed,
 		"a write whose context has ended changes nothing":           ended,
 		"nothing that is written ends up in an error or its format": silent,

@@ -3,10 +3,13 @@
 package stepca
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 func FuzzParseJWK(f *testing.F) {
@@ -35,7 +38,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"crt":"","certChain":["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]}`))
 	f.Add([]byte(`{"certChain":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if got, err := issued(body); err == nil && got.Certificate == nil {
+		u := &Upstream{client: newClient(&url.URL{Scheme: "https", Host: "ca.example"}, Config{MaxConns: 1})}
+		if got, err := u.issued(body); err == nil && got.Certificate == nil {
 			t.Error("neither a certificate nor an error")
 		}
 	})
@@ -46,7 +50,7 @@ func FuzzWords(f *testing.F) {
 	f.Add([]byte("\x1b[31m\xff\u2028"+strings.Repeat("é", 600)), "")
 	f.Fuzz(func(t *testing.T, body []byte, token string) {
 		line := words(body, token)
-		if line == "" || len(line) > maxReason+len("…") || !utf8.ValidString(line) {
+		if line == "" || len(line) > upstream.MaxText+len("…") || !utf8.ValidString(line) {
 			t.Errorf("%d bytes of %q", len(line), line)
 		}
 		if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 const signPath = "/1.0/sign"
@@ -67,14 +68,14 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the request can't be made", nil)
 	}
-	answer, err := u.client.do(ctx, call{
-		method: http.MethodPost, path: signPath, body: body, token: token,
-		requestID: o.RequestID(), limit: maxAnswer, signs: true,
-	})
+	answer, err := u.client.do(ctx, upstream.Call{
+		Method: http.MethodPost, Path: signPath, Body: body,
+		RequestID: o.RequestID(), Limit: maxAnswer, Signs: true,
+	}, token)
 	if err != nil {
 		return ra.Issued{}, err
 	}
-	return issued(answer)
+	return u.issued(answer)
 }
 
 // tokensFor is the provisioner that an order goes to, with the certificate that
@@ -125,15 +126,15 @@ func (u *Upstream) outlives(x5c *X5C, notAfter time.Time) error {
 	return nil
 }
 
-func issued(answer []byte) (ra.Issued, error) {
+func (u *Upstream) issued(answer []byte) (ra.Issued, error) {
 	var r signResponse
 	if err := json.Unmarshal(answer, &r); err != nil {
-		return ra.Issued{}, unreadable(true, "an answer that isn't JSON", nil)
+		return ra.Issued{}, u.client.Unreadable(true, "an answer that isn't JSON", nil)
 	}
 	// The chain beside it is that of the provisioner; CACerts asks for it.
 	certs, err := certificates([]string{r.Certificate})
 	if err != nil {
-		return ra.Issued{}, unreadable(true, "a certificate that can't be read", err)
+		return ra.Issued{}, u.client.Unreadable(true, "a certificate that can't be read", err)
 	}
 	return ra.Issued{Certificate: certs[0], Ref: certs[0].SerialNumber.String()}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 // CACerts gives step-ca's roots, then its intermediates, each once.
@@ -25,11 +26,11 @@ func (u *Upstream) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 			Certificates []string `json:"crts"`
 		}
 		if err := json.Unmarshal(body, &list); err != nil {
-			return nil, unreadable(false, "an answer that isn't JSON to "+path, nil)
+			return nil, u.client.Unreadable(false, "an answer that isn't JSON to "+path, nil)
 		}
 		certs, err := certificates(list.Certificates)
 		if err != nil {
-			return nil, unreadable(false, "certificates that can't be read to "+path, err)
+			return nil, u.client.Unreadable(false, "certificates that can't be read to "+path, err)
 		}
 		for _, c := range certs {
 			if !slices.ContainsFunc(all, c.Equal) {
@@ -51,7 +52,7 @@ func (u *Upstream) CRL(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if len(body) == 0 {
-		return nil, unreadable(false, "an empty CRL", nil)
+		return nil, u.client.Unreadable(false, "an empty CRL", nil)
 	}
 	return body, nil
 }
@@ -66,7 +67,7 @@ func (u *Upstream) Health(ctx context.Context) error {
 		Status string `json:"status"`
 	}
 	if json.Unmarshal(body, &health) != nil || health.Status != "ok" {
-		return unreadable(false, "no `ok` to /1.0/health", nil)
+		return u.client.Unreadable(false, "no `ok` to /1.0/health", nil)
 	}
 	return nil
 }
@@ -74,7 +75,7 @@ func (u *Upstream) Health(ctx context.Context) error {
 // get reads what everybody may read: a refusal isn't about a device's
 // request, so the CA counts as down.
 func (u *Upstream) get(ctx context.Context, path string, limit int64) ([]byte, error) {
-	body, err := u.client.do(ctx, call{method: http.MethodGet, path: path, limit: limit})
+	body, err := u.client.do(ctx, upstream.Call{Method: http.MethodGet, Path: path, Limit: limit}, "")
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
 		return nil, ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)

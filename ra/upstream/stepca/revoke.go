@@ -13,6 +13,7 @@ import (
 	"go.step.sm/crypto/jose"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 const revokePath = "/1.0/revoke"
@@ -40,7 +41,7 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 	if err != nil {
 		return ra.Fail(ra.UpstreamDown, "the request can't be made", nil)
 	}
-	_, err = u.client.do(ctx, call{method: http.MethodPost, path: revokePath, body: body, token: token, limit: maxAnswer})
+	_, err = u.client.do(ctx, upstream.Call{Method: http.MethodPost, Path: revokePath, Body: body, Limit: maxAnswer}, token)
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused && isRevokedAlready(refusal.Reason) {
 		return nil

@@ -15,13 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"time"
 
 	"go.step.sm/crypto/jose"
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 // The defaults of Config.
@@ -73,7 +73,7 @@ type Own struct {
 // An Upstream is one provisioner of one step-ca, or two: see Config.Own. It is safe for concurrent
 // use.
 type Upstream struct {
-	client  *client
+	client  client
 	tokens  *tokens
 	x5c     *X5C
 	own     *ownTokens
@@ -90,9 +90,9 @@ var (
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	base, err := address(cfg.URL)
+	base, err := upstream.Address(cfg.URL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("step_ca: %w", err)
 	}
 	switch {
 	case len(cfg.Roots) == 0:
@@ -132,27 +132,6 @@ func New(cfg Config) (*Upstream, error) {
 		now:     cfg.Now,
 		publish: cfg.CRL,
 	}, nil
-}
-
-// address accepts an https URL of a host, and nothing else in it: the path
-// of an API call is ours, and a user name would end in logs.
-func address(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		// The error of url.Parse repeats the text, which may hold a password.
-		return nil, errors.New("step_ca: the address isn't a URL")
-	}
-	switch {
-	case u.User != nil:
-		return nil, errors.New("step_ca: the address has a user name; the provisioner's key is the only credential")
-	case u.Scheme != "https":
-		return nil, fmt.Errorf("step_ca: the address %q isn't an https URL", s)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("step_ca: the address %q names no host", s)
-	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
-		return nil, fmt.Errorf("step_ca: the address %q has more than a host and a port", s)
-	}
-	return &url.URL{Scheme: "https", Host: u.Host}, nil
 }
 
 // Carries is every part of a plan, the serial number too: the template sets

@@ -244,6 +244,13 @@ func TestBouncyCastleReadsOurCertificates(t *testing.T) {
 	}
 }
 
+type marshaler interface{ Marshal() ([]byte, error) }
+
+// marshal is a function that writes a value.
+type marshal func() ([]byte, error)
+
+func (m marshal) Marshal() ([]byte, error) { return m() }
+
 // Bouncy Castle's classes read what we write, and write it again octet for octet.
 func TestBouncyCastleReadsOurControls(t *testing.T) {
 	t.Parallel()
@@ -256,7 +263,8 @@ func TestBouncyCastleReadsOurControls(t *testing.T) {
 	}
 	sealed := octets(t, c.ask(t, "seal", form("content", b64([]byte("proof")), "type", cms.IDData, "kari", b64(cert.Raw))).Get("der"))
 	template := cmc.CertTemplate{Subject: cert.RawSubject, SPKI: cert.RawSubjectPublicKeyInfo, NotAfter: time.Unix(2e9, 0)}
-	for class, value := range map[string]interface{ Marshal() ([]byte, error) }{
+	states := cmc.StatusInfo{Status: cmc.Pending, Bodies: cmc.To(1, 2), Text: "later", Pend: &cmc.PendInfo{Token: []byte("t"), Time: time.Unix(2e9, 0)}}
+	for class, value := range map[string]marshaler{
 		"cmc.IdentityProofV2":       cmc.NewWitness([]byte(castleSecret), "device-1", tcr.Raw),
 		"cmc.PopLinkWitnessV2":      cmc.NewWitness([]byte(castleSecret), "", []byte("random")),
 		"cms.IssuerAndSerialNumber": id,
@@ -269,7 +277,14 @@ func TestBouncyCastleReadsOurControls(t *testing.T) {
 		"cmc.DecryptedPOP":          cmc.NewPOPAnswer(tcr, []byte("proof")),
 		"cmc.CMCUnsignedData":       cmc.UnsignedData{Path: []cmc.BodyPartID{1, 2}, Type: cmc.OIDSHA256, Content: []byte{4, 0}},
 		"crmf.CertTemplate":         template,
-		"cmc.PKIData":               &cmc.PKIData{Requests: []cmc.Request{tcr}, Controls: cmc.Controls{cmc.NewControl(1, cmc.OIDRegInfo, cmc.Octets([]byte("x")))}},
+		"cmc.CMCStatusInfo":         marshal(states.MarshalV1),
+		"cmc.CMCStatusInfoV2":       states,
+		"cmc.GetCert":               marshal(id.MarshalGetCert),
+		"cmc.BodyPartList":          marshal(func() ([]byte, error) { return cmc.MarshalPath([]cmc.BodyPartID{1, 2}) }),
+		"cmc.ControlsProcessed": marshal(func() ([]byte, error) {
+			return cmc.MarshalProcessed([]cmc.Reference{{ID: 1}, {ID: 4, Path: []cmc.BodyPartID{4, 5}}})
+		}),
+		"cmc.PKIData": &cmc.PKIData{Requests: []cmc.Request{tcr}, Controls: cmc.Controls{cmc.NewControl(1, cmc.OIDRegInfo, cmc.Octets([]byte("x")))}},
 	} {
 		der, err := value.Marshal()
 		if err != nil {

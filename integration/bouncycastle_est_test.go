@@ -177,3 +177,25 @@ func TestBouncyCastleLinksItsRequest(t *testing.T) {
 		t.Errorf("not linked: status %q, error %v", answer.Get("status"), err)
 	}
 }
+
+// The key of the request is thrown away: what counts is the one that comes back.
+func TestBouncyCastleGetsAKeyFromTheServer(t *testing.T) {
+	t.Parallel()
+	s := serveCastle(t, config{site: smallest, policy: strings.Replace(devices, "    reenroll:\n",
+		"    serverkeygen: {enabled: true, encryption: if_asked}\n    reenroll:\n", 1)})
+	d := newCastleDevice(t, s)
+	answer := d.call("serverkeygen", with(castleBasic, "subject", "CN=a.example.net")...)
+	certs := certificatesOf(t, answer)
+	key, err := x509.ParsePKCS8PrivateKey(octets(t, answer.Get("key")))
+	if err != nil || len(certs) != 1 {
+		t.Fatalf("%d certificates, %v", len(certs), err)
+	}
+	made, is := key.(*ecdsa.PrivateKey)
+	if !is || !made.PublicKey.Equal(certs[0].PublicKey) || made.PublicKey.Equal(&d.key.PublicKey) {
+		t.Error("the certificate is not of the key that came with it")
+	}
+	d.names(certs[0])
+	// The certificate renews with the key that came with it.
+	d.enrol("reenroll", "clientKey", answer.Get("key"), "clientCert", b64(certs[0].Raw), "subject", "CN=a.example.net,O=Example Net")
+	s.noSecrets(t, answer.Get("key"))
+}

@@ -191,3 +191,82 @@ func TestAPostgreSQLThatRestartsIsFoundAgain(t *testing.T) {
 	s.sync()
 	hidesPostgres(t, s)
 }
+
+// est runs a command with the site's environment, and wants its exit code.
+func (s *site) est(code int, args ...string) string {
+	s.t.Helper()
+	cmd := s.command(s.t.Context(), append([]string{"est"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
+		s.t.Fatalf("%v: %v, want exit %d\n%s", args, err, code, out)
+	}
+	return string(out)
+}
+
+// A store in use is checked and backed up; the backup moves it from SQLite to
+// PostgreSQL and back, with passwords that are good there.
+func TestAStoreInUseIsBackedUpAndMovedToAnotherEngine(t *testing.T) {
+	t.Parallel()
+	p := newPostgres(t)
+	s := serve(t, config{site: onceSite, policy: oncePolicy})
+	s.env = []string{"EST_DB=" + string(p.DSN("postgres"))}
+	_, secrets := passwordsOf(t, s.otp("create", "--label", "devices", "-n", "3", "--csv"))
+	d := newDevice(t, s)
+	d.csr("one", "/CN=d01.example.net", "")
+	d.enrol("devices/simpleenroll", "one", "--user :"+secrets[0])
+	list := s.otp("list")
+
+	if out := s.est(0, "store", "check", "--address", s.admin); !strings.Contains(out, "passwords            3\n") || !strings.HasSuffix(out, "nothing is wrong\n") {
+		t.Error(out)
+	}
+	if out := s.est(0, "store", "migrate", "--address", s.admin); !strings.Contains(out, "the running server brought it up to date") {
+		t.Error(out)
+	}
+	s.est(0, "store", "backup", "--address", s.admin, "a.jsonl")
+	file := filepath.Join("data", "caddy", "est", "store.db")
+	for _, command := range [][]string{{"check"}, {"migrate"}, {"backup", "b.jsonl"}} {
+		if out := s.est(3, append(append([]string{"store"}, command...), "--store", file)...); !strings.Contains(out, "admin API") {
+			t.Errorf("%v of the file of a running server: %s", command, out)
+		}
+	}
+	s.est(3, "store", "backup", "--address", s.admin, "a.jsonl") // it is there
+	s.est(3, "store", "restore", "--store", file, "a.jsonl")
+	text, err := os.ReadFile(filepath.Join(s.dir, "a.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.dir, "part.jsonl", string(text[:len(text)-10]))
+	s.est(2, "store", "restore", "--store", "part.db", "part.jsonl")
+	s.est(3, "store", "restore", "a.jsonl")
+	if out := s.est(3, "store", "check", "--postgres", string(p.DSN("postgres"))); strings.Contains(out, "pg-Secret") {
+		t.Errorf("the connection string is in %s", out)
+	}
+
+	if out := s.est(0, "store", "restore", "--postgres", "EST_DB", "a.jsonl"); !strings.HasSuffix(out, " rows were restored\n") {
+		t.Error(out)
+	}
+	s.stop()
+	at := node(t, p)
+	if got := at.otp("list"); got != list {
+		t.Errorf("the database has\n%s\nand the file had\n%s", got, list)
+	}
+	d = newDevice(t, at)
+	d.csr("two", "/CN=d02.example.net", "")
+	d.enrol("devices/simpleenroll", "two", "--user :"+secrets[1])
+	at.env = append(at.env, "NOWHERE=")
+	for _, args := range [][]string{{"check", "--address", at.admin}, {"check", "--postgres", "EST_DB"}} {
+		if out := at.est(0, append([]string{"store"}, args...)...); !strings.Contains(out, "PostgreSQL") || !strings.HasSuffix(out, "nothing is wrong\n") {
+			t.Error(out)
+		}
+	}
+	if out := at.est(0, "store", "migrate", "--postgres", "EST_DB"); !strings.HasSuffix(out, "up to date already\n") {
+		t.Error(out)
+	}
+	at.est(3, "store", "migrate", "--postgres", "NOWHERE")
+	at.est(3, "store", "restore", "--postgres", "EST_DB", filepath.Join(s.dir, "a.jsonl"))
+	at.est(0, "store", "backup", "--postgres", "EST_DB", "b.jsonl")
+	at.est(0, "store", "restore", "--store", "new/store.db", "b.jsonl")
+	if got, want := at.est(0, "otp", "list", "--store", "new/store.db"), at.otp("list"); got != want {
+		t.Errorf("the file has\n%s\nand the database\n%s", got, want)
+	}
+}

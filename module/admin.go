@@ -40,6 +40,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/est/upstreams/", Handler: caddy.AdminHandlerFunc(a.resume)},
 		{Pattern: "/est/otp", Handler: caddy.AdminHandlerFunc(a.passwords)},
 		{Pattern: "/est/otp/revoke", Handler: caddy.AdminHandlerFunc(a.revoke)},
+		{Pattern: "/est/store", Handler: caddy.AdminHandlerFunc(a.checkStore)},
+		{Pattern: "/est/store/backup", Handler: caddy.AdminHandlerFunc(a.backupStore)},
 		{Pattern: "/est/devices", Handler: caddy.AdminHandlerFunc(a.devices)},
 		{Pattern: "/est/devices/block", Handler: caddy.AdminHandlerFunc(a.deviceState)},
 		{Pattern: "/est/devices/rearm", Handler: caddy.AdminHandlerFunc(a.deviceState)},

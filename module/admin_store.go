@@ -35,18 +35,27 @@ func local(r *http.Request) error {
 	return caddy.APIError{HTTPStatus: http.StatusForbidden, Err: errors.New("the store is reached from this machine alone")}
 }
 
-// stored lets a function work with the store of the running configuration.
-func (a *Admin) stored(w http.ResponseWriter, r *http.Request, do func(*App, store.Store) (json.Marshaler, error)) error {
+// storeFor is the store of the running configuration, for local callers.
+func (a *Admin) storeFor(r *http.Request) (*App, store.Store, error) {
 	if err := local(r); err != nil {
-		return err
+		return nil, nil, err
 	}
 	app, err := a.app()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	s, err := app.Store(r.Context())
 	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+		return nil, nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+	}
+	return app, s, nil
+}
+
+// stored lets a function work with the store of the running configuration.
+func (a *Admin) stored(w http.ResponseWriter, r *http.Request, do func(*App, store.Store) (json.Marshaler, error)) error {
+	app, s, err := a.storeFor(r)
+	if err != nil {
+		return err
 	}
 	answer, err := do(app, s)
 	switch {
@@ -193,4 +202,35 @@ func (a *Admin) deviceState(w http.ResponseWriter, r *http.Request) error {
 		}
 		return json.RawMessage("{}"), act(r.Context(), list[0], time.Now())
 	})
+}
+
+// checkStore is GET /est/store.
+func (a *Admin) checkStore(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return wrongMethod(r)
+	}
+	return a.stored(w, r, func(_ *App, s store.Store) (json.Marshaler, error) {
+		report, err := s.Upkeep().Check(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		text, err := json.Marshal(report)
+		return json.RawMessage(text), err
+	})
+}
+
+// backupStore is GET /est/store/backup. A backup that fails halfway lacks its
+// end, and whoever reads it sees that.
+func (a *Admin) backupStore(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return wrongMethod(r)
+	}
+	_, s, err := a.storeFor(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	_, err = s.Upkeep().Backup(r.Context(), w, time.Now())
+	return err
 }

@@ -11,11 +11,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/store"
 )
 
@@ -23,6 +26,7 @@ import (
 // server, or a file that no server has open.
 type keeper struct {
 	file                     string
+	variable                 string // of the environment, with a connection string
 	address, config, adapter string
 }
 
@@ -36,13 +40,10 @@ func (k *keeper) flags(cmd *cobra.Command) {
 // use works with the store in the file where there is one, else it asks the
 // running server. Method, path and body are of that; answer is read from it.
 func (k *keeper) use(ctx context.Context, direct func(store.Store) error, method, path string, body json.Marshaler, answer json.Unmarshaler) error {
-	if k.file == "" {
+	if !k.direct() {
 		return k.ask(method, path, body, answer)
 	}
-	if k.address != "" || k.config != "" || k.adapter != "" {
-		return errors.New("--store is a file, and --address, --config and --adapter are for a running server: only one of them")
-	}
-	s, err := store.OpenSQLite(ctx, k.file, store.Options{})
+	s, err := k.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -56,23 +57,50 @@ func (k *keeper) use(ctx context.Context, direct func(store.Store) error, method
 	return err
 }
 
+// direct tells that the store itself is opened, and no server asked.
+func (k *keeper) direct() bool { return k.file != "" || k.variable != "" }
+
+// alone refuses flags that name several places.
+func (k *keeper) alone() error {
+	if k.file != "" && k.variable != "" {
+		return errors.New("--store is a file, and --postgres a database: only one of them")
+	}
+	if k.direct() && (k.address != "" || k.config != "" || k.adapter != "") {
+		return errors.New("--store is a file, --postgres a database, and --address, --config and --adapter are for a running server: only one of them")
+	}
+	return nil
+}
+
+func (k *keeper) open(ctx context.Context) (store.Store, error) {
+	if err := k.alone(); err != nil {
+		return nil, err
+	}
+	if k.file != "" {
+		return store.OpenSQLite(ctx, k.file, store.Options{})
+	}
+	dsn, err := k.dsn()
+	if err != nil {
+		return nil, err
+	}
+	return store.OpenPostgres(ctx, dsn, store.Options{})
+}
+
+// dsn reads the environment: other users see arguments.
+func (k *keeper) dsn() (secret.Text, error) {
+	dsn := secret.Text(os.Getenv(k.variable))
+	if dsn == "" {
+		if strings.Contains(k.variable, "=") || strings.Contains(k.variable, "/") { // don't repeat it
+			return "", errors.New("--postgres is the name of an environment variable that has the connection string, not the string itself")
+		}
+		return "", fmt.Errorf("--postgres %s: the environment has no such variable, or it is empty", k.variable)
+	}
+	return dsn, nil
+}
+
 func (k *keeper) ask(method, path string, body json.Marshaler, answer json.Unmarshaler) error {
-	admin, err := caddycmd.DetermineAdminAPIAddress(k.address, nil, k.config, k.adapter)
+	resp, err := k.request(method, path, body)
 	if err != nil {
 		return err
-	}
-	var text io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		text = bytes.NewReader(data)
-	}
-	header := http.Header{"Content-Type": {"application/json"}}
-	resp, err := caddycmd.AdminAPIRequest(admin, method, path, header, text)
-	if err != nil {
-		return resumeError(err)
 	}
 	defer resp.Body.Close()
 	if answer == nil {
@@ -82,6 +110,27 @@ func (k *keeper) ask(method, path string, body json.Marshaler, answer json.Unmar
 		return fmt.Errorf("the answer of the admin API can't be read: %w", err)
 	}
 	return nil
+}
+
+// request asks the running server. The caller closes the answer.
+func (k *keeper) request(method, path string, body json.Marshaler) (*http.Response, error) {
+	admin, err := caddycmd.DetermineAdminAPIAddress(k.address, nil, k.config, k.adapter)
+	if err != nil {
+		return nil, err
+	}
+	var text io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		text = bytes.NewReader(data)
+	}
+	resp, err := caddycmd.AdminAPIRequest(admin, method, path, http.Header{"Content-Type": {"application/json"}}, text)
+	if err != nil {
+		return nil, resumeError(err)
+	}
+	return resp, nil
 }
 
 // query is a path with one parameter.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"embed"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -70,27 +69,40 @@ func schemaVersion(ctx context.Context, tx *sql.Tx) (int, error) {
 // migrate brings a database to the version of the schema that this program
 // knows. It does all or nothing. First it lets the engine prepare: keep others
 // out where they could migrate at the same time, and see to the version table.
-func migrate(ctx context.Context, db *sql.DB, known []migration, prepare change) (err error) {
+// fill, which may be nil, puts rows into it before. was is the version before.
+func migrate(ctx context.Context, db *sql.DB, known []migration, prepare, fill change) (was int, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, tx.Rollback())
+			_ = tx.Rollback() // the connection may have ended
 		}
 	}()
 	if err := prepare(ctx, tx); err != nil {
-		return err
+		return 0, err
 	}
-	version, err := schemaVersion(ctx, tx)
-	if err != nil {
-		return err
+	if fill != nil {
+		if err := fill(ctx, tx); err != nil {
+			return 0, err
+		}
 	}
-	if version > len(known) {
-		return fmt.Errorf("the store has the schema %d, and this version knows %d: a newer Estra has written it", version, len(known))
+	if was, err = schemaVersion(ctx, tx); err != nil {
+		return 0, err
 	}
-	for _, m := range known[version:] {
+	if was > len(known) {
+		return 0, fmt.Errorf("the store has the schema %d, and this version knows %d: a newer Estra has written it", was, len(known))
+	}
+	if err := advance(ctx, tx, known[was:]); err != nil {
+		return 0, err
+	}
+	return was, tx.Commit()
+}
+
+// advance makes migrations that follow each other.
+func advance(ctx context.Context, tx *sql.Tx, steps []migration) error {
+	for _, m := range steps {
 		for _, statement := range m.statements {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
 				return fmt.Errorf("migration %d: %w", m.version, err)
@@ -100,5 +112,5 @@ func migrate(ctx context.Context, db *sql.DB, known []migration, prepare change)
 			return fmt.Errorf("migration %d: %w", m.version, err)
 		}
 	}
-	return tx.Commit()
+	return nil
 }

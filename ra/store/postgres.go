@@ -56,12 +56,15 @@ func OpenPostgres(ctx context.Context, dsn secret.Text, o Options) (_ Store, err
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxIdleTime(idleTime)
-	if err := migrate(ctx, db, known, ours); err != nil {
-		return nil, errors.Join(fmt.Errorf("the store in PostgreSQL: %w", clean.error(err)), db.Close())
+	s := &sqlStore{
+		random: o.Rand, writes: db, reads: db, writer: newParallel(db, clean), clean: clean,
+		engine: "PostgreSQL", examine: examinePostgres, snapshot: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	}
-	s := &sqlStore{random: o.Rand, writes: db, reads: db, writer: newParallel(db, clean), clean: clean}
 	if s.random == nil {
 		s.random = rand.Reader
+	}
+	if s.was, err = migrate(ctx, db, known, ours, s.restoring(o.restore, known)); err != nil {
+		return nil, errors.Join(fmt.Errorf("the store in PostgreSQL: %w", clean.error(err)), s.Close())
 	}
 	return s, nil
 }

@@ -43,6 +43,13 @@ type sqlStore struct {
 	writer committer
 	lock   io.Closer // nil: several processes may have it
 	clean  cleaner
+
+	engine   string // for people
+	was      int    // the schema before it was opened
+	restored int    // rows
+	// examine finds what is wrong with the engine's part.
+	examine  func(ctx context.Context, tx *sql.Tx) ([]string, error)
+	snapshot *sql.TxOptions // of a transaction whose reads are of one instant; nil: of any
 }
 
 // Passwords implements Store.
@@ -56,6 +63,9 @@ func (s *sqlStore) Claims() Claims { return claims{s} }
 
 // Made implements Store.
 func (s *sqlStore) Made() Made { return made{s} }
+
+// Upkeep implements Store.
+func (s *sqlStore) Upkeep() Upkeep { return upkeep{s} }
 
 // Close implements Store.
 func (s *sqlStore) Close() error {

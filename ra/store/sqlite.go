@@ -24,6 +24,8 @@ type Options struct {
 	Create bool
 	// Rand is the randomness of passwords; nil: crypto/rand.
 	Rand io.Reader
+	// restore is a backup that an empty store is filled from.
+	restore io.Reader
 }
 
 // readers is how many connections read at once. A reader sees the last commit
@@ -48,11 +50,11 @@ func OpenSQLite(ctx context.Context, path string, o Options) (_ Store, err error
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	s := &sqlStore{random: o.Rand, lock: lock}
+	s := &sqlStore{random: o.Rand, lock: lock, engine: "SQLite", examine: examineSQLite}
 	if s.random == nil {
 		s.random = rand.Reader
 	}
-	if err := s.open(ctx, path); err != nil {
+	if err := s.open(ctx, path, o.restore); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", path, err), s.Close())
 	}
 	return s, nil
@@ -98,7 +100,7 @@ func source(path string, writes bool) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}).String()
 }
 
-func (s *sqlStore) open(ctx context.Context, path string) error {
+func (s *sqlStore) open(ctx context.Context, path string, from io.Reader) error {
 	known, err := migrations()
 	if err != nil {
 		return err
@@ -110,7 +112,7 @@ func (s *sqlStore) open(ctx context.Context, path string) error {
 	if err := mark(ctx, s.writes); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writes, known, versionTable); err != nil {
+	if s.was, err = migrate(ctx, s.writes, known, versionTable, s.restoring(from, known)); err != nil {
 		return err
 	}
 	if s.reads, err = sql.Open("sqlite", source(path, false)); err != nil {

@@ -98,7 +98,7 @@ func (a *Admin) passwords(w http.ResponseWriter, r *http.Request) error {
 				return nil, err
 			}
 			for _, t := range templates {
-				if err := app.takesPasswords(t.Label); err != nil {
+				if err := app.takesPasswords(t); err != nil {
 					return nil, err
 				}
 			}
@@ -111,12 +111,12 @@ func (a *Admin) passwords(w http.ResponseWriter, r *http.Request) error {
 }
 
 // takesPasswords refuses passwords that would be good for nothing.
-func (a *App) takesPasswords(label string) error {
+func (a *App) takesPasswords(t store.Template) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	known := false
 	for _, h := range a.handlers {
-		profile, ok := h.policy.Profile(label)
+		profile, ok := h.policy.Profile(t.Label)
 		if !ok {
 			continue
 		}
@@ -126,11 +126,17 @@ func (a *App) takesPasswords(label string) error {
 				return nil
 			}
 		}
+		if profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
+			if t.Proof {
+				return nil
+			}
+			return fmt.Errorf("the profile of the label %q takes a `one_time_password` by CMC alone: make it with --cmc", t.Label)
+		}
 	}
 	if !known {
-		return fmt.Errorf("no policy has the label %q", label)
+		return fmt.Errorf("no policy has the label %q", t.Label)
 	}
-	return fmt.Errorf("the profile of the label %q has no `one_time_password`: the password would be good for nothing", label)
+	return fmt.Errorf("the profile of the label %q has no `one_time_password`: the password would be good for nothing", t.Label)
 }
 
 // revoke is POST /est/otp/revoke with a list of ids.

@@ -3,10 +3,12 @@
 package module
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -349,6 +351,9 @@ func (h *Handler) assemble() error {
 		Sink:      auditSink{h.auditLog},
 		Node:      node,
 		Observe:   h.observe,
+		Certificate: func(r *http.Request) (*tls.Certificate, error) {
+			return h.app.OwnCertificate(r.Context(), nameOf(r))
+		},
 	}
 	h.server.Authority.Repeat = time.Duration(limits.RetryWindow)
 	if h.store != nil {
@@ -356,6 +361,18 @@ func (h *Handler) assemble() error {
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
 	}
 	return nil
+}
+
+// nameOf is the name by which a client has called this server.
+func nameOf(r *http.Request) string {
+	if r.TLS != nil && r.TLS.ServerName != "" {
+		return r.TLS.ServerName
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		return r.Host
+	}
+	return host
 }
 
 // logPolicy says what an operator should know when the server starts.

@@ -57,6 +57,15 @@ func (l *lateStore) Verify(ctx context.Context, presented secret.Text, label str
 	return s.Passwords().Verify(ctx, presented, label, now)
 }
 
+// Proof implements est.Passwords.
+func (l *lateStore) Proof(ctx context.Context, id, label string, now time.Time) (store.Password, store.ProofKeys, error) {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return store.Password{}, store.ProofKeys{}, err
+	}
+	return s.Passwords().Proof(ctx, id, label, now)
+}
+
 // Refused implements est.Passwords.
 func (l *lateStore) Refused(ctx context.Context, id string) error {
 	s, err := l.wait(ctx)

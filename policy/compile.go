@@ -22,6 +22,7 @@ type compiler struct {
 	ids      map[string]Pos  // of the checks of the profile that is being read
 	reads    map[string]bool // attributes whose values its expressions read
 	profiled *Profile        // that is being read
+	byCMC    bool            // an operation of `fullcmc` is being read
 }
 
 // compile reads no other file where files is nil.

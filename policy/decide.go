@@ -81,7 +81,7 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	j.extensions()
 	j.usage()
 	j.validity()
-	if req.Op == SimpleReenroll {
+	if req.Op.Renews() {
 		j.renewal()
 	}
 	if operation.keygen == nil {
@@ -196,7 +196,7 @@ func (j *judge) variables() {
 		j.refuse(j.line.spot, BadIdentity, "", "", "the names of the client certificate can't be read: %s", show(err.Error()))
 	}
 	in.who = who
-	if j.req.Op == SimpleReenroll && j.req.Renews != nil {
+	if j.req.Op.Renews() && j.req.Renews != nil {
 		if in.prior, err = newCELCert(j.req.Renews); err != nil {
 			j.refuse(j.op.spot, BadRenewal, "", "", "the names of the certificate to renew can't be read: %s", show(err.Error()))
 		}

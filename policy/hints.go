@@ -52,7 +52,8 @@ func (p *Profile) Hints(name Op) Hints {
 		h.Keys = append(h.Keys, KeyHint{Algorithm: choice.algorithm, Bits: choice.bits, Curve: choice.curve})
 	}
 	for _, operation := range p.offered() {
-		if operation.linked {
+		// What ties a CMC message together, a client learns from nobody.
+		if operation.linked && !operation.name.ByCMC() {
 			h.Linking = slices.Clone(p.hints.linking)
 		}
 	}

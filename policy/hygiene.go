@@ -144,7 +144,7 @@ func (j *judge) holds(holder KeyHolder) bool {
 	if same(j.plan.Names) {
 		return true
 	}
-	if j.req.Op == SimpleReenroll && j.req.Renews != nil {
+	if j.req.Op.Renews() && j.req.Renews != nil {
 		if names, err := csr.NamesOf(j.req.Renews); err == nil && same(names) {
 			return true
 		}

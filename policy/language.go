@@ -74,6 +74,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "/simplereenroll"},
 	{name: "on_behalf", is: onBehalfShape, initial: "not offered", doc: "/simpleenroll by an RA that brings it for others (RFC 7030 section 3.7)"},
 	{name: "serverkeygen", is: serverKeygenShape, initial: "not offered", doc: "/serverkeygen: the key is made for the device (RFC 7030 section 4.4)"},
+	{name: "fullcmc", is: fullCMCShape, initial: "not offered", doc: "/fullcmc: requests inside CMC messages, which prove themselves who asks (RFC 7030 section 4.3)"},
 	{name: "subject", is: &shape{kind: anyMap, each: attributeShape, suggest: subjectNames}, doc: "subject attributes by name or OID; any other is refused"},
 	{name: "san", is: sanShape(namesShape), doc: "SAN entries by form; any other is refused"},
 	{name: "attributes", is: attributesShape, initial: "Microsoft's bookkeeping attributes ignored", doc: "PKCS #10 attributes other than extensionRequest; any other is refused"},
@@ -143,6 +144,18 @@ var serverKeygenShape = &shape{kind: aMap, keys: append([]key{
 
 var onBehalfShape = &shape{kind: aMap, keys: operation(trustedKey)}
 
+// fullCMCShape has the operations that come by CMC, each with the keys that it
+// has beside them.
+var fullCMCShape = &shape{kind: aMap, keys: []key{
+	{name: "enroll", is: enrollShape, initial: "not offered", doc: "requests signed by the key that they ask for, with an identity proof, or by a certificate of another CA"},
+	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "requests signed by the certificate of this CA that they renew"},
+	{name: "on_behalf", is: onBehalfShape, initial: "not offered", doc: "requests signed by an RA, which brings them for others"},
+	{name: "revoke", is: &shape{kind: aMap, keys: []key{
+		{name: "own", is: boolean, initial: "false", doc: "whether a certificate may ask for its own revocation"},
+		{name: "by_ra", is: boolean, initial: "false", doc: "whether an RA of on_behalf may ask for the revocation of certificates with the names of its line"},
+	}}, initial: "not offered", doc: "revocation requests (RFC 5272 section 6.11)"},
+}}
+
 var reenrollShape = &shape{kind: aMap, keys: append(operation(linkingKey),
 	key{name: "same_names", is: &shape{kind: aWord, words: []word{{text: "equal"}, {text: "exact"}}},
 		initial: "equal", doc: "how the names must agree with those of the certificate being renewed (RFC 7030 section 4.2.2)"},
@@ -192,8 +205,8 @@ var proofs = []key{
 		{name: "users", is: texts, initial: "any user", doc: "the users that count"},
 	}}, doc: "an http.authentication provider of Caddy"},
 	{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
-		{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}}}, initial: ViaBasic,
-			doc: "basic: as the password of HTTP Basic; otp_challenge: as the attribute otpChallenge (RFC 7894)"},
+		{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}}}, initial: ViaBasic + "; under fullcmc " + ViaProof,
+			doc: "basic: as the password of HTTP Basic; otp_challenge: as the attribute otpChallenge (RFC 7894); identity_proof: as the secret of an identity proof in a CMC message (RFC 5272)"},
 	}}, doc: "a password of `caddy est otp create` that is good for one certificate"},
 	{name: "bearer", is: &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "a `bearer` of the Caddyfile"},

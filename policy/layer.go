@@ -45,12 +45,16 @@ func (p *Profile) everyNames() []nameRules {
 // profileScope: what a profile says holds for each line of its operations.
 func profileScope(n node) scope {
 	s := scope{cert: true, prior: true}
-	for _, key := range operationKeys {
-		if o := n.get(key.name); o.present() {
-			of := operationScope(key.op, o)
-			s.cert, s.prior = s.cert && of.cert, s.prior && of.prior
+	add := func(n node, keys []operationKey) {
+		for _, key := range keys {
+			if o := n.get(key.name); o.present() {
+				of := operationScope(key.op, o)
+				s.cert, s.prior = s.cert && of.cert, s.prior && of.prior
+			}
 		}
 	}
+	add(n, operationKeys)
+	add(n.get("fullcmc"), cmcKeys)
 	if o := n.get("serverkeygen"); o.get("enabled").on() {
 		s.cert, s.prior = s.cert && operationScope(ServerKeygen, o).cert, false
 	}
@@ -58,7 +62,7 @@ func profileScope(n node) scope {
 }
 
 func operationScope(op Op, n node) scope {
-	s := scope{cert: true, prior: op == SimpleReenroll}
+	s := scope{cert: true, prior: op.Renews()}
 	for _, line := range n.get("who").items() {
 		s.cert = s.cert && lineDemandsCert(line)
 	}

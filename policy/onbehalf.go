@@ -70,9 +70,11 @@ func CarriesCMCRA(cert *x509.Certificate) bool {
 	return containsOID(cert.UnknownExtKeyUsage, oid)
 }
 
-// An OnBehalf is a request to /simpleenroll that an RA brings for somebody
+// An OnBehalf is a request to /simpleenroll or /fullcmc that an RA brings for somebody
 // else. Only DecideOnBehalf decides one, by the profile's `on_behalf`.
 type OnBehalf struct {
+	// CMC says that it came by /fullcmc; then `fullcmc.on_behalf` decides.
+	CMC       bool
 	Label     string
 	By        Registrar
 	CSR       *csr.Request
@@ -84,12 +86,28 @@ type OnBehalf struct {
 // OffersOnBehalf tells whether RAs may ask for others.
 func (p *Profile) OffersOnBehalf() bool { return p.onBehalf != nil }
 
-// GateOnBehalf is Gate for an RA that a line of `on_behalf` names.
-func (p *Profile) GateOnBehalf(by Registrar, now time.Time) Gate {
-	if p.onBehalf == nil {
+// Takes tells whether the profile takes such a request from an RA.
+func (r OnBehalf) Takes(p *Profile) bool { return p.registrarsOf(r.Op()) != nil && r.By.Proven() }
+
+// Op is the operation by which it came.
+func (r OnBehalf) Op() Op {
+	if r.CMC {
+		return CMCEnroll
+	}
+	return SimpleEnroll
+}
+
+// GateOnBehalf is Gate for an RA that a line of the operation's `on_behalf`
+// names.
+func (p *Profile) GateOnBehalf(name Op, by Registrar, now time.Time) Gate {
+	return p.gateOnBehalf(p.registrarsOf(name), by, now)
+}
+
+func (p *Profile) gateOnBehalf(o *op, by Registrar, now time.Time) Gate {
+	if o == nil {
 		return Gate{Findings: []Finding{p.noOnBehalf()}}
 	}
-	_, gate := p.onBehalf.gate(asking{profile: p, op: p.onBehalf, who: by.who, by: by, now: now})
+	_, gate := o.gate(asking{profile: p, op: o, who: by.who, by: by, now: now})
 	return gate
 }
 
@@ -101,11 +119,12 @@ func (p *Profile) DecideOnBehalf(req OnBehalf) Decision {
 
 // ExplainOnBehalf decides, and gives the rules asked where explain is set.
 func (p *Profile) ExplainOnBehalf(req OnBehalf, explain bool) (Decision, []Step) {
-	if p.onBehalf == nil || !req.By.Proven() {
+	o := p.registrarsOf(req.Op())
+	if o == nil || !req.By.Proven() {
 		return Decision{Profile: p.name, Policy: p.policy, Findings: []Finding{p.noOnBehalf()}}, nil
 	}
-	return p.judge(p.onBehalf, Request{
-		Op: SimpleEnroll, Label: req.Label, Who: req.By.who, CSR: req.CSR, Linking: req.Linking, KeyHolder: req.KeyHolder, Now: req.Now,
+	return p.judge(o, Request{
+		Op: req.Op(), Label: req.Label, Who: req.By.who, CSR: req.CSR, Linking: req.Linking, KeyHolder: req.KeyHolder, Now: req.Now,
 	}, req.By, explain)
 }
 
@@ -129,19 +148,19 @@ type Arrival struct {
 // renewed is the certificate that the client presents (RFC 7030 section 3.3.2),
 // and of a device's behind an RA nothing is proven.
 func (a Arrival) OnBehalf(p *Profile) (OnBehalf, bool) {
-	if a.Op != SimpleEnroll || !p.registers(a.By, a.Now) {
+	if !p.registers(p.registrarsOf(a.Op), a.By, a.Now) {
 		return OnBehalf{}, false
 	}
-	return OnBehalf{Label: a.Label, By: a.By.Knowing(a.Who.Data), CSR: a.CSR, Linking: a.Linking, KeyHolder: a.KeyHolder, Now: a.Now}, true
+	return OnBehalf{CMC: a.Op.ByCMC(), Label: a.Label, By: a.By.Knowing(a.Who.Data), CSR: a.CSR, Linking: a.Linking, KeyHolder: a.KeyHolder, Now: a.Now}, true
 }
 
 // registers tells whether a line of `on_behalf` names an RA.
-func (p *Profile) registers(by Registrar, now time.Time) bool {
-	if p.onBehalf == nil || !by.Proven() {
+func (p *Profile) registers(o *op, by Registrar, now time.Time) bool {
+	if o == nil || !by.Proven() {
 		return false
 	}
-	a := asking{profile: p, op: p.onBehalf, who: by.who, by: by, now: now}
-	return slices.ContainsFunc(p.onBehalf.who, func(line whoLine) bool {
+	a := asking{profile: p, op: o, who: by.who, by: by, now: now}
+	return slices.ContainsFunc(o.who, func(line whoLine) bool {
 		a.names = line.names
 		return slices.ContainsFunc(line.proofs, func(proof proof) bool { return proof.role && proof.checkCert(a) == "" })
 	})
@@ -151,11 +170,11 @@ func (p *Profile) registers(by Registrar, now time.Time) bool {
 // kept out, the lines of `on_behalf` say why, too.
 func (a Arrival) Gate(p *Profile) Gate {
 	if _, on := a.OnBehalf(p); on {
-		return p.GateOnBehalf(a.By, a.Now)
+		return p.gateOnBehalf(p.registrarsOf(a.Op), a.By, a.Now)
 	}
 	gate := p.Gate(a.Op, a.Who, a.Now)
-	if !gate.Open && a.Op == SimpleEnroll && p.onBehalf != nil && a.By.Proven() {
-		gate.Findings = append(gate.Findings, p.GateOnBehalf(a.By, a.Now).Findings...)
+	if o := p.registrarsOf(a.Op); !gate.Open && o != nil && a.By.Proven() {
+		gate.Findings = append(gate.Findings, p.gateOnBehalf(o, a.By, a.Now).Findings...)
 	}
 	return gate
 }

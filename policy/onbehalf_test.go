@@ -81,7 +81,7 @@ func TestThreat_RAOverTrust_NoEndEntityReachesOnBehalf(t *testing.T) {
 		t.Fatal("not on behalf")
 	}
 	onBehalf.By = Registrar{}
-	if d := profile.DecideOnBehalf(onBehalf); d.Verdict != Deny || profile.GateOnBehalf(Registrar{}, testNow).Open {
+	if d := profile.DecideOnBehalf(onBehalf); d.Verdict != Deny || profile.GateOnBehalf(SimpleEnroll, Registrar{}, testNow).Open {
 		t.Errorf("by nobody: %s", d.Verdict)
 	}
 	if d := profile.DecideOnBehalf(OnBehalf{}); d.Verdict != Deny {

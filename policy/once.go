@@ -15,7 +15,7 @@ import (
 type OneTimePassword struct {
 	// ID names it in records; it is no secret.
 	ID string
-	// Via is how it came: ViaBasic or ViaChallenge.
+	// Via is how it came: ViaBasic, ViaChallenge or ViaProof.
 	Via string
 	// Bound are the names that it was made for.
 	Bound   BoundNames
@@ -26,6 +26,9 @@ type OneTimePassword struct {
 const (
 	ViaBasic     = "basic"         // as the password of HTTP Basic (RFC 7030 section 3.2.3)
 	ViaChallenge = "otp_challenge" // as the attribute otpChallenge (RFC 7894 section 3.1)
+	// ViaProof is by an identity proof in a CMC message (RFC 5272 section 6.2):
+	// the password itself isn't sent.
+	ViaProof = "identity_proof"
 )
 
 // BoundNames are the names that a certificate must have, as far as they were

@@ -41,8 +41,9 @@ func (c *compiler) operations(p *Profile, n node) {
 		}
 	}
 	c.serverKeygen(p, n.get("serverkeygen"))
-	if len(p.offered()) == 0 {
-		c.add(n.at, "the profile `%s` offers nothing: it has none of `enroll`, `reenroll`, `on_behalf` and an enabled `serverkeygen`", p.name)
+	c.fullCMC(p, n.get("fullcmc"))
+	if len(p.offered()) == 0 && !p.Offers(FullCMC) {
+		c.add(n.at, "the profile `%s` offers nothing: it has none of `enroll`, `reenroll`, `on_behalf`, `fullcmc` and an enabled `serverkeygen`", p.name)
 	}
 }
 
@@ -62,13 +63,15 @@ func (c *compiler) operation(p *Profile, key operationKey, n node) *op {
 		return nil
 	}
 	c.scope = operationScope(key.op, n)
+	c.byCMC = key.op.ByCMC()
+	defer func() { c.byCMC = false }()
 	o := &op{
 		spot: n.spot(), name: key.op, byRA: key.byRA, names: c.layer(p.names, n.get("set")), whoAt: n.get("who").spot(),
 		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(), scope: c.scope,
 	}
 	o.checks = c.checks(n.get("checks"))
 	o.who = c.who(n.get("who"), o.names)
-	if key.op == SimpleReenroll {
+	if key.op.Renews() {
 		c.renewal(o, n)
 	}
 	for _, line := range o.who {
@@ -89,7 +92,7 @@ func (c *compiler) loose(p *Profile, o *op, line whoLine) {
 			}
 			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with %s, "+
 				"and nobody approves it (approval: auto)", showList(userNames(proof.users)), names)
-		case proof.isCert() && o.name != SimpleReenroll && !o.byRA && !bound:
+		case proof.isCert() && !o.name.Renews() && !o.byRA && !bound:
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
 		}
@@ -122,8 +125,8 @@ func userNames(users []listedUser) []string {
 }
 
 func (p *Profile) notOffered(name Op) Finding {
-	if name == SimpleEnroll && p.onBehalf != nil {
-		f := finding(p.onBehalf.whoAt, Refused, "", "", "the profile `%s` takes requests from registration authorities alone, on behalf of others", p.name)
+	if o := p.registrarsOf(name); o != nil {
+		f := finding(o.whoAt, Refused, "", "", "the profile `%s` takes requests from registration authorities alone, on behalf of others", p.name)
 		f.Class = BadIdentity
 		return f
 	}

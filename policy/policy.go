@@ -55,6 +55,7 @@ type Profile struct {
 	spot       spot
 	operations map[Op]*op
 	onBehalf   *op // apart from operations: no name of an operation leads to it
+	cmc        cmcRules
 	guard      *guardrails
 	names      nameRules
 	checks     []check
@@ -168,11 +169,17 @@ func (p *Profile) Upstream() string { return p.upstream }
 // Offers tells whether the profile offers an operation that issues, to end
 // entities or to RAs.
 func (p *Profile) Offers(name Op) bool {
-	return p.operations[name] != nil || name == SimpleEnroll && p.onBehalf != nil
+	if name == FullCMC {
+		return p.Offers(CMCEnroll) || p.Offers(CMCReenroll) || p.cmc.revokeOwn || p.cmc.revokeRA
+	}
+	return p.operations[name] != nil || p.registrarsOf(name) != nil
 }
 
 // offered gives what the profile offers, in the order of the language.
 func (p *Profile) offered() []*op {
-	all := []*op{p.operations[SimpleEnroll], p.operations[SimpleReenroll], p.onBehalf, p.operations[ServerKeygen]}
+	all := []*op{
+		p.operations[SimpleEnroll], p.operations[SimpleReenroll], p.onBehalf, p.operations[ServerKeygen],
+		p.operations[CMCEnroll], p.operations[CMCReenroll], p.cmc.onBehalf,
+	}
 	return slices.DeleteFunc(all, func(o *op) bool { return o == nil })
 }

@@ -30,7 +30,7 @@ func (p proof) isCert() bool { return p.anchor != "" }
 func (p proof) isHTTP() bool { return !p.isCert() && !p.isBody() }
 
 // isBody: the proof stands in the request's body.
-func (p proof) isBody() bool { return p.via == ViaChallenge }
+func (p proof) isBody() bool { return p.via == ViaChallenge || p.via == ViaProof }
 
 // check tells why a proof isn't given, or "".
 func (p proof) check(a asking) string {

@@ -47,7 +47,7 @@ func (j *judge) changedNames() (csr.Names, bool) {
 		j.refuse(entry.spot, ByPolicy, "changeSubjectName", "",
 			"a registration authority asks for the request's own names alone: nothing proves whose they are that others would replace (RFC 6402 section 2.8)")
 		return j.own, false
-	case j.req.Op != SimpleReenroll && !j.provesOwn(entry):
+	case !j.req.Op.Renews() && !j.provesOwn(entry):
 		return j.own, false
 	}
 	j.add(entry.spot, Warned, ByPolicy, describeNames(asked), describeNames(j.own),
@@ -98,7 +98,7 @@ func (j *judge) subjectValues(subject csr.Name) csr.Name {
 			if inName(subject, value) || inName(more, value) {
 				continue
 			}
-			if j.req.Op == SimpleReenroll {
+			if j.req.Op.Renews() {
 				// RFC 7030 section 4.2.2: a renewal keeps its names, save by
 				// changeSubjectName.
 				j.refuse(entry.intoAt, BadRenewal, describeValue(value), "a value of the subject",

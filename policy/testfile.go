@@ -46,7 +46,7 @@ type TestWho struct {
 // TestPassword is a one-time password, with the names that it was made for.
 type TestPassword struct {
 	Pos     Pos
-	Via     string // ViaBasic or ViaChallenge
+	Via     string // ViaBasic, ViaChallenge or ViaProof
 	Subject string
 	SAN     []string
 }
@@ -128,7 +128,8 @@ var (
 	testCaseShape = &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "what the case shows, once in a file"},
 		{name: "label", is: text, doc: "the label of the path"},
-		{name: "op", is: &shape{kind: aWord, words: []word{{text: string(SimpleEnroll)}, {text: string(SimpleReenroll)}, {text: string(ServerKeygen)}}}, initial: string(SimpleEnroll), doc: "the operation"},
+		{name: "op", is: &shape{kind: aWord, words: []word{{text: string(SimpleEnroll)}, {text: string(SimpleReenroll)}, {text: string(ServerKeygen)},
+			{text: string(CMCEnroll)}, {text: string(CMCReenroll)}}}, initial: string(SimpleEnroll), doc: "the operation"},
 		{name: "at", is: instant, initial: "2026-01-01T00:00:00Z", doc: "when the request comes"},
 		{name: "linking", is: &shape{kind: aWord, words: []word{{text: "absent"}, {text: "matched"}, {text: "mismatched"}, {text: "uncomputable"}, {text: "unproven"}}}, initial: "absent", doc: "what the check of the linking value found"},
 		{name: "who", is: &shape{kind: aMap, keys: []key{
@@ -136,7 +137,7 @@ var (
 			{name: "basic", is: text, doc: "an account of HTTP Basic"},
 			{name: "digest", is: text, doc: "an account of HTTP Digest"},
 			{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
-				{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}}}, initial: ViaBasic, doc: "how it came"},
+				{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}}}, initial: ViaBasic, doc: "how it came"},
 				{name: "subject", is: text, doc: "the subject that it was made for; without it any"},
 				{name: "san", is: texts, doc: "the names that it was made for; without them any"},
 			}}, doc: "a one-time password that is good"},

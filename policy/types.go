@@ -26,6 +26,14 @@ const (
 	CSRAttrs       Op = "csrattrs"
 )
 
+// What a message to /fullcmc asks for. Each is an operation of its own in a
+// policy; none is a path.
+const (
+	CMCEnroll   Op = "fullcmc.enroll"
+	CMCReenroll Op = "fullcmc.reenroll"
+	CMCRevoke   Op = "fullcmc.revoke"
+)
+
 // Verdict is what a profile says of a request. The zero value denies.
 type Verdict uint8
 

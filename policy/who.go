@@ -27,7 +27,7 @@ type proof struct {
 	// "digest", "one_time_password" or the name of a provider.
 	anchor   string
 	registry string // of a client_cert; empty: none
-	via      string // of a one_time_password: ViaBasic or ViaChallenge
+	via      string // of a one_time_password: ViaBasic, ViaChallenge or ViaProof
 	subject  []subjectValue
 	spki     []byte
 	pin      []byte // of the whole certificate

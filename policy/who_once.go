@@ -14,8 +14,15 @@ const oneTimePassword = "one_time_password"
 // oneTime reads a one_time_password.
 func (c *compiler) oneTime(n node) proof {
 	p := proof{spot: n.spot(), method: oneTimePassword, via: n.get("via").value()}
+	usual := ViaBasic
+	if c.byCMC {
+		usual = ViaProof
+	}
 	if p.via == "" {
-		p.via = ViaBasic
+		p.via = usual
+	}
+	if c.byCMC != (p.via == ViaProof) {
+		c.add(n.get("via").at, "`via: %s` can't come here: under `fullcmc` a password comes as `identity_proof`, and nowhere else", p.via)
 	}
 	return p
 }
@@ -33,11 +40,14 @@ func (c *compiler) apart(line whoLine) {
 	basic, _ := count(func(p proof) bool { return p.method == httpBasic })
 	once, at := count(func(p proof) bool { return p.via == ViaBasic })
 	challenges, twice := count(func(p proof) bool { return p.via == ViaChallenge })
+	proofs, again := count(func(p proof) bool { return p.via == ViaProof })
 	switch {
 	case once > 0 && basic > 0:
 		c.add(at.at, "http_basic and one_time_password both want the one password of HTTP Basic: write `one_time_password: {via: otp_challenge}`")
 	case once > 1:
 		c.add(at.at, "a request has one password of HTTP Basic, and this line wants several that are good once")
+	case proofs > 1:
+		c.add(again.at, "a message has one identity proof, and this line wants several")
 	case challenges > 1:
 		c.add(twice.at, "a request has one otpChallenge, and this line wants several")
 	}
@@ -47,6 +57,9 @@ func (c *compiler) apart(line whoLine) {
 func (p proof) checkOnce(a asking) string {
 	if _, ok := p.password(a.who); ok {
 		return ""
+	}
+	if p.via == ViaProof {
+		return "no one-time password was proven by an identity proof in the message (RFC 5272 section 6.2)"
 	}
 	if p.via == ViaChallenge {
 		return "no one-time password was proven by the attribute otpChallenge (RFC 7894 section 3.1)"
@@ -98,7 +111,7 @@ func (p proof) device(who Identity) (Device, bool) {
 
 // first tells whether a device of a registry gets its first certificate by the
 // operation. What a registration authority asks for is another's.
-func (o *op) first() bool { return o.name == SimpleEnroll && !o.byRA }
+func (o *op) first() bool { return (o.name == SimpleEnroll || o.name == CMCEnroll) && !o.byRA }
 
 // uses is what the line uses up: a password, and the first certificate of a
 // device.

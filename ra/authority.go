@@ -86,7 +86,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 		req.Renews, req.KeyHolder, req.Who.Data = f.renews, f.holder, f.data
 		return p.Decide(req.Request)
 	}
-	if req.Op == policy.SimpleReenroll {
+	if req.Op.Renews() {
 		t.renews = func(ctx context.Context, ca *CA) (*x509.Certificate, *Error) {
 			return req.Who.Cert, renewable(ctx, ca, req.Who.Cert)
 		}
@@ -101,7 +101,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 // proven the RA; the linking value is that of the device's own connection with
 // the RA, and need not match.
 func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req OnBehalf) (Outcome, error) {
-	if p != nil && !p.OffersOnBehalf() || !req.By.Proven() {
+	if p != nil && !req.Takes(p) || !req.By.Proven() {
 		out := Outcome{Status: StatusRefused}
 		return out, Fail(OperationOff, "nobody may ask on behalf of others here", nil)
 	}
@@ -117,7 +117,7 @@ func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req O
 	if req.CSR != nil {
 		t.identity = identityOf(req.By.Identity(), req.CSR) + " " + namesText(req.CSR)
 	}
-	return a.run(ctx, p, policy.SimpleEnroll, req.Label, t)
+	return a.run(ctx, p, req.Op(), req.Label, t)
 }
 
 func (a *Authority) run(ctx context.Context, p *policy.Profile, op policy.Op, label string, t task) (Outcome, error) {
@@ -209,7 +209,7 @@ func (a *Authority) authorityFor(p *policy.Profile, op policy.Op, label string, 
 		return nil, Fail(NoProfile, fmt.Sprintf("no profile for label %q", label), nil)
 	}
 	switch op {
-	case policy.SimpleEnroll, policy.SimpleReenroll:
+	case policy.SimpleEnroll, policy.SimpleReenroll, policy.CMCEnroll, policy.CMCReenroll:
 	case policy.ServerKeygen:
 		if t.making == nil {
 			return nil, Fail(OperationOff, "a key is made by Keygen alone", nil)

@@ -34,6 +34,7 @@ const (
 	BadExtension
 	BadRenewal
 	NoProfile
+	NoCertificate
 	Busy
 	UpstreamDown
 	UpstreamRefused
@@ -69,6 +70,7 @@ var rows = [...]row{
 	BadExtension:    {"bad_extension", 403, "unsupportedExt", "extension not accepted"},
 	BadRenewal:      {"bad_renewal", 403, "badCertId", "certificate cannot be renewed here"},
 	NoProfile:       {"no_profile", 404, "badRequest", "no such label"},
+	NoCertificate:   {"no_certificate", 404, "badCertId", "no such certificate"},
 	Busy:            {"busy", 503, "tryLater", "try again later"},
 	UpstreamDown:    {"upstream_down", 503, "tryLater", "try again later"},
 	UpstreamRefused: {"upstream_refused", 502, "internalCAError", "the authority could not issue"},
@@ -102,6 +104,8 @@ type Error struct {
 	Findings   []policy.Finding
 	RetryAfter time.Duration // 0: no Retry-After
 	Err        error
+
+	failInfo string // "": that of the kind
 }
 
 // Fail makes an Error of a kind. Err may be nil.
@@ -117,6 +121,20 @@ func Fail(kind Kind, reason string, err error) *Error {
 func (e *Error) After(d time.Duration) *Error {
 	e.RetryAfter = d
 	return e
+}
+
+// Meaning sets the CMCFailInfo, where it isn't the kind's own, and returns e.
+func (e *Error) Meaning(failInfo string) *Error {
+	e.failInfo = failInfo
+	return e
+}
+
+// FailInfo is the CMCFailInfo (RFC 5272 section 6.1.4).
+func (e *Error) FailInfo() string {
+	if e.failInfo != "" {
+		return e.failInfo
+	}
+	return e.Kind.FailInfo()
 }
 
 // Telling adds to what the client reads, and returns e. The text is ours, and

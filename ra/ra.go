@@ -46,6 +46,7 @@ const (
 	StatusRefused Status = "refused"
 	StatusFailed  Status = "failed"
 	StatusUnknown Status = "unknown"
+	StatusRevoked Status = "revoked" // a revocation that was asked for
 )
 
 // An Outcome is all that is known of an enrolment, also where it failed: the

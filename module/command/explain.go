@@ -51,6 +51,7 @@ Who asks is said by --who, which may stand more than once:
   bearer:NAME:SUBJECT   a token that the 'bearer' of this name has verified
   otp:ID                a one-time password, over HTTP Basic; good for any name
   otp_challenge:ID      the same, as the attribute otpChallenge
+  identity_proof:ID     the same, by an identity proof in a CMC message
   device:REGISTRY:STATE:IDENTITY
                         the device that the certificate is of, such as
                         device:routers:expected:serialNumber:4711
@@ -73,7 +74,7 @@ any other verdict.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&e.label, "label", "", "label of the path; none is the path without one")
-	flags.StringVar(&e.op, "op", string(policy.SimpleEnroll), "simpleenroll or simplereenroll")
+	flags.StringVar(&e.op, "op", string(policy.SimpleEnroll), "simpleenroll, simplereenroll, fullcmc.enroll or fullcmc.reenroll")
 	flags.StringVar(&e.csr, "csr", "", "certification request: PEM, DER or base64")
 	flags.StringVar(&e.subject, "subject", "", "subject of a request that is made, such as CN=rtr-7.example.net")
 	flags.StringArrayVar(&e.san, "san", nil, "name of a request that is made: a form and a name, such as dns:rtr-7.example.net (repeatable)")
@@ -185,8 +186,10 @@ func (e *explanation) request() (policy.Arrival, error) {
 // circumstances are all but the CSR.
 func (e *explanation) circumstances() (policy.Arrival, error) {
 	req := policy.Arrival{Request: policy.Request{Op: policy.Op(e.op), Label: e.label, Now: time.Now()}}
-	if req.Op != policy.SimpleEnroll && req.Op != policy.SimpleReenroll {
-		return req, fmt.Errorf("--op %q: want simpleenroll or simplereenroll", e.op)
+	switch req.Op {
+	case policy.SimpleEnroll, policy.SimpleReenroll, policy.CMCEnroll, policy.CMCReenroll:
+	default:
+		return req, fmt.Errorf("--op %q: want simpleenroll, simplereenroll, fullcmc.enroll or fullcmc.reenroll", e.op)
 	}
 	if e.linked {
 		req.Linking = policy.Matched
@@ -216,7 +219,7 @@ func (e *explanation) circumstances() (policy.Arrival, error) {
 		if req.Renews, err = readCertificate(e.renews); err != nil {
 			return req, fmt.Errorf("--renews: %w", err)
 		}
-	} else if req.Op == policy.SimpleReenroll {
+	} else if req.Op.Renews() {
 		req.Renews = req.Who.Cert
 	}
 	return req, nil

@@ -39,14 +39,14 @@ func identity(flags []string) (policy.Identity, error) {
 			} else {
 				err = addAccount(&who, name, user)
 			}
-		case "otp", "otp_challenge":
+		case "otp", "otp_challenge", policy.ViaProof:
 			err = addPassword(&who, kind, rest)
 		case "device":
 			err = addDevice(&who, rest)
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, otp:ID, otp_challenge:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
+			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, otp:ID, otp_challenge:ID, identity_proof:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)
@@ -70,8 +70,8 @@ func addPassword(who *policy.Identity, kind, id string) error {
 		return fmt.Errorf("the id of the password is missing")
 	}
 	via := policy.ViaBasic
-	if kind == policy.ViaChallenge {
-		via = policy.ViaChallenge
+	if kind == policy.ViaChallenge || kind == policy.ViaProof {
+		via = kind
 	}
 	who.Passwords = append(who.Passwords, policy.OneTimePassword{ID: id, Via: via})
 	return nil

@@ -35,7 +35,7 @@ type batch struct {
 	label, subject, expires string
 	san                     []string
 	count, first            int
-	csv                     bool
+	csv, cmc                bool
 }
 
 func otpCreate() *cobra.Command {
@@ -52,7 +52,11 @@ isn't said is free, as far as the policy lets it be. In both, {n} stands for the
 number of the password, from --first on, and {n:4} for the same with four digits.
 
 A device presents the password as that of HTTP Basic, with any user name or
-none, or in the attribute otpChallenge (RFC 7894), as the policy says.`,
+none, or in the attribute otpChallenge (RFC 7894), as the policy says.
+
+With --cmc it may also be the shared secret of a CMC message (/fullcmc), whose
+identification is the id of the password. For that the store keeps, beside the
+hash, the keys of such a proof: who reads the store can make one with them.`,
 		Example: `  caddy est otp create --label routers --subject CN=rtr-7.example.net --san rtr-7.example.net
   caddy est otp create --label sensors --subject "serialNumber=S{n:4}" --expires 24h -n 500 --csv`,
 		Args: cobra.NoArgs,
@@ -65,6 +69,7 @@ none, or in the attribute otpChallenge (RFC 7894), as the policy says.`,
 	flags.IntVarP(&b.count, "number", "n", 1, "how many")
 	flags.IntVar(&b.first, "first", 1, "the number that {n} begins with")
 	flags.BoolVar(&b.csv, "csv", false, "print CSV: id, password, label, subject, san, expires")
+	flags.BoolVar(&b.cmc, "cmc", false, "for identity proofs of CMC, too")
 	b.flags(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
 		made, err := b.create(cmd.Context())
@@ -101,7 +106,7 @@ func (b *batch) templates(now time.Time) (store.TemplatesJSON, error) {
 	}
 	var all store.TemplatesJSON
 	for n := b.first; n < b.first+b.count; n++ {
-		t := store.Template{Label: b.label, Expires: now.Add(life)}
+		t := store.Template{Label: b.label, Expires: now.Add(life), Proof: b.cmc}
 		if t.Names.Names.Subject, err = parseSubject(number(b.subject, n)); err != nil {
 			return nil, err
 		}

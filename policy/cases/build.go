@@ -62,7 +62,7 @@ func (b builder) request() (policy.Arrival, error) {
 			return req, wrong(c.Who.Cert.Pos, "`role: ra`: %w", err)
 		}
 	}
-	if c.Op == policy.SimpleReenroll {
+	if c.Op.Renews() {
 		req.Renews = req.Who.Cert
 	}
 	if c.Renews != nil {

@@ -95,10 +95,14 @@ func gateWord(g policy.Gate) string {
 
 // operationOf is the key of the policy file that decides a request.
 func operationOf(req policy.Arrival, profile *policy.Profile) string {
-	if _, is := req.OnBehalf(profile); is {
+	if on, is := req.OnBehalf(profile); is {
+		if on.CMC {
+			return "fullcmc.on_behalf"
+		}
 		return "on_behalf"
 	}
-	return map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll", policy.ServerKeygen: "serverkeygen"}[req.Op]
+	return map[policy.Op]string{policy.SimpleEnroll: "enroll", policy.SimpleReenroll: "reenroll", policy.ServerKeygen: "serverkeygen",
+		policy.CMCEnroll: "fullcmc.enroll", policy.CMCReenroll: "fullcmc.reenroll"}[req.Op]
 }
 
 func compare(want policy.TestWant, got policy.Decision) []string {

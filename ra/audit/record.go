@@ -42,7 +42,9 @@ type Record struct {
 	Node Text `json:"node,omitempty"`
 	// ID is the request id, as in the answer's X-Request-Id and in logs.
 	ID Text `json:"id"`
-	// Op is the EST operation, or self for this server's own certificate.
+	// Op is the EST operation, or self for this server's own certificate. Of a
+	// message to /fullcmc that could be read it is what was asked for:
+	// fullcmc.enroll, fullcmc.reenroll or fullcmc.revoke.
 	Op policy.Op `json:"op"`
 	// Label is the label of the path; empty on the path without one.
 	Label Text `json:"label"`
@@ -79,9 +81,9 @@ type Record struct {
 	Cert *Cert `json:"cert,omitempty"`
 	// Made is the key that was made for the device.
 	Made *Made `json:"made,omitempty"`
-	// Outcome is what became of the request: issued, refused (the answer is
-	// no), failed (it could not be done), or unknown (the CA may have issued
-	// and its answer was lost).
+	// Outcome is what became of the request: issued, revoked, refused (the
+	// answer is no), failed (it could not be done), or unknown (the CA may have
+	// issued and its answer was lost).
 	Outcome Text `json:"outcome"`
 	// Serial is the serial number that we chose: where the outcome is
 	// unknown, the one to look for at the CA.
@@ -104,6 +106,9 @@ type Record struct {
 	// ReplacesSerial is the serial number of the certificate that a
 	// reenrolment replaces.
 	ReplacesSerial string `json:"replaces_serial,omitempty"`
+	// RevokesSerial is the serial number of the certificate whose revocation was
+	// asked for.
+	RevokesSerial string `json:"revokes_serial,omitempty"`
 }
 
 // New makes the record of a request that came at a time.

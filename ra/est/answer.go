@@ -79,6 +79,9 @@ func (x *exchange) success(contentType string, der []byte) answer {
 // section 5.1), and nothing at all in a 401, which old Bouncy Castle leaves
 // unread.
 func (x *exchange) refusal(fail *ra.Error) answer {
+	if a, ok := x.cmcRefusal(fail); ok {
+		return a
+	}
 	a := answer{status: fail.Kind.HTTPStatus(), contentType: wire.TypeText, retryAfter: fail.RetryAfter}
 	switch fail.Kind {
 	case ra.Unauthenticated:

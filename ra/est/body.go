@@ -37,6 +37,18 @@ func (s *Server) bodyLimit() int64 {
 	return limit
 }
 
+// limit is the longest body of the request. A CMC message has more in it than
+// a certification request, whose size it is held to afterwards.
+func (x *exchange) limit() int64 {
+	if x.target.op != policy.FullCMC {
+		return x.s.bodyLimit()
+	}
+	if x.s.Limits.Body > 0 {
+		return x.s.Limits.Body
+	}
+	return defaultBody
+}
+
 func (s *Server) bodyTimeout() time.Duration {
 	if s.Limits.BodyTimeout > 0 {
 		return s.Limits.BodyTimeout
@@ -105,12 +117,12 @@ func (x *exchange) settle() {
 	if x.read || r.Body == nil || r.Body == http.NoBody {
 		return
 	}
-	if r.ContentLength > x.s.bodyLimit() || r.Header.Get("Expect") != "" {
+	if r.ContentLength > x.limit() || r.Header.Get("Expect") != "" {
 		x.abandon()
 		x.overlong = r.Header.Get("Expect") == ""
 		return
 	}
-	_, _ = x.body(x.s.bodyLimit())
+	_, _ = x.body(x.limit())
 }
 
 // abandon gives up the body. Without the past deadline net/http would read on

@@ -50,6 +50,13 @@ type exchange struct {
 	request              policy.Arrival
 	outcome              ra.Outcome
 
+	cmc   *cmcMessage // of /fullcmc, once the body is looked at
+	part  policy.Op   // what a request in it is for; "" outside of /fullcmc
+	parts []*exchange // one for each request in it
+	// relayed says that an RA brought on its connection what another has signed.
+	relayed bool
+	failed  *ra.Error // of a part
+
 	read     bool // the body was read to its end, or given up
 	overlong bool // it was given up for its length, and is on its way
 	closing  bool // the connection is used up
@@ -92,7 +99,9 @@ func (x *exchange) run() (a answer, fail *ra.Error) {
 		return x.placed(&x.s.other, x.csrAttrs)
 	case policy.SimpleEnroll, policy.SimpleReenroll, policy.ServerKeygen:
 		return x.enroll()
-	default: // full CMC is known, and not offered
+	case policy.FullCMC:
+		return x.fullCMC()
+	default: // every operation has its way above
 		return answer{}, ra.Fail(ra.OperationOff, "this version does not offer "+string(x.target.op), nil)
 	}
 }
@@ -139,8 +148,8 @@ func (x *exchange) early() *ra.Error {
 	if r.Method == http.MethodPost && early {
 		return ra.Fail(ra.EarlyData, "the request came in TLS early data", nil)
 	}
-	if r.ContentLength > x.s.bodyLimit() {
-		return ra.Fail(ra.TooLarge, fmt.Sprintf("Content-Length is %d, the limit %d bytes", r.ContentLength, x.s.bodyLimit()), nil)
+	if limit := x.limit(); r.ContentLength > limit {
+		return ra.Fail(ra.TooLarge, fmt.Sprintf("Content-Length is %d, the limit %d bytes", r.ContentLength, limit), nil)
 	}
 	return nil
 }
@@ -214,10 +223,18 @@ func (x *exchange) decide(issue func() (answer, *ra.Error)) (answer, *ra.Error) 
 	})
 }
 
+// op is the operation, as the policy has it.
+func (x *exchange) op() policy.Op {
+	if x.part != "" {
+		return x.part
+	}
+	return x.target.op
+}
+
 // arrival is the request as far as it is known.
 func (x *exchange) arrival() policy.Arrival {
 	a := policy.Arrival{By: x.by, Request: policy.Request{
-		Op: x.target.op, Label: x.target.label, Who: x.who, CSR: x.csr, Linking: x.linking, Now: x.now,
+		Op: x.op(), Label: x.target.label, Who: x.who, CSR: x.csr, Linking: x.linking, Now: x.now,
 	}}
 	if x.keyless != nil {
 		a.CSR, a.Keyless = nil, x.keyless
@@ -245,21 +262,29 @@ func (x *exchange) issueOnBehalf(pass raPass) (ra.Outcome, error) {
 	}
 	x.asked, x.request = true, x.arrival()
 	return x.s.Authority.EnrollOnBehalf(x.r.Context(), x.profile, ra.OnBehalf{
-		OnBehalf: policy.OnBehalf{Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Now: x.now},
+		OnBehalf: policy.OnBehalf{CMC: x.part != "", Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Now: x.now},
 		ID:       x.id, Channel: x.channel, Remote: x.in.Remote,
 	})
 }
 
-// issued is the answer with what the authority gave.
-func (x *exchange) issued(out ra.Outcome, err error) (answer, *ra.Error) {
+// took takes what the authority gave: a certificate, or why not.
+func (x *exchange) took(out ra.Outcome, err error) *ra.Error {
 	x.outcome = out
 	x.countRefusal()
 	if err != nil {
-		return answer{}, asFailure(err)
+		return asFailure(err)
 	}
 	if out.Certificate == nil {
 		x.outcome.Status = ra.StatusFailed
-		return answer{}, ra.Fail(ra.Fault, "the authority gave neither a certificate nor an error", nil)
+		return ra.Fail(ra.Fault, "the authority gave neither a certificate nor an error", nil)
+	}
+	return nil
+}
+
+// issued is the answer with what the authority gave.
+func (x *exchange) issued(out ra.Outcome, err error) (answer, *ra.Error) {
+	if fail := x.took(out, err); fail != nil {
+		return answer{}, fail
 	}
 	// RFC 7030 section 4.2.3: only the certificate that was issued.
 	return x.certsOnly(wire.TypeCertsOnly, out.Certificate)

@@ -4,6 +4,7 @@ package est
 
 import (
 	"context"
+	"crypto/x509"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,7 +50,7 @@ func (x *exchange) identify() *ra.Error {
 // authentication before enrolment). What anybody can ask for here is bounded by
 // itself: signatures of certificates by anchor.Set.Verify, passwords by checks.
 func (x *exchange) gate() (pass, *ra.Error) {
-	g := x.profile.Gate(x.target.op, x.who, x.now)
+	g := x.profile.Gate(x.op(), x.who, x.now)
 	switch {
 	case g.Open:
 		return pass{who: x.who, given: true}, nil
@@ -61,7 +62,7 @@ func (x *exchange) gate() (pass, *ra.Error) {
 
 // gateOfBody asks again, with what the body has proven.
 func (x *exchange) gateOfBody() (pass, *ra.Error) {
-	if x.profile.Gate(x.target.op, x.who, x.now).Open {
+	if x.profile.Gate(x.op(), x.who, x.now).Open {
 		return pass{who: x.who, given: true}, nil
 	}
 	return pass{}, x.shutOwn()
@@ -81,7 +82,7 @@ func (x *exchange) shutOwn() *ra.Error {
 // to the lines for those who ask for themselves, and never waits for the body.
 func (x *exchange) gateOnBehalf(by policy.Registrar) (raPass, *ra.Error) {
 	x.onBehalf = true
-	g := x.profile.GateOnBehalf(by, x.now)
+	g := x.profile.GateOnBehalf(x.op(), by, x.now)
 	if g.Open {
 		return raPass{by}, nil
 	}
@@ -92,7 +93,7 @@ func (x *exchange) gateOnBehalf(by policy.Registrar) (raPass, *ra.Error) {
 // where an HTTP credential could help. A client whose certificate couldn't be
 // looked at is told to come again, and isn't called a stranger.
 func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error {
-	uses := x.profile.UsesAnchors(x.target.op)
+	uses := x.profile.UsesAnchors(x.op())
 	for _, name := range unavailable {
 		if slices.Contains(uses, name) {
 			return ra.Fail(ra.UpstreamDown, strings.Join(append([]string{
@@ -105,7 +106,7 @@ func (x *exchange) shut(g policy.Gate, unavailable, reasons []string) *ra.Error 
 		reasons = append(reasons, "the HTTP credentials did not verify")
 	}
 	kind := ra.Forbidden
-	if g.Challenge {
+	if g.Challenge && x.part == "" {
 		x.challenge = x.challengeFor(g.Methods)
 	}
 	if len(x.challenge) > 0 {
@@ -122,10 +123,14 @@ func (x *exchange) clientCert() (unavailable, reasons, raIssuers []string) {
 	if x.r.TLS == nil || len(x.r.TLS.PeerCertificates) == 0 {
 		return nil, nil, nil
 	}
+	return x.certified(x.r.TLS.PeerCertificates)
+}
+
+// certified verifies a certificate, with those that were sent beside it.
+func (x *exchange) certified(presented []*x509.Certificate) (unavailable, reasons, raIssuers []string) {
 	if x.s.Anchors == nil {
 		return nil, []string{"no anchors for the client certificate"}, nil
 	}
-	presented := x.r.TLS.PeerCertificates
 	found := x.s.Anchors.Verify(x.r.Context(), presented, x.now)
 	x.unanswered = found.Unanswered
 	if len(found.Names) > 0 {

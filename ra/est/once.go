@@ -18,6 +18,9 @@ import (
 // Passwords verifies one-time passwords, as store.Passwords does.
 type Passwords interface {
 	Verify(ctx context.Context, presented secret.Text, label string, now time.Time) (store.Password, error)
+	// Proof gives the keys of a password that was made for identity proofs of
+	// CMC. The errors are those of Verify; with *store.Unusable there are keys.
+	Proof(ctx context.Context, id, label string, now time.Time) (store.Password, store.ProofKeys, error)
 	Refused(ctx context.Context, id string) error
 }
 

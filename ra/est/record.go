@@ -21,6 +21,34 @@ const (
 	outcomeFailed  = audit.Text(ra.StatusFailed)
 )
 
+// A kept is the record of an exchange, or of one part of it.
+type kept struct {
+	x      *exchange
+	fail   *ra.Error
+	record *audit.Record
+	err    error
+}
+
+// keepAll writes one record for each request: of several in one message, each
+// has its own.
+func (x *exchange) keepAll(status int, fail *ra.Error) []kept {
+	all := []kept{{x: x, fail: fail}}
+	if len(x.parts) > 0 {
+		all = nil
+		for _, y := range x.parts {
+			k := kept{x: y, fail: y.failed}
+			if k.fail == nil && status >= http.StatusInternalServerError {
+				k.fail = fail // what was done couldn't be answered
+			}
+			all = append(all, k)
+		}
+	}
+	for i := range all {
+		all[i].record, all[i].err = all[i].x.keep(status, all[i].fail)
+	}
+	return all
+}
+
 // keep writes the record, before the answer is sent. The client may be gone;
 // the record is kept all the same. Failing at it, by a panic too, is for the
 // Report: the answer doesn't depend on it.
@@ -41,7 +69,7 @@ func (x *exchange) keep(status int, fail *ra.Error) (r *audit.Record, err error)
 // as proven: a user name that didn't verify may be a password typed into the
 // wrong field.
 func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
-	r := audit.New(x.id, x.target.op, x.now)
+	r := audit.New(x.id, x.op(), x.now)
 	r.Node, r.Label, r.Remote = audit.Text(x.s.Node), audit.Text(x.target.label), x.in.Remote
 	r.Policy = &audit.Policy{Name: audit.Text(x.s.Policy.Name()), SHA256: x.s.Policy.SHA256()}
 	if x.profile != nil {
@@ -68,7 +96,7 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 	r.Outcome = x.outcomeText(fail)
 	r.Status, r.MS = status, x.s.now().Sub(x.now).Milliseconds()
 	if fail != nil {
-		r.Kind, r.FailInfo, r.Reason = audit.Text(fail.Kind.String()), audit.Text(fail.Kind.FailInfo()), audit.Text(fail.Text())
+		r.Kind, r.FailInfo, r.Reason = audit.Text(fail.Kind.String()), audit.Text(fail.FailInfo()), audit.Text(fail.Text())
 	}
 	return r
 }
@@ -76,6 +104,9 @@ func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 // recordOutcome adds what the authority did, when it was asked.
 func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	out := x.outcome
+	if x.part == policy.CMCRevoke && out.Replaces != nil {
+		r.RevokesSerial = audit.Serial(out.Replaces.SerialNumber)
+	}
 	if !x.asked {
 		return
 	}

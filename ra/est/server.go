@@ -7,6 +7,7 @@ package est
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -48,6 +49,10 @@ type Server struct {
 	// challenge than the first. None, or nil: the answer is 403 instead (RFC
 	// 7030 section 3.2.3), unless Credentials brought a challenge of its own.
 	Challenge func(r *http.Request, methods []string) []string
+	// Certificate is this server's own, for id-kp-cmcRA, with its chain: it signs
+	// Full PKI Responses (RFC 5272 section 4.2). nil: there is none, and what takes one is answered by
+	// a short text.
+	Certificate func(r *http.Request) (*tls.Certificate, error)
 	// Sink takes one record for every request, before the answer is sent. An
 	// error of the Sink doesn't hold the answer back; it is in the Report.
 	// nil: no audit.
@@ -158,11 +163,14 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, in Incoming) {
 	if fail != nil {
 		a = x.refusal(fail)
 	}
-	record, kept := x.keep(a.status, fail)
+	kept := x.keepAll(a.status, fail)
 	took := s.now().Sub(x.now)
 	x.write(a)
-	if s.Observe != nil {
-		s.Observe(r.Context(), x.report(a.status, fail, record, kept, took))
+	if s.Observe == nil {
+		return
+	}
+	for _, k := range kept {
+		s.Observe(r.Context(), k.x.report(a.status, k.fail, k.record, k.err, took))
 	}
 }
 

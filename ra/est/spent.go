@@ -20,9 +20,10 @@ const (
 	spentLife = 24 * time.Hour
 )
 
-// spent remembers the channels that a linked request has used: a channel
-// binding serves one authentication instance (RFC 9266 section 4.1). The zero
-// value is ready, and safe for concurrent use.
+// spent remembers what is good once, by a hash: the channels that a linked
+// request has used, since a channel binding serves one authentication instance
+// (RFC 9266 section 4.1), and CMC messages. The zero value is ready, and safe for
+// concurrent use.
 type spent struct {
 	mu    sync.Mutex
 	seen  map[[32]byte]bool
@@ -41,7 +42,11 @@ var spentChannels spent
 // spend takes the channel. It says no when that was done before.
 func (s *spent) spend(c binding.Channel, now time.Time) bool {
 	head := []byte{byte(c.Version >> 8), byte(c.Version), byte(len(c.Unique))} //nolint:gosec // tls-unique is 12 bytes
-	key := sha256.Sum256(append(append(head, c.Unique...), c.Exporter...))
+	return s.once(sha256.Sum256(append(append(head, c.Unique...), c.Exporter...)), now)
+}
+
+// once says no when it was asked about the same before.
+func (s *spent) once(key [32]byte, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) > 0 && now.Sub(s.queue[0].at) >= spentLife {

@@ -35,6 +35,7 @@ type passwordJSON struct {
 	Refusals int       `json:"refusals,omitempty"`
 	Revoked  time.Time `json:"revoked,omitzero"`
 	Claim    claimJSON `json:"claim,omitzero"`
+	Proof    bool      `json:"proof,omitempty"` // of a template: for CMC
 }
 
 type claimJSON struct {
@@ -51,7 +52,7 @@ func (c claimJSON) claim() Claim {
 
 func (p Password) json() (passwordJSON, error) {
 	out := passwordJSON{
-		ID: p.ID, Label: p.Label, Created: p.Created, Expires: p.Expires, Refusals: p.Refusals, Revoked: p.Revoked, Claim: p.Claim.json(),
+		ID: p.ID, Label: p.Label, Created: p.Created, Expires: p.Expires, Refusals: p.Refusals, Revoked: p.Revoked, Claim: p.Claim.json(), Proof: p.Proof,
 	}
 	var err error
 	out.Subject, out.SAN, err = encodeNames(p.Names)
@@ -61,7 +62,7 @@ func (p Password) json() (passwordJSON, error) {
 func (p passwordJSON) password() (Password, error) {
 	names, err := decodeNames(p.Subject, p.SAN)
 	return Password{
-		ID: p.ID, Template: Template{Label: p.Label, Names: names, Expires: p.Expires},
+		ID: p.ID, Template: Template{Label: p.Label, Names: names, Expires: p.Expires, Proof: p.Proof},
 		Created: p.Created, Refusals: p.Refusals, Revoked: p.Revoked, Claim: p.Claim.claim(),
 	}, err
 }

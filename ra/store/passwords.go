@@ -54,6 +54,7 @@ type passwordRow struct {
 	Password
 	salt, hash   []byte
 	subject, san []byte
+	proof        []byte
 }
 
 func newPassword(random io.Reader, t Template, now time.Time) (Created, passwordRow, error) {
@@ -71,6 +72,9 @@ func newPassword(random io.Reader, t Template, now time.Time) (Created, password
 	if row.subject, row.san, err = encodeNames(t.Names); err != nil {
 		return Created{}, row, err
 	}
+	if t.Proof {
+		row.proof = proofKeys(id, text).bytes()
+	}
 	row.Password = Password{ID: id, Template: t, Created: fromMillis(millis(now))}
 	return Created{row.Password, text}, row, nil
 }
@@ -78,9 +82,9 @@ func newPassword(random io.Reader, t Template, now time.Time) (Created, password
 // insert fails where the id is another's, by the primary key.
 func (r passwordRow) insert(ctx context.Context, tx *sql.Tx, serial int) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO passwords
-		(id, salt, hash, label, subject, san, created, serial, expires, refusals, revoked)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)`,
-		r.ID, r.salt, r.hash, r.Label, nullable(r.subject), nullable(r.san), millis(r.Created), serial, millis(r.Expires))
+		(id, salt, hash, label, subject, san, created, serial, expires, refusals, revoked, proof)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10)`,
+		r.ID, r.salt, r.hash, r.Label, nullable(r.subject), nullable(r.san), millis(r.Created), serial, millis(r.Expires), nullable(r.proof))
 	return err
 }
 

@@ -46,6 +46,10 @@ type Passwords interface {
 	// a password which may not be used (now, here, or any more), ErrUnknown
 	// where it is none, and another one where the store failed.
 	Verify(ctx context.Context, presented secret.Text, label string, now time.Time) (Password, error)
+	// Proof gives the keys of a password that was made for identity proofs, by its
+	// id. The errors are those of Verify; with *Unusable there are keys as well.
+	// ErrUnknown is also that of a password which was made for no such proof.
+	Proof(ctx context.Context, id, label string, now time.Time) (Password, ProofKeys, error)
 	// Refused counts a refused request against its password.
 	Refused(ctx context.Context, id string) error
 	// List gives the passwords in the order made: those of a label, or all.
@@ -62,6 +66,17 @@ type Template struct {
 	Names policy.BoundNames
 	// Expires is when it ends, unless a request has been begun with it.
 	Expires time.Time
+	// Proof says that it is to serve for identity proofs of CMC: the store then
+	// keeps ProofKeys. It isn't read back.
+	Proof bool
+}
+
+// ProofKeys are what the witnesses of CMC are computed with (RFC 5272 sections
+// 6.2.1 and 6.3.1.1). They are no password: nobody can log in with them. But who
+// has them can make a proof, so that they are only kept where it was asked for.
+type ProofKeys struct {
+	Identity [32]byte // SHA-256 of the password and its id
+	Link     [32]byte // SHA-256 of the password
 }
 
 // A Created password is the only place where it stands in clear.

@@ -13,6 +13,10 @@ const (
 	TypePKCS7 = "application/pkcs7-mime"
 	// TypeCertsOnly is the answer to an enrolment.
 	TypeCertsOnly = "application/pkcs7-mime; smime-type=certs-only"
+	// TypeCMCRequest and TypeCMCResponse are a Full PKI Request and Response. A
+	// Simple PKI Response is TypeCertsOnly.
+	TypeCMCRequest  = "application/pkcs7-mime; smime-type=CMC-request"
+	TypeCMCResponse = "application/pkcs7-mime; smime-type=CMC-response"
 	// TypePKCS10 is an enrolment request (RFC 5967).
 	TypePKCS10 = "application/pkcs10"
 	// TypeCSRAttrs is the answer to /csrattrs.

@@ -31,6 +31,7 @@ func Suite(t *testing.T, open func(t testing.TB) store.Store) {
 		"a lost answer can be asked for again, and not for ever":    lostAnswer,
 		"a certificate that is shown uses the password up":          collected,
 		"refusals lock a password":                                  refusals,
+		"a password has keys for proofs where it was made for some": proofs,
 		"a revoked password is refused, also when it was reserved":  revoked,
 		"of one password several requests at once get one":          race,
 		"several things are reserved together or not at all":        together,

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/wire"
+)
+
+// A cmcMessage is a Full PKI Request (RFC 5272 section 3.2) as far as it has been
+// read. What is in data is what the verifier gave.
+type cmcMessage struct {
+	data    *cmc.PKIData // nil until it was verified
+	content []byte       // what data was read of
+	signer  cms.VerifiedSigner
+	// certificates are those in the message, which no signature covers.
+	certificates certificates
+	// own is the request whose key signed the message; 0: a certificate did.
+	own cmc.BodyPartID
+	// link is the key of popLinkWitnessV2, where a shared secret was proven.
+	link    []byte
+	replies cmcReply
+}
+
+// fullCMC is /fullcmc (RFC 7030 section 4.3). Who asks is what the message
+// proves (section 3.3), so that nobody is asked before it is read.
+func (x *exchange) fullCMC() (answer, *ra.Error) {
+	if fail := x.identify(); fail != nil {
+		return answer{}, fail
+	}
+	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
+		if fail := x.receiveCMC(); fail != nil {
+			return answer{}, fail
+		}
+		if fail := x.cmcIdentity(); fail != nil {
+			return answer{}, fail
+		}
+		if fail := x.checkControls(); fail != nil {
+			return answer{}, fail
+		}
+		if fail := x.cmcOnce(); fail != nil {
+			return answer{}, fail
+		}
+		x.process()
+		return x.cmcAnswer()
+	})
+}
+
+// receiveCMC reads the message and verifies who signed it.
+func (x *exchange) receiveCMC() *ra.Error {
+	if !wire.IsPKCS7(x.r.Header.Get("Content-Type")) {
+		return ra.Fail(ra.MediaType, "the Content-Type is not "+wire.TypePKCS7, nil)
+	}
+	x.cmc = &cmcMessage{} // from here on, each answer is a message of CMC
+	body, fail := x.body(x.limit())
+	if fail != nil {
+		return fail
+	}
+	message, armoured, err := wire.DecodeBody(body)
+	if err != nil {
+		return ra.Fail(ra.Malformed, "body", err)
+	}
+	x.armoured = armoured
+	kind, err := cms.ContentType(message)
+	if err != nil {
+		return ra.Fail(ra.Malformed, "CMC message", err)
+	}
+	switch kind {
+	case cms.IDSignedData:
+		return x.receiveSigned(message)
+	case cms.IDEnvelopedData, cms.IDAuthEnvelopedData:
+		// RFC 5272 section 3.2.1.3.3; TLS stands in for it (section 5).
+		return ra.Fail(ra.Malformed, "the CMC message is encrypted, and this server has no key to open one", nil).Meaning(cmc.BadMessageCheck.String())
+	default:
+		return ra.Fail(ra.Malformed, "the CMC message is none of SignedData over PKIData", nil)
+	}
+}
+
+func (x *exchange) receiveSigned(message []byte) *ra.Error {
+	signed, err := cms.ReadSigned(message)
+	if err != nil {
+		return ra.Fail(ra.Malformed, "CMC message", err)
+	}
+	if n := len(signed.Signers()); n > 1 {
+		return ra.Fail(ra.Malformed, fmt.Sprintf("the CMC message has %d signers, and only one can be who asks", n), nil)
+	}
+	m := x.cmc
+	verified, err := signed.Verify(m.findKey)
+	switch {
+	case err == nil:
+	case errors.Is(err, cms.ErrAlgorithm):
+		return ra.Fail(ra.Malformed, "CMC message", err).Meaning(cmc.BadAlg.String())
+	default:
+		// RFC 5272 section 3.2.1.3.4: whatever else is wrong with it, a
+		// message whose signature isn't good is nobody's.
+		return ra.Fail(ra.Forbidden, "CMC message", err).Meaning(cmc.BadMessageCheck.String())
+	}
+	content := verified.Content()
+	if content.Type != cms.IDPKIData {
+		return ra.Fail(ra.Malformed, "the CMC message holds no PKIData (RFC 5272 section 3.2.1)", nil)
+	}
+	m.signer, m.certificates, m.content = verified.Signers()[0], verified.Certificates(), content.Bytes
+	if m.data, err = cmc.ParsePKIData(content.Bytes); err != nil {
+		return cmcFailure("PKIData", err)
+	}
+	return nil
+}
+
+// findKey finds the key that signed: that of a request in the message, which is
+// named by the subjectKeyIdentifier that it asks for (RFC 5272 section 3.2), or
+// that of a certificate in it.
+func (m *cmcMessage) findKey(u cms.Unverified) (cms.SignerKey, error) {
+	if len(u.Signer.KeyID) > 0 && u.Content.Type == cms.IDPKIData {
+		if data, err := cmc.ParsePKIData(u.Content.Bytes); err == nil {
+			for _, r := range data.Requests {
+				if key, ok := keyNamed(r, u.Signer.KeyID); ok {
+					m.own = r.ID
+					return key, nil
+				}
+			}
+		}
+	}
+	return cms.FindCertificate()(u)
+}
+
+// keyNamed gives the key of a request that asks for a subjectKeyIdentifier.
+func keyNamed(r cmc.Request, id []byte) (cms.SignerKey, bool) {
+	request, err := r.CSR()
+	if err != nil || request.Key.Public == nil {
+		return cms.SignerKey{}, false
+	}
+	e, ok := request.Extension(csr.OIDSubjectKeyIdentifier)
+	if !ok {
+		return cms.SignerKey{}, false
+	}
+	asked, err := cmc.ParseOctets(e.Value)
+	return cms.SignerKey{Public: request.Key.Public}, err == nil && string(asked) == string(id)
+}
+
+// cmcFailure makes an error of one of package cmc.
+func cmcFailure(what string, err error) *ra.Error {
+	fail := ra.Fail(ra.Malformed, what, err)
+	if e, ok := errors.AsType[*cmc.Error](err); ok {
+		switch e.Fail {
+		case cmc.BadIdentity:
+			fail = ra.Fail(ra.Forbidden, what, err)
+		case cmc.POPFailed, cmc.FailPOPRequired:
+			fail = ra.Fail(ra.POPFailed, what, err)
+		default: // it was read, and isn't good
+		}
+		return fail.Meaning(e.Fail.String())
+	}
+	return fail
+}
+
+// process takes the requests of the message, one after the other. Each is
+// decided by itself: what becomes of one says nothing of another.
+func (x *exchange) process() {
+	for _, r := range x.cmc.data.Requests {
+		y := x.partFor(r)
+		fail := y.cmcRequest(r)
+		x.parts = append(x.parts, y)
+		x.cmc.replies.add(r.ID, y, fail)
+	}
+	for _, c := range x.cmc.data.Controls.All(cmc.OIDRevokeRequest) {
+		y := x.partOf(policy.CMCRevoke, c.ID)
+		fail := y.cmcRevoke(c)
+		x.parts = append(x.parts, y)
+		x.cmc.replies.add(c.ID, y, fail)
+	}
+}
+
+// partFor begins with one certification request.
+func (x *exchange) partFor(r cmc.Request) *exchange { return x.partOf(x.part, r.ID) }
+
+// partOf is an exchange of its own, for a record of its own.
+func (x *exchange) partOf(part policy.Op, id cmc.BodyPartID) *exchange {
+	y := *x
+	y.part, y.parts, y.csr, y.asked, y.outcome = part, nil, nil, false, ra.Outcome{}
+	if len(x.cmc.data.Requests)+len(x.cmc.data.Controls.All(cmc.OIDRevokeRequest)) > 1 {
+		y.id = x.id + "." + id.String()
+	}
+	return &y
+}
+
+// cmcRequest has one certification request decided, as those of any other
+// operation are.
+func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
+	if r.Format == cmc.Other {
+		return ra.Fail(ra.Malformed, fmt.Sprintf("request %d has a format that isn't known, %s", r.ID, r.Type), nil)
+	}
+	request, err := r.CSR()
+	if err != nil {
+		return cmcFailure("certification request", err)
+	}
+	if n := x.s.Policy.CSRBytes(); n > 0 && int64(len(request.Raw)) > n {
+		return ra.Fail(ra.TooLarge, fmt.Sprintf("the certification request has %d bytes, the policy's limit is %d", len(request.Raw), n), nil)
+	}
+	x.csr = request
+	on, onBehalf := x.arrival().OnBehalf(x.profile)
+	var own pass
+	var brought raPass
+	var fail *ra.Error
+	if onBehalf {
+		brought, fail = x.gateOnBehalf(on.By)
+	} else {
+		own, fail = x.gateOfBody()
+	}
+	if fail != nil {
+		return fail
+	}
+	if err := request.CheckPOP(); err != nil {
+		return x.noPOP(r, err)
+	}
+	if fail := x.linkCMC(r); fail != nil {
+		return fail
+	}
+	if onBehalf {
+		return x.took(x.issueOnBehalf(brought))
+	}
+	return x.took(x.issue(own))
+}
+
+// noPOP says why possession isn't proven.
+func (x *exchange) noPOP(r cmc.Request, err error) *ra.Error {
+	fail := ra.Fail(ra.POPFailed, "certification request", err)
+	if r.Format == cmc.CRMF && (r.CRMF.POP.Kind == cmc.NoPOP || r.CRMF.POP.Kind == cmc.ChallengePOP) {
+		return fail.Meaning(cmc.FailPOPRequired.String())
+	}
+	return fail
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/wire"
+)
+
+// A cmcReply is what the answer will say.
+type cmcReply struct {
+	statuses     []cmc.StatusInfo
+	certificates []*x509.Certificate
+	granted      int
+	fail         *ra.Error // the first
+	full         bool      // a Simple PKI Response wouldn't do
+}
+
+func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID) {
+	r.statuses = append(r.statuses, cmc.FailedWith(fail, text, ids...))
+}
+
+// add takes what became of one part.
+func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
+	part.failed = fail
+	if fail != nil {
+		info, _ := cmc.ParseFailInfo(fail.FailInfo())
+		r.failed(info, fail.Public+" ("+part.id+")", id)
+		if r.fail == nil {
+			r.fail = fail
+		}
+		return
+	}
+	r.granted++
+	r.statuses = append(r.statuses, cmc.StatusInfo{Status: cmc.Success, Bodies: cmc.To(id)})
+	if cert := part.outcome.Certificate; cert != nil {
+		r.certificates = append(r.certificates, cert)
+	} else {
+		r.full = true // RFC 5272 section 6.11
+	}
+}
+
+// cmcAnswer is a Simple PKI Response where only certificates go back, else a
+// Full one (RFC 5272 section 3.2). A message of which nothing was granted is a
+// rejection, which RFC 7030 section 4.3.2 wants to be no 200.
+func (x *exchange) cmcAnswer() (answer, *ra.Error) {
+	m := x.cmc
+	if fail := x.getCertificates(); fail != nil {
+		return answer{}, fail
+	}
+	if fail := x.confirmed(); fail != nil {
+		return answer{}, fail
+	}
+	if m.replies.granted == 0 && m.replies.fail != nil {
+		return answer{}, m.replies.fail
+	}
+	if m.replies.fail == nil && !m.replies.full && len(m.replies.certificates) > 0 && len(x.echoes()) == 0 {
+		return x.certsOnly(wire.TypeCertsOnly, m.replies.certificates...)
+	}
+	der, err := x.fullResponse(m.replies.statuses)
+	if err != nil {
+		return answer{}, ra.Fail(ra.Fault, "the answer can't be signed", err)
+	}
+	return x.success(wire.TypeCMCResponse, der), nil
+}
+
+// getCertificates answers getCert (RFC 5272 section 6.9) with the certificates of
+// the CA; those of devices are theirs.
+func (x *exchange) getCertificates() *ra.Error {
+	for _, c := range x.cmc.data.Controls.All(cmc.OIDGetCert) {
+		value, err := c.Value()
+		if err != nil {
+			return cmcFailure("getCert", err)
+		}
+		id, err := cmc.ParseGetCert(value)
+		if err != nil {
+			return cmcFailure("getCert", err)
+		}
+		found, fail := x.ofCA(id)
+		if fail != nil {
+			x.cmc.replies.failed(cmc.BadCertID, fail.Public, c.ID)
+			return fail
+		}
+		x.cmc.replies.certificates = append(x.cmc.replies.certificates, found)
+		x.cmc.replies.granted++
+	}
+	return nil
+}
+
+// ofCA finds a certificate of the CA.
+func (x *exchange) ofCA(id cmc.CertID) (*x509.Certificate, *ra.Error) {
+	ca := x.s.Authority.CAs[x.profile.Upstream()]
+	if ca == nil {
+		return nil, ra.Fail(ra.Fault, "no upstream "+x.profile.Upstream(), nil)
+	}
+	chain, err := ca.Chain(x.r.Context())
+	if err != nil {
+		return nil, asFailure(err)
+	}
+	for _, c := range chain {
+		if string(c.RawIssuer) == string(id.Issuer) && c.SerialNumber.Cmp(id.Serial) == 0 {
+			return c, nil
+		}
+	}
+	return nil, ra.Fail(ra.NoCertificate, fmt.Sprintf("getCert: no certificate of the CA has the serial number %x", id.Serial), nil)
+}
+
+// confirmed answers confirmCertAcceptance (RFC 5272 section 6.14), which this
+// server never asks for, and a client's own statusInfo.
+func (x *exchange) confirmed() *ra.Error {
+	d := x.cmc.data
+	for _, oid := range []string{cmc.OIDConfirmCert, cmc.OIDStatusInfo, cmc.OIDStatusInfoV2} {
+		for _, c := range d.Controls.All(oid) {
+			value, err := c.Value()
+			if err == nil && oid == cmc.OIDConfirmCert {
+				_, err = cmc.ParseCertID(value)
+			} else if err == nil {
+				_, err = cmc.ParseStatusInfo(value)
+			}
+			if err != nil {
+				return cmcFailure(cmc.Name(c.Type), err)
+			}
+			x.cmc.replies.statuses = append(x.cmc.replies.statuses, cmc.StatusInfo{Status: cmc.Success, Bodies: cmc.To(c.ID)})
+			x.cmc.replies.full = true
+		}
+	}
+	return nil
+}
+
+// echoes are what comes back with each answer (RFC 5272 sections 6.4 and 6.6).
+func (x *exchange) echoes() []cmc.Control {
+	if x.cmc.data == nil {
+		return nil
+	}
+	var back []cmc.Control
+	add := func(oid string, value []byte) {
+		back = append(back, cmc.NewControl(cmc.BodyPartID(len(back)+1), oid, value)) //nolint:gosec // a handful
+	}
+	for _, oid := range []string{cmc.OIDTransactionID, cmc.OIDDataReturn} {
+		if _, value, present, err := x.cmc.data.Controls.Only(oid); present && err == nil {
+			add(oid, value)
+		}
+	}
+	if _, value, present, err := x.cmc.data.Controls.Only(cmc.OIDSenderNonce); present && err == nil {
+		add(cmc.OIDRecipientNonce, value)
+		var nonce [16]byte
+		_, _ = rand.Read(nonce[:]) // never fails
+		add(cmc.OIDSenderNonce, cmc.Octets(nonce[:]))
+	}
+	return back
+}
+
+// fullResponse makes a Full PKI Response (RFC 5272 section 4.2) with the
+// certificates that were issued, signed with this server's own certificate.
+func (x *exchange) fullResponse(statuses []cmc.StatusInfo) ([]byte, error) {
+	signer, chain, err := x.ownSigner()
+	if err != nil {
+		return nil, err
+	}
+	response := &cmc.PKIResponse{Controls: x.echoes()}
+	for _, s := range statuses {
+		value, err := s.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		id := cmc.BodyPartID(len(response.Controls) + 1) //nolint:gosec // at most as many as were read
+		response.Controls = append(response.Controls, cmc.NewControl(id, cmc.OIDStatusInfoV2, value))
+	}
+	content, err := response.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return cms.Sign(cms.Content{Type: cms.IDPKIResponse, Bytes: content}, append(chain, x.cmc.replies.certificates...), signer)
+}
+
+// ownSigner is this server, with the certificates that lead to its own.
+func (x *exchange) ownSigner() (cms.Signer, []*x509.Certificate, error) {
+	if x.s.Certificate == nil {
+		return cms.Signer{}, nil, errors.New("this server has no certificate of its own")
+	}
+	own, err := x.s.Certificate(x.r)
+	if err != nil {
+		return cms.Signer{}, nil, err
+	}
+	key, ok := own.PrivateKey.(crypto.Signer)
+	if !ok || len(own.Certificate) == 0 {
+		return cms.Signer{}, nil, errors.New("this server's own certificate has no key that signs")
+	}
+	var chain []*x509.Certificate
+	for _, der := range own.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return cms.Signer{}, nil, err
+		}
+		chain = append(chain, c)
+	}
+	return cms.Signer{Key: key, ID: cms.IssuerAndSerial(chain[0]), Time: x.now}, chain, nil
+}
+
+// cmcRefusal is the answer to a message that wasn't granted: an HTTP error with a
+// CMC message in it (RFC 7030 section 4.3.2). It is false outside of /fullcmc,
+// and where nothing can be signed.
+func (x *exchange) cmcRefusal(fail *ra.Error) (answer, bool) {
+	if x.cmc == nil {
+		return answer{}, false
+	}
+	statuses := x.cmc.replies.statuses
+	if len(statuses) == 0 {
+		info, _ := cmc.ParseFailInfo(fail.FailInfo())
+		var body cmc.BodyPartID // 0, the whole: RFC 5272 section 3.2.1.3.4
+		if e, ok := errors.AsType[*cmc.Error](error(fail)); ok {
+			body = e.Body
+		}
+		statuses = []cmc.StatusInfo{cmc.FailedWith(info, fail.Public+" ("+x.id+")", body)}
+	}
+	der, err := x.fullResponse(statuses)
+	if err != nil {
+		return answer{}, false
+	}
+	a := x.success(wire.TypeCMCResponse, der)
+	a.status, a.retryAfter = fail.Kind.HTTPStatus(), fail.RetryAfter
+	if a.status == http.StatusUnauthorized {
+		a.status = http.StatusForbidden // no HTTP credential helps
+	}
+	return a, true
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"slices"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/store"
+)
+
+type certificates = []*x509.Certificate
+
+// cmcIdentity puts who the message proves in the place of who the connection
+// proves: the certificate that signed, and the one-time password of an identity
+// proof. HTTP credentials count beside them.
+func (x *exchange) cmcIdentity() *ra.Error {
+	m := x.cmc
+	connected, connectedRA := x.who, x.by
+	x.who = policy.Identity{Accounts: connected.Accounts, Claims: connected.Claims}
+	x.by, x.noRA, x.unavailable, x.reasons = policy.Registrar{}, nil, nil, nil
+	x.part = policy.CMCEnroll
+	var issuers []string
+	if signer := m.signer.Key.Certificate; signer != nil {
+		x.unavailable, x.reasons, issuers = x.certified(presentedBy(signer, m.certificates))
+	}
+	if fail := x.devices(); fail != nil {
+		return fail
+	}
+	x.by, x.noRA = policy.NewRegistrar(x.who, issuers)
+	if fail := x.identityProof(); fail != nil {
+		return fail
+	}
+	if fail := x.sameAsTLS(connected.Cert, connectedRA); fail != nil {
+		return fail
+	}
+	return x.renews()
+}
+
+// presentedBy is the chain as a TLS client would send it.
+func presentedBy(signer *x509.Certificate, rest certificates) certificates {
+	chain := certificates{signer}
+	for _, c := range rest {
+		if !c.Equal(signer) {
+			chain = append(chain, c)
+		}
+	}
+	return chain
+}
+
+// renews tells a renewal: the certificate that signed is one of this CA's, and
+// the profile renews such (RFC 6402 section 2.4). What an RA brings is none.
+func (x *exchange) renews() *ra.Error {
+	if x.who.Cert == nil || !x.profile.Offers(policy.CMCReenroll) {
+		return nil
+	}
+	if _, onBehalf := x.arrival().OnBehalf(x.profile); onBehalf {
+		return nil
+	}
+	ca := x.s.Authority.CAs[x.profile.Upstream()]
+	if ca == nil {
+		return nil // the authority says so
+	}
+	issued, err := ca.Issued(x.r.Context(), x.who.Cert)
+	if err != nil {
+		return asFailure(err)
+	}
+	if issued {
+		x.part = policy.CMCReenroll
+	}
+	return nil
+}
+
+// identityProof verifies the witness that only who knows a one-time password can
+// make (RFC 5272 section 6.2.1). Guesses count as those of other credentials.
+func (x *exchange) identityProof() *ra.Error {
+	controls := x.cmc.data.Controls
+	_, value, present, err := controls.Only(cmc.OIDIdentityProofV2)
+	if err != nil {
+		return cmcFailure("identity proof", err)
+	}
+	if !present {
+		return nil
+	}
+	if x.s.Passwords == nil || !x.profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
+		return ra.Fail(ra.Forbidden, "an identity proof, and the profile takes no one-time password by one", nil)
+	}
+	witness, err := cmc.ParseWitness(value)
+	if err != nil {
+		return cmcFailure("identity proof", err)
+	}
+	id, _, err := controls.Identification()
+	if err != nil {
+		return cmcFailure("identity proof", err)
+	}
+	if !witness.Hash.Equal(cmc.OIDSHA256) {
+		return ra.Fail(ra.Malformed, "the identity proof makes its key with "+witness.Hash.String()+", and the store keeps those of SHA-256", nil).Meaning(cmc.BadAlg.String())
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), checkWait)
+	defer cancel()
+	attempt, fail := x.s.Attempts.begin(ctx, networkOf(x.in.Remote), "\x00"+policy.ViaProof, x.now)
+	if fail != nil {
+		return fail
+	}
+	became := failed // by a panic too
+	defer func() { attempt.end(became) }()
+	found, keys, err := x.s.Passwords.Proof(x.r.Context(), id, x.target.label, x.now)
+	unusable, isUnusable := errors.AsType[*store.Unusable](err)
+	if err != nil && !isUnusable && !errors.Is(err, store.ErrUnknown) {
+		became = returned
+		return storeFailed(err)
+	}
+	if wrong := witness.Verify(keys.Identity[:], x.cmc.data.RawRequests); wrong != nil || errors.Is(err, store.ErrUnknown) {
+		return wrongProof(wrong)
+	}
+	if isUnusable {
+		return ra.Fail(ra.Forbidden, unusable.Error(), nil)
+	}
+	became = succeeded
+	x.who.Passwords = append(x.who.Passwords, found.Proven(policy.ViaProof))
+	x.cmc.link = keys.Link[:]
+	return nil
+}
+
+// wrongProof: RFC 5272 section 6.2.1 has badIdentity for a proof that fails. That
+// there is no such password isn't told.
+func wrongProof(err error) *ra.Error {
+	if e, ok := errors.AsType[*cmc.Error](err); ok && e.Fail == cmc.BadAlg {
+		return cmcFailure("identity proof", err)
+	}
+	return ra.Fail(ra.Forbidden, "the identity proof was not made with a one-time password that is good here", nil)
+}
+
+// sameAsTLS: where a client certificate stands for the connection, it is the
+// signer's, or that of an RA which may ask for each subject in the message: a
+// device signs, and its RA brings it.
+func (x *exchange) sameAsTLS(cert *x509.Certificate, by policy.Registrar) *ra.Error {
+	if cert == nil || x.signedBy(cert) {
+		return nil
+	}
+	for _, r := range x.cmc.data.Requests {
+		request, err := r.CSR()
+		if err != nil {
+			continue // it is refused for that
+		}
+		if !x.profile.Relays(by, request.Names, x.now) {
+			return ra.Fail(ra.Forbidden, "the TLS client certificate is not the signer's, nor that of a registration authority that may ask for each subject in the message", nil)
+		}
+	}
+	if len(x.cmc.data.Requests) == 0 && !by.Proven() {
+		return ra.Fail(ra.Forbidden, "the TLS client certificate is not the signer's, nor that of a registration authority", nil)
+	}
+	x.relayed = true
+	return nil
+}
+
+// signedBy tells whether a certificate, or another of its key, signed.
+func (x *exchange) signedBy(cert *x509.Certificate) bool {
+	key, ok := x.cmc.signer.Key.Public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && cert.PublicKey != nil && key.Equal(cert.PublicKey)
+}
+
+// linkCMC finds out what ties the proof of possession to who asks (RFC 5272
+// section 6.3). The linking value of RFC 7030 section 3.5 is compared as well
+// where it is there, save when an RA brings what a device has signed.
+func (x *exchange) linkCMC(r cmc.Request) *ra.Error {
+	if x.relayed {
+		x.linking = policy.Absent
+	} else if fail := x.link(); fail != nil {
+		return fail
+	}
+	if x.linking != policy.Absent {
+		return nil
+	}
+	switch linked, err := x.linkedBy(r); {
+	case err != nil:
+		return ra.Fail(ra.LinkFailed, "popLinkWitnessV2", err).Meaning(cmc.POPFailed.String())
+	case linked:
+		x.linking = policy.Matched
+	}
+	return nil
+}
+
+// linkedBy: the key of the request signed the message, with the identity proof
+// in it; or the request has the witness; or it has the names of the certificate
+// that signed (RFC 6402 section 2.4).
+func (x *exchange) linkedBy(r cmc.Request) (bool, error) {
+	m := x.cmc
+	if a, ok := x.csr.Attribute(cmc.OIDPopLinkWitnessV2); ok && m.link != nil {
+		random, present, err := m.data.Controls.Octets(cmc.OIDPopLinkRandom)
+		if err != nil || !present || len(a.Values) != 1 {
+			return false, errors.New("there is no one popLinkRandom for the one witness")
+		}
+		w, err := cmc.ParseWitness(a.Values[0])
+		if err != nil {
+			return false, err
+		}
+		if !w.Hash.Equal(cmc.OIDSHA256) {
+			return false, errors.New("its key is not made with SHA-256")
+		}
+		return true, w.Verify(m.link, random)
+	}
+	if m.own == r.ID {
+		return true, nil
+	}
+	if x.who.Cert == nil {
+		return false, nil
+	}
+	names, err := csr.NamesOf(x.who.Cert)
+	return err == nil && names.Equal(x.csr.Names), nil
+}
+
+// seenMessages is for all servers of the process.
+var seenMessages spent
+
+// cmcOnce refuses what came before: the nonce or the transaction of a signer,
+// or the very content where it has neither. What goes on with a transaction has
+// no request in it.
+func (x *exchange) cmcOnce() *ra.Error {
+	m := x.cmc
+	signer, err := x509.MarshalPKIXPublicKey(m.signer.Key.Public)
+	if err != nil {
+		return ra.Fail(ra.Fault, "the key of the signer", err)
+	}
+	nonce, hasNonce, err := m.data.Controls.Octets(cmc.OIDSenderNonce)
+	if err != nil {
+		return cmcFailure("senderNonce", err)
+	}
+	transaction, hasTransaction, err := m.data.Controls.TransactionID()
+	if err != nil {
+		return cmcFailure("transactionId", err)
+	}
+	again := func(what string, value []byte) bool {
+		key := sha256.Sum256(signer)
+		return !seenMessages.once(sha256.Sum256(slices.Concat(key[:], []byte(what), []byte{0}, value)), x.now)
+	}
+	var replayed bool
+	switch {
+	case hasNonce && again("nonce", nonce):
+		replayed = true
+	case hasTransaction && len(m.data.Requests) > 0 && again("transaction", cmc.Integer(transaction)):
+		replayed = true
+	case !hasNonce && !hasTransaction:
+		replayed = again("content", m.content)
+	}
+	if replayed {
+		return ra.Fail(ra.Malformed, "the message, or one of its signer with this nonce or transaction, came before", nil).
+			Telling("this nonce or transaction was used before: make the message anew")
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"time"
 )
@@ -39,15 +40,15 @@ func (m made) Issued(ctx context.Context, c MadeCertificate) (earlier [][]byte, 
 	err = m.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		// Of several nodes that have a certificate for one request, each but the
 		// first waits here, and then sees what the others had.
-		if _, err := tx.ExecContext(ctx, `INSERT INTO made_certificates (request, certificate, issued) VALUES ($1, $2, $3)
-			ON CONFLICT (request, certificate) DO UPDATE SET issued = excluded.issued`, c.Request[:], turn, millis(c.Now)); err != nil {
+		if err := c.insert(ctx, tx, turn, `DO UPDATE SET issued = excluded.issued`); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM made_certificates WHERE issued < $1`, millis(c.Since)); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT certificate FROM made_certificates WHERE request = $1 AND certificate <> $2 AND certificate <> $3 ORDER BY issued`,
-			c.Request[:], c.Certificate, turn)
+		mine, none := sha256.Sum256(c.Certificate), sha256.Sum256(turn)
+		rows, err := tx.QueryContext(ctx, `SELECT certificate FROM made_certificates WHERE request = $1 AND sha256 <> $2 AND sha256 <> $3 ORDER BY issued`,
+			c.Request[:], mine[:], none[:])
 		if err != nil {
 			return err
 		}
@@ -55,17 +56,25 @@ func (m made) Issued(ctx context.Context, c MadeCertificate) (earlier [][]byte, 
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO made_certificates (request, certificate, issued) VALUES ($1, $2, $3)
-			ON CONFLICT (request, certificate) DO NOTHING`, c.Request[:], c.Certificate, millis(c.Now))
-		return err
+		return c.insert(ctx, tx, c.Certificate, `DO NOTHING`)
 	})
 	return earlier, err
+}
+
+// insert puts a certificate beside the request, unless it is there: then it
+// does something else.
+func (m MadeCertificate) insert(ctx context.Context, tx *sql.Tx, certificate []byte, otherwise string) error {
+	sum := sha256.Sum256(certificate)
+	_, err := tx.ExecContext(ctx, `INSERT INTO made_certificates (request, sha256, certificate, issued) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (request, sha256) `+otherwise, m.Request[:], sum[:], certificate, millis(m.Now))
+	return err
 }
 
 // Settled implements Made.
 func (m made) Settled(ctx context.Context, request [32]byte, certificate []byte) error {
 	return m.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM made_certificates WHERE request = $1 AND certificate = $2`, request[:], certificate)
+		sum := sha256.Sum256(certificate)
+		_, err := tx.ExecContext(ctx, `DELETE FROM made_certificates WHERE request = $1 AND sha256 = $2`, request[:], sum[:])
 		return err
 	})
 }

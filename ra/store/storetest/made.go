@@ -3,7 +3,11 @@
 package storetest
 
 import (
+	"bytes"
+	"context"
+	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +47,46 @@ func madeAgain(t *testing.T, s store.Store) {
 		}
 		if step.settle != "" {
 			check(t, s.Made().Settled(t.Context(), [32]byte{step.request}, []byte(step.settle)))
+		}
+	}
+}
+
+// madeLarge: certificates of keys after quantum computers have many kilobytes,
+// which nothing shortens.
+func madeLarge(t *testing.T, s store.Store) {
+	large := make([]byte, 20_000)
+	rand.NewChaCha8([32]byte{1}).Read(large) //nolint:errcheck // it gives none
+	for i := range 3 {
+		earlier, err := s.Made().Issued(t.Context(), store.MadeCertificate{Request: [32]byte{1}, Certificate: append(large, byte(i)), Now: Now, Since: Now})
+		if check(t, err); len(earlier) != min(i, 1) {
+			t.Fatalf("%d certificates are superseded", len(earlier))
+		}
+		for _, c := range earlier {
+			if !bytes.Equal(c, append(large, byte(i-1))) {
+				t.Error("another one is superseded")
+			}
+			check(t, s.Made().Settled(t.Context(), [32]byte{1}, c))
+		}
+	}
+}
+
+// madeBoth: one certificate after the other, as if there were one node.
+func madeBoth(t *testing.T, a, b store.Store) {
+	var mu sync.Mutex
+	var seen []int
+	atOnce(16, func(i int, s store.Store) {
+		earlier, err := s.Made().Issued(context.Background(), store.MadeCertificate{Request: [32]byte{1}, Certificate: []byte{1, byte(i)}, Now: Now, Since: Now})
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, len(earlier))
+	}, a, b)
+	slices.Sort(seen)
+	for i, n := range seen {
+		if n != i {
+			t.Fatalf("they supersede %v: one of them is missed", seen)
 		}
 	}
 }

@@ -26,6 +26,7 @@ func Shared(t *testing.T, open func(t testing.TB) (a, b store.Store)) {
 		"a password set free at one node is reserved at the other": freedBoth,
 		"refusals at two nodes lock a password together":           refusedBoth,
 		"devices imported at two nodes are there once":             importBoth,
+		"of two nodes one sees the certificate of the other":       madeBoth,
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := open(t)

@@ -127,7 +127,7 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.check(done, key); err != nil {
+	if err := c.check(done, key.Public()); err != nil {
 		return nil, fmt.Errorf("%s: the certificate that the server sent is not taken: %w", op, err)
 	}
 	return done, nil
@@ -179,18 +179,26 @@ func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Te
 // request makes the CSR, bound to the session where link says so, and tells
 // the type of the binding.
 func (s *session) request(random io.Reader, key crypto.Signer, t Template, link bool) (der []byte, linked string, err error) {
+	value, linked, err := s.challenge(link)
+	if err != nil {
+		return nil, "", err
+	}
+	der, err = Request(random, key, t, value)
+	return der, linked, err
+}
+
+// challenge is what ties a request to the session, and the type of it; both are
+// empty where link says no.
+func (s *session) challenge(link bool) (value, linked string, err error) {
 	if !link {
-		der, err = Request(random, key, t, "")
-		return der, "", err
+		return "", "", nil
 	}
 	state := s.conn.ConnectionState()
 	channel := binding.FromTLS(&state)
-	value := channel.Value()
-	if value == "" {
-		return nil, "", errors.New("this connection has nothing to link the request with (RFC 7030 section 3.5)")
+	if value = channel.Value(); value == "" {
+		return "", "", errors.New("this connection has nothing to link the request with (RFC 7030 section 3.5)")
 	}
-	der, err = Request(random, key, t, value)
-	return der, channel.Type(), err
+	return value, channel.Type(), nil
 }
 
 func (c *Client) get(ctx context.Context, s *session, op policy.Op) (*answer, error) {
@@ -229,9 +237,8 @@ func (c *Client) request(ctx context.Context, s *session, method string, u *url.
 
 // check makes sure that the certificate is for our key and comes from the
 // CA that we trust.
-func (c *Client) check(e *Enrolled, key crypto.Signer) error {
-	public, ok := e.Certificate.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(key.Public()) {
+func (c *Client) check(e *Enrolled, key crypto.PublicKey) error {
+	if !sameKey(e.Certificate.PublicKey, key) {
 		return errors.New("it is for another key")
 	}
 	chains, err := e.Certificate.Verify(x509.VerifyOptions{
@@ -245,4 +252,9 @@ func (c *Client) check(e *Enrolled, key crypto.Signer) error {
 	}
 	e.Chain = chains[0]
 	return nil
+}
+
+func sameKey(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
 }

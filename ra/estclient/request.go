@@ -111,6 +111,20 @@ func requestInfo(public crypto.PublicKey, t Template, challenge string) ([]byte,
 
 func attributesOf(t Template, challenge string) ([]csr.Attribute, error) {
 	var attributes []csr.Attribute
+	value, err := t.extensions()
+	if err != nil {
+		return nil, err
+	}
+	if value != nil {
+		attributes = append(attributes, csr.Attribute{Type: oidExtensionRequest, Values: [][]byte{value}})
+	}
+	rest, err := t.otherAttributes(challenge)
+	return append(attributes, rest...), err
+}
+
+// extensions are the SAN and all others, as a SEQUENCE OF Extension; nil where
+// there are none.
+func (t Template) extensions() ([]byte, error) {
 	extensions := t.Extensions
 	if t.Names.HasSAN || len(t.Names.SAN) > 0 {
 		san, err := csr.MarshalSAN(t.Names.SAN)
@@ -119,13 +133,15 @@ func attributesOf(t Template, challenge string) ([]csr.Attribute, error) {
 		}
 		extensions = append([]csr.Extension{{ID: oidSubjectAltName, Critical: t.SANCritical, Value: san}}, extensions...)
 	}
-	if len(extensions) > 0 {
-		value, err := extensionList(extensions)
-		if err != nil {
-			return nil, err
-		}
-		attributes = append(attributes, csr.Attribute{Type: oidExtensionRequest, Values: [][]byte{value}})
+	if len(extensions) == 0 {
+		return nil, nil
 	}
+	return extensionList(extensions)
+}
+
+// otherAttributes are those that hold no extensions.
+func (t Template) otherAttributes(challenge string) ([]csr.Attribute, error) {
+	var attributes []csr.Attribute
 	if challenge != "" {
 		// RFC 7030 section 3.5: base64, at most 255 bytes.
 		value, err := asn1.MarshalWithParams(challenge, "printable")

@@ -5,6 +5,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -190,6 +191,31 @@ func TestABackupThatIsNotWholeIsNotRestored(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A backup of the first version, as it was written then.
+func TestABackupOfAnOlderSchemaIsRestoredAndMigrated(t *testing.T) {
+	text := `{"format":"estra-store","version":1,"schema":1,"made":"2026-11-01T12:00:00Z"}
+{"table":"passwords","columns":["id","salt","hash","label","subject","san","created","serial","expires","refusals","revoked"]}
+["aaaaaaaaaa",["AA=="],["AA=="],"routers",null,null,1,0,2,0,0]
+{"table":"devices","columns":["id","registry","issuer","identity","note","state","changed"]}
+{"table":"device_certificates","columns":["certificate","device","not_after"]}
+{"table":"claims","columns":["kind","id","request","spki","holds","until","issued","collected"]}
+`
+	text += fmt.Sprintf("{\"end\":true,\"rows\":1,\"sha256\":\"%x\"}\n", sha256.Sum256([]byte(text)))
+	for into, restore := range restorers {
+		t.Run(into, func(t *testing.T) {
+			s, rows, err := restore(t, []byte(text))
+			if err != nil || rows != 1 {
+				t.Fatalf("%d rows, %v", rows, err)
+			}
+			defer closed(t, s)
+			report, err := s.Upkeep().Check(t.Context())
+			if err != nil || report.Schema < 3 || len(report.Problems) > 0 || count(t, s) != 1 {
+				t.Errorf("%+v, %v", report, err)
+			}
+		})
 	}
 }
 

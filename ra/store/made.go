@@ -40,7 +40,7 @@ func (m made) Issued(ctx context.Context, c MadeCertificate) (earlier [][]byte, 
 	err = m.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		// Of several nodes that have a certificate for one request, each but the
 		// first waits here, and then sees what the others had.
-		if err := c.insert(ctx, tx, turn, `DO UPDATE SET issued = excluded.issued`); err != nil {
+		if err := c.insert(ctx, tx, insertMade+`DO UPDATE SET issued = excluded.issued`, turn); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM made_certificates WHERE issued < $1`, millis(c.Since)); err != nil {
@@ -56,17 +56,18 @@ func (m made) Issued(ctx context.Context, c MadeCertificate) (earlier [][]byte, 
 		if err != nil {
 			return err
 		}
-		return c.insert(ctx, tx, c.Certificate, `DO NOTHING`)
+		return c.insert(ctx, tx, insertMade+`DO NOTHING`, c.Certificate)
 	})
 	return earlier, err
 }
 
-// insert puts a certificate beside the request, unless it is there: then it
-// does something else.
-func (m MadeCertificate) insert(ctx context.Context, tx *sql.Tx, certificate []byte, otherwise string) error {
+// insertMade lacks what is done where the row is there.
+const insertMade = `INSERT INTO made_certificates (request, sha256, certificate, issued) VALUES ($1, $2, $3, $4)
+	ON CONFLICT (request, sha256) `
+
+func (m MadeCertificate) insert(ctx context.Context, tx *sql.Tx, statement string, certificate []byte) error {
 	sum := sha256.Sum256(certificate)
-	_, err := tx.ExecContext(ctx, `INSERT INTO made_certificates (request, sha256, certificate, issued) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (request, sha256) `+otherwise, m.Request[:], sum[:], certificate, millis(m.Now))
+	_, err := tx.ExecContext(ctx, statement, m.Request[:], sum[:], certificate, millis(m.Now))
 	return err
 }
 

@@ -125,6 +125,7 @@ func (j *judge) listedAttribute(attribute csr.Attribute, entry listed, how treat
 		j.asked(entry.spot, entry.name, "", "holds")
 		j.valued(attribute, entry)
 	case oid == csr.OIDChallengePassword, oid == estIdentityLinking, oid == changeSubjectName:
+	case oid == popLinkWitnessV2 && j.op.name.ByCMC(): // what it says is the request's linking
 	case j.profile.hinted(oid):
 		j.add(rule.spot, Dropped, ByPolicy, show(name), "", "the attribute %s, an OID that /csrattrs says, is ignored", show(name))
 	case notEnforced[oid] != "":

@@ -67,6 +67,28 @@ func TestWhoMayComeByCMCIsSaidUnderFullCMCAlone(t *testing.T) {
 	}
 }
 
+// A request says by popLinkWitnessV2 that it is linked. Outside of CMC nothing
+// reads it.
+func TestTheLinkOfACMCMessageIsNoAttributeOfThePolicy(t *testing.T) {
+	profile := mustProfile(t, cmcPolicy)
+	r, err := csr.Parse(New(t, Subject(CN("a.site.example")), Attribute("1.3.6.1.5.5.7.7.33", SEQ())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		op   Op
+		who  Identity
+		want Verdict
+	}{
+		"by CMC":          {CMCEnroll, Identity{Passwords: []OneTimePassword{{ID: "x", Via: ViaProof}}}, Allow},
+		"at simpleenroll": {SimpleEnroll, Identity{Accounts: []Account{{Method: "http_basic", User: "u"}}}, Deny},
+	} {
+		if d := profile.Decide(Request{Op: test.op, Who: test.who, CSR: r, Linking: Matched, Now: testNow}); d.Verdict != test.want {
+			t.Errorf("%s: %v %v", name, d.Verdict, d.Findings)
+		}
+	}
+}
+
 // mustProfile compiles a policy of one profile.
 func mustProfile(t *testing.T, text string) *Profile {
 	t.Helper()

@@ -61,6 +61,10 @@ const (
 	estIdentityLinking  = "1.2.840.113549.1.9.16.2.58"
 )
 
+// popLinkWitnessV2 ties a request to the secret that the CMC message around it
+// proves (RFC 5272 section 6.3.1.1).
+const popLinkWitnessV2 = "1.3.6.1.5.5.7.7.33"
+
 // changeSubjectName asks for other names than the CSR has (RFC 6402 section
 // 2.8, RFC 7030 section 4.2.2).
 const changeSubjectName = csr.OIDChangeSubjectName

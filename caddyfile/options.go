@@ -224,15 +224,17 @@ const (
 
 func (o *options) provider() error {
 	var name, mod string
-	const usage = "provider needs a name and a module: `provider NAME [header HEADER]… MODULE { … }`"
+	incomplete := func() error {
+		return o.h.Errf("provider needs a name and a module: `provider NAME [header HEADER]… MODULE { … }`")
+	}
 	if !o.h.Args(&name, &mod) {
-		return o.h.Err(usage)
+		return incomplete()
 	}
 	var headers []string
 	for mod == "header" {
 		var header string
 		if !o.h.Args(&header, &mod) {
-			return o.h.Err(usage)
+			return incomplete()
 		}
 		headers = append(headers, header)
 	}
@@ -311,7 +313,7 @@ func (o *options) store() error {
 		return o.h.Errf("store takes an engine and where it keeps things: `store sqlite FILE`, or `store postgres {env.NAME}` with a connection string")
 	}
 	if err := o.into.Store.Check(); err != nil {
-		return o.h.Errf("%w", err)
+		return o.h.Errf("store: %w", err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/caddy-est/estra/ra/secret"
@@ -55,16 +56,16 @@ func (p storePlace) open(ctx context.Context) (store.Store, error) {
 
 // errClearPassword: what stands in a configuration, Caddy shows at /config/
 // and keeps in autosave.json.
-var errClearPassword = errors.New("store: the connection string has its password in clear, where the admin API shows it: " +
+var errClearPassword = errors.New("the connection string has its password in clear, where the admin API shows it: " +
 	"write a placeholder for it, {env.NAME} or {file.PATH}, or leave it to PGPASSFILE")
 
-// Check says whether the option can be meant. It reads no placeholder.
+// Check says why the option can't be meant, or nil. It reads no placeholder.
 func (c *StoreConfig) Check() error {
 	switch {
 	case c.Engine == sqliteEngine && c.File != "" && c.DSN == "":
 		return nil
 	case c.Engine != postgresEngine || c.DSN == "" || c.File != "":
-		return errors.New("store: want the engine sqlite and a file, or the engine postgres and a connection string")
+		return errors.New("want the engine sqlite and a file, or the engine postgres and a connection string")
 	case store.PasswordInDSN(c.DSN):
 		return errClearPassword
 	default:
@@ -75,7 +76,7 @@ func (c *StoreConfig) Check() error {
 // place reads the placeholders. It connects to nothing.
 func (c *StoreConfig) place() (p storePlace, err error) {
 	if err := c.Check(); err != nil {
-		return p, err
+		return p, fmt.Errorf("store: %w", err)
 	}
 	if c.Engine == sqliteEngine {
 		if p.file, err = expand("store", c.File); err != nil {

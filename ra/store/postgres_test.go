@@ -21,14 +21,19 @@ import (
 )
 
 // shared is the server of the tests that don't stop it: each has a database.
-var shared = sync.OnceValues(storetest.NewPostgres)
+var (
+	started *storetest.Postgres // nil: no test has asked for it
+	shared  = sync.OnceValues(func() (_ *storetest.Postgres, err error) {
+		started, err = storetest.NewPostgres()
+		return started, err
+	})
+)
 
 func stopPostgres() error {
-	server, err := shared()
-	if err != nil {
-		return err
+	if started == nil {
+		return nil
 	}
-	return server.Remove()
+	return started.Remove()
 }
 
 func server(t testing.TB) *storetest.Postgres {

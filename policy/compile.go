@@ -162,7 +162,7 @@ func (c *compiler) labels(p *Profile, n node) {
 
 func labelProblem(label string) string {
 	switch Op(strings.ToLower(label)) {
-	case CACerts, SimpleEnroll, SimpleReenroll, FullCMC, ServerKeygen, CSRAttrs:
+	case CACerts, SimpleEnroll, SimpleReenroll, FullCMC, ServerKeygen, CSRAttrs, CMCEnroll, CMCReenroll, CMCRevoke:
 		return "it is spelled like an operation"
 	}
 	if label == "." || label == ".." {

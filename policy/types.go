@@ -293,6 +293,8 @@ type Capabilities struct {
 	ExtKeyUsage bool
 	Extensions  bool
 	Serial      bool
+	// PKCS10 says that the CA takes requests in PKCS #10 alone, and no CRMF.
+	PKCS10 bool
 	// Keygen says that the CA can make keys (ra.KeyMaker).
 	Keygen bool
 	// MaxValidity is the longest lifetime that the CA issues; 0 means that

@@ -181,7 +181,12 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		}
 		end = done
 	}
-	order, err := a.order(t, out.Decision.Plan, ca.Upstream.Carries().Serial)
+	carries := ca.Upstream.Carries()
+	if _, is := t.csr.PKCS10(); !is && carries.PKCS10 {
+		return Fail(Malformed, fmt.Sprintf("the request is CRMF, and upstream %s takes PKCS #10 alone", ca.Name), nil).
+			Telling("the authority takes requests in PKCS #10 alone")
+	}
+	order, err := a.order(t, out.Decision.Plan, carries.Serial)
 	if err != nil {
 		return Fail(Fault, "no order can be made", err)
 	}

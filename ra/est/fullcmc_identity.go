@@ -177,8 +177,8 @@ func (x *exchange) linkCMC(r cmc.Request) *ra.Error {
 	} else if fail := x.link(); fail != nil {
 		return fail
 	}
-	if x.linking != policy.Absent {
-		return nil
+	if x.linking != policy.Absent || x.onBehalf {
+		return nil // an RA has seen to it
 	}
 	switch linked, err := x.linkedBy(r); {
 	case err != nil:
@@ -194,7 +194,10 @@ func (x *exchange) linkCMC(r cmc.Request) *ra.Error {
 // that signed (RFC 6402 section 2.4).
 func (x *exchange) linkedBy(r cmc.Request) (bool, error) {
 	m := x.cmc
-	if a, ok := x.csr.Attribute(cmc.OIDPopLinkWitnessV2); ok && m.link != nil {
+	if a, ok := x.csr.Attribute(cmc.OIDPopLinkWitnessV2); ok {
+		if m.link == nil {
+			return false, errors.New("no shared secret was proven that it could be made with")
+		}
 		random, present, err := m.data.Controls.Octets(cmc.OIDPopLinkRandom)
 		if err != nil || !present || len(a.Values) != 1 {
 			return false, errors.New("there is no one popLinkRandom for the one witness")
@@ -226,6 +229,9 @@ var seenMessages spent
 // no request in it.
 func (x *exchange) cmcOnce() *ra.Error {
 	m := x.cmc
+	if x.who.Cert == nil && len(x.who.Passwords) == 0 {
+		return nil // nobody asks, and nobody fills the memory
+	}
 	signer, err := x509.MarshalPKIXPublicKey(m.signer.Key.Public)
 	if err != nil {
 		return ra.Fail(ra.Fault, "the key of the signer", err)

@@ -4,7 +4,7 @@ package est
 
 import (
 	"crypto"
-	"crypto/sha1" //nolint:gosec // subjectKeyIdentifier by RFC 5280 section 4.2.1.2
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -92,7 +92,7 @@ func must[T any](v T, err error) T {
 
 // keyID is the subjectKeyIdentifier of a key.
 func keyID(key crypto.Signer) []byte {
-	sum := sha1.Sum(must(x509.MarshalPKIXPublicKey(key.Public()))) //nolint:gosec // as above
+	sum := sha1.Sum(must(x509.MarshalPKIXPublicKey(key.Public())))
 	return sum[:]
 }
 
@@ -371,7 +371,7 @@ func TestAnRABringsRequestsByCMC(t *testing.T) {
 	two := func(names ...string) *cmc.PKIData {
 		d := &cmc.PKIData{}
 		for i, name := range names {
-			d.Requests = append(d.Requests, request(t, cmc.BodyPartID(i+1), csrtest.NewKey(t, "P-256"), name)) //nolint:gosec // few
+			d.Requests = append(d.Requests, request(t, cmc.BodyPartID(i+1), csrtest.NewKey(t, "P-256"), name))
 		}
 		return d
 	}

@@ -69,7 +69,11 @@ func (x *exchange) keep(status int, fail *ra.Error) (r *audit.Record, err error)
 // as proven: a user name that didn't verify may be a password typed into the
 // wrong field.
 func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
-	r := audit.New(x.id, x.op(), x.now)
+	op := x.op()
+	if x.cmc != nil && x.cmc.data != nil && len(x.cmc.data.Requests) == 0 && op != policy.CMCRevoke {
+		op = x.target.op // it asks for no certificate
+	}
+	r := audit.New(x.id, op, x.now)
 	r.Node, r.Label, r.Remote = audit.Text(x.s.Node), audit.Text(x.target.label), x.in.Remote
 	r.Policy = &audit.Policy{Name: audit.Text(x.s.Policy.Name()), SHA256: x.s.Policy.SHA256()}
 	if x.profile != nil {

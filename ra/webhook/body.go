@@ -5,6 +5,7 @@ package webhook
 import (
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,7 +45,11 @@ type (
 // requestBody tells a request as step-ca does. The profile stands where the
 // provisioner does, who asks where the principal does.
 func requestBody(req ra.Consulted, now time.Time) ([]byte, error) {
-	csr, err := x509.ParseCertificateRequest(req.CSR.Raw)
+	raw, ok := req.CSR.PKCS10()
+	if !ok {
+		return nil, errors.New("the request is CRMF, and a webhook is told of PKCS #10 alone")
+	}
+	csr, err := x509.ParseCertificateRequest(raw)
 	if err != nil {
 		return nil, fmt.Errorf("the request can't be told to a webhook: %w", err)
 	}
@@ -52,7 +57,7 @@ func requestBody(req ra.Consulted, now time.Time) ([]byte, error) {
 		Timestamp: now, ProvisionerName: req.Profile, AuthorizationRole: req.Role,
 		X509CertificateRequest: &certificateRequest{
 			CertificateRequest: x509util.NewCertificateRequestFromX509(csr),
-			PublicKey:          req.CSR.RawSPKI, PublicKeyAlgorithm: csr.PublicKeyAlgorithm.String(), Raw: req.CSR.Raw,
+			PublicKey:          req.CSR.RawSPKI, PublicKeyAlgorithm: csr.PublicKeyAlgorithm.String(), Raw: raw,
 		},
 	}
 	if who := audit.OfIdentity(req.Who); who != nil {

@@ -46,7 +46,11 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if err := u.outlives(x5c, o.NotAfter()); err != nil {
 		return ra.Issued{}, err
 	}
-	request, err := x509.ParseCertificateRequest(o.CSR().Raw)
+	raw, ok := o.CSR().PKCS10()
+	if !ok {
+		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "step-ca takes PKCS #10 alone", nil)
+	}
+	request, err := x509.ParseCertificateRequest(raw)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "step-ca can't read this CSR", err)
 	}

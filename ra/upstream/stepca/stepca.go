@@ -140,7 +140,7 @@ func New(cfg Config) (*Upstream, error) {
 func (u *Upstream) Carries() policy.Capabilities {
 	return policy.Capabilities{
 		Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true,
-		Extensions: true, Serial: true,
+		Extensions: true, Serial: true, PKCS10: true,
 	}
 }
 

@@ -39,7 +39,15 @@ type Authority struct {
 	// Made keeps which certificates have keys that were made here; nil: nothing
 	// does, and what a repeat supersedes isn't revoked.
 	Made store.Made
+	// DecryptKeys finds the keys that clients have in registries and files; nil:
+	// none has any but that of its client certificate.
+	DecryptKeys DecryptKeys
+	// KeySigner gives the key and the certificate that sign private keys which
+	// go out encrypted, such as this server's own; nil, or none: a key of this
+	// process signs, which nobody vouches for.
+	KeySigner func() (KeySigner, bool)
 
+	own ownSigner
 	rsa struct {
 		once  sync.Once
 		place chan struct{}

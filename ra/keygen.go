@@ -108,9 +108,9 @@ func (a *Authority) make(ctx context.Context, t *task, out *Outcome) *Error {
 		return Fail(Forbidden, "the private key would go out in clear, and the connection isn't encrypted from here to the client", nil).
 			Telling("ask for the private key to be encrypted (RFC 7030 section 4.4.1)")
 	}
-	if wanted.For.Asked() {
-		// RFC 7030 sections 4.4.1.1 and 4.4.1.2: never a key in clear instead.
-		return Fail(Refused, "no key is known that the private key could be encrypted for", nil).Telling("the private key can't be encrypted as asked")
+	seal, e := a.sealing(ctx, t.who, wanted.For)
+	if e != nil {
+		return e
 	}
 	signer, e := a.generate(ctx, wanted.Key)
 	if e != nil {
@@ -130,7 +130,9 @@ func (a *Authority) make(ctx context.Context, t *task, out *Outcome) *Error {
 		return e
 	}
 	out.Made = &Made{SPKISHA256: sha256Hex(t.csr.RawSPKI), Key: wanted.Key, By: "ra", For: wanted.For}
-	t.making.out = PrivateKey{DER: append(secret.Bytes(nil), key.PKCS8()...)}
+	if t.making.out, err = seal.close(key.PKCS8()); err != nil {
+		return Fail(Fault, "the private key can't be encrypted", err)
+	}
 	return nil
 }
 

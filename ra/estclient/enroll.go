@@ -101,6 +101,18 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 	if key == nil {
 		return nil, fmt.Errorf("%s: no key", op)
 	}
+	done, err := c.ask(ctx, op, key, t, certificate, (*answer).certificates)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(done, key.Public()); err != nil {
+		return nil, fmt.Errorf("%s: the certificate that the server sent is not taken: %w", op, err)
+	}
+	return done, nil
+}
+
+// ask sends a request, and reads what was issued; nothing of it is checked.
+func (c *Client) ask(ctx context.Context, op policy.Op, key crypto.Signer, t Template, certificate *tls.Certificate, read reader) (*Enrolled, error) {
 	wanted, err := c.Wanted(ctx)
 	if err != nil {
 		return nil, err
@@ -118,24 +130,21 @@ func (c *Client) enroll(ctx context.Context, op policy.Op, key crypto.Signer, t 
 		}
 	}
 	link := c.Link || asksLinking(wanted)
-	done, err := c.post(ctx, op, key, t, certificate, link)
+	done, err := c.post(ctx, op, key, t, certificate, link, read)
 	if refused, ok := errors.AsType[*StatusError](err); ok && !link && refused.LinkBy != "" {
 		// /csrattrs didn't say so, and the refusal does: once more, with a
 		// request made anew for the connection that it goes over.
-		done, err = c.post(ctx, op, key, t, certificate, true)
+		done, err = c.post(ctx, op, key, t, certificate, true, read)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := c.check(done, key.Public()); err != nil {
-		return nil, fmt.Errorf("%s: the certificate that the server sent is not taken: %w", op, err)
-	}
-	return done, nil
+	return done, err
 }
+
+// A reader takes the certificates out of a success.
+type reader func(*answer) ([]*x509.Certificate, error)
 
 // post makes the request on the connection that it is sent over, so that it
 // can be bound to it.
-func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Template, certificate *tls.Certificate, link bool) (*Enrolled, error) {
+func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Template, certificate *tls.Certificate, link bool, read reader) (*Enrolled, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	u, err := c.endpoint(op)
@@ -165,7 +174,7 @@ func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Te
 	if a.status != http.StatusOK {
 		return nil, a.refusal(op, c.now())
 	}
-	certs, err := a.certificates()
+	certs, err := read(a)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}

@@ -48,6 +48,7 @@ func (o *options) readers() map[string]func() error {
 		"bearer":        o.bearer,
 		"any_host":      o.anyHost,
 		"certificate":   o.certificate,
+		"decrypt_keys":  o.decryptKeys,
 		"quirks":        o.quirks,
 		"limits":        o.limits,
 

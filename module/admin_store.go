@@ -171,6 +171,9 @@ func (a *Admin) devices(w http.ResponseWriter, r *http.Request) error {
 			if err := app.hasRegistry(registry); err != nil {
 				return nil, err
 			}
+			if err := app.sealDevices(registry, list); err != nil {
+				return nil, err
+			}
 			added, known, err := s.Devices().Import(r.Context(), registry, list, time.Now())
 			return json.RawMessage(fmt.Sprintf(`{"added":%d,"known":%d}`, added, known)), err
 		})

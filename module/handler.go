@@ -70,6 +70,9 @@ type Handler struct {
 	Store *StoreConfig `json:"store,omitempty"`
 	// The device registries that the policy may name.
 	Registries []Registry `json:"registries,omitempty"`
+	// The keys that clients decrypt private keys with, which were made for them.
+	// Default: those of their TLS client certificates alone.
+	DecryptKeys *DecryptKeysConfig `json:"decrypt_keys,omitempty"`
 	// The CAs. Default: one, `internal`.
 	Upstreams []NamedUpstream `json:"upstreams,omitempty"`
 	// PEM files with further CA certificates for /cacerts: OldWithNew and
@@ -109,9 +112,12 @@ type Handler struct {
 	files     []fileAnchor
 	foreign   []string   // names of the site, whose certificate isn't ours
 	store     *lateStore // nil: none is needed
-	server    *est.Server
-	policy    *policy.Policy
-	shadow    *policy.Policy
+
+	decryptKeys *decryptKeys
+
+	server *est.Server
+	policy *policy.Policy
+	shadow *policy.Policy
 
 	secondHosts []string // the site's, which the second certificate is for
 }
@@ -133,7 +139,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.askForCertificates, h.takeCertificate, h.loadSecond,
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.loadDecryptKeys, h.askForCertificates, h.takeCertificate, h.loadSecond,
 		h.assemble, h.prepareUpstreams, h.prepareOwn, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {
@@ -355,6 +361,7 @@ func (h *Handler) assemble() error {
 			return h.app.OwnCertificate(r.Context(), nameOf(r))
 		},
 	}
+	h.server.Authority.DecryptKeys, h.server.Authority.KeySigner = h.decryptKeys, h.keySigner
 	h.server.Authority.Repeat = time.Duration(limits.RetryWindow)
 	if h.store != nil {
 		h.server.Passwords, h.server.Devices = h.store, h.store

@@ -120,6 +120,15 @@ func (l *lateStore) Settled(ctx context.Context, request [32]byte, certificate [
 	return s.Made().Settled(ctx, request, certificate)
 }
 
+// DecryptKey finds a key of one of the devices.
+func (l *lateStore) DecryptKey(ctx context.Context, devices []string, asymmetric bool, id []byte) (string, store.DecryptKey, error) {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return "", store.DecryptKey{}, err
+	}
+	return s.Devices().DecryptKey(ctx, devices, asymmetric, id)
+}
+
 // wantStore says that a site needs the store, and where it is written to be,
 // or nothing. A configuration has one.
 func (a *App) wantStore(place storePlace) (*lateStore, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/store"
 )
 
@@ -43,7 +44,7 @@ func (i *imported) UnmarshalJSON(data []byte) error {
 
 func deviceImport() *cobra.Command {
 	var k keeper
-	var registry, issuer string
+	var registry, issuer, keyEnv string
 	cmd := &cobra.Command{
 		Use:   "import --registry <name> [--issuer <file or key id>] <list.csv>",
 		Short: "Puts the devices of a list into a registry",
@@ -53,16 +54,27 @@ func deviceImport() *cobra.Command {
 issued the IDevIDs; --issuer names it once for all, as hexadecimal or by the CA's
 certificate.
 
+Keys that a device decrypts server-generated keys with: 'decrypt_key_id' (hexadecimal)
+and 'decrypt_key' (an AES key, base64); 'asymm_decrypt_key_id' and 'asymm_decrypt_key'
+(a certificate or a public key, DER in base64; without an identifier a certificate's
+subjectKeyIdentifier counts). The running server keeps AES keys encrypted under its
+'registry_key'; with --store, --registry-key-env has that key.
+
 New devices are expected. Those that are there keep their state.`,
 		Example: `  caddy est device import --registry branch-routers --issuer acme-idevid-ca.pem list.csv`,
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&registry, "registry", "", "registry of the Caddyfile")
 	cmd.Flags().StringVar(&issuer, "issuer", "", "issuer of the IDevIDs: file of its certificate, or its key identifier")
+	cmd.Flags().StringVar(&keyEnv, "registry-key-env", "", "with --store: environment variable that holds the registry key")
 	k.flags(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, args []string) error {
 		if registry == "" {
 			return errors.New("--registry is missing: the registry that the devices go into")
+		}
+		seal, err := registrySealer(k.file, keyEnv)
+		if err != nil {
+			return err
 		}
 		issuer, err := issuerKey(issuer)
 		if err != nil {
@@ -79,6 +91,9 @@ New devices are expected. Those that are there keep their state.`,
 		}
 		var done imported
 		err = k.use(cmd.Context(), func(s store.Store) (err error) {
+			if err := seal.Seal(registry, list); err != nil {
+				return refusal{err}
+			}
 			done.Added, done.Known, err = s.Devices().Import(cmd.Context(), registry, list, time.Now())
 			return err
 		}, http.MethodPost, query("/est/devices", "registry", registry), store.DevicesJSON(list), &done)
@@ -89,6 +104,21 @@ New devices are expected. Those that are there keep their state.`,
 		return nil
 	})
 	return cmd
+}
+
+// registrySealer is for a store that no server has open.
+func registrySealer(file, env string) (store.Sealer, error) {
+	switch {
+	case env == "":
+		return store.Sealer{}, nil
+	case file == "":
+		return store.Sealer{}, errors.New("--registry-key-env goes with --store: a running server has its own registry key")
+	}
+	seal, err := store.NewSealer(secret.Text(os.Getenv(env)))
+	if err != nil {
+		return seal, fmt.Errorf("--registry-key-env %s: %w", env, err)
+	}
+	return seal, nil
 }
 
 // issuerKey reads --issuer.

@@ -108,7 +108,7 @@ func (e *explanation) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if n := int64(len(req.CSR.Raw)); n > compiled.CSRBytes() {
+	if n := int64(len(req.Asked().Raw)); n > compiled.CSRBytes() {
 		return refusal{fmt.Errorf("the request has %d bytes, and the policy takes %d", n, compiled.CSRBytes())}
 	}
 	told := explain(profile, req)
@@ -130,7 +130,7 @@ func (e *explanation) run(cmd *cobra.Command, args []string) error {
 // explain decides, and says what the client would get: what the gate says
 // where it is shut, since nothing is decided then.
 func explain(profile *policy.Profile, req policy.Arrival) report.Explanation {
-	told := report.Explanation{CSR: req.CSR, Gate: req.Gate(profile), Status: http.StatusOK, Answer: "the certificate"}
+	told := report.Explanation{CSR: req.Asked(), Gate: req.Gate(profile), Status: http.StatusOK, Answer: "the certificate"}
 	told.Decision, told.Steps = req.Explain(profile)
 	refused := func(e *ra.Error) { told.Status, told.Answer = e.Kind.HTTPStatus(), "\""+e.Public+"\"" }
 	switch {
@@ -170,29 +170,47 @@ func (e *explanation) request() (policy.Arrival, error) {
 	if err != nil {
 		return req, err
 	}
-	if made {
-		req.CSR, err = e.make()
+	der, err := e.der(made)
+	if err != nil {
 		return req, err
 	}
-	if req.CSR, err = readRequest(e.csr); err != nil {
-		return req, err
+	if req.Op == policy.ServerKeygen {
+		req.Keyless, err = csr.ParseKeyless(der)
+	} else {
+		req.CSR, err = csr.Parse(der)
 	}
-	if err := req.CSR.CheckPOP(); err != nil {
-		return req, refusal{fmt.Errorf("%s: proof of possession failed: %w", e.csr, err)}
+	if err != nil {
+		return req, refusal{fmt.Errorf("%s: %w", e.csr, err)}
+	}
+	if req.Keyless == nil {
+		if err := req.CSR.CheckPOP(); err != nil {
+			return req, refusal{fmt.Errorf("%s: proof of possession failed: %w", e.csr, err)}
+		}
 	}
 	return req, nil
+}
+
+// der is the request of --csr, or one that is made.
+func (e *explanation) der(made bool) ([]byte, error) {
+	if made {
+		return e.make()
+	}
+	return readDER(e.csr)
 }
 
 // circumstances are all but the CSR.
 func (e *explanation) circumstances() (policy.Arrival, error) {
 	req := policy.Arrival{Request: policy.Request{Op: policy.Op(e.op), Label: e.label, Now: time.Now()}}
 	switch req.Op {
-	case policy.SimpleEnroll, policy.SimpleReenroll, policy.CMCEnroll, policy.CMCReenroll:
+	case policy.SimpleEnroll, policy.SimpleReenroll, policy.ServerKeygen, policy.CMCEnroll, policy.CMCReenroll:
 	default:
-		return req, fmt.Errorf("--op %q: want simpleenroll, simplereenroll, fullcmc.enroll or fullcmc.reenroll", e.op)
+		return req, fmt.Errorf("--op %q: want simpleenroll, simplereenroll, serverkeygen, fullcmc.enroll or fullcmc.reenroll", e.op)
 	}
 	if e.linked {
 		req.Linking = policy.Matched
+		if req.Op == policy.ServerKeygen {
+			req.Linking = policy.Unproven
+		}
 	}
 	var err error
 	if e.at != "" {
@@ -239,7 +257,7 @@ func readFacts(name string) (policy.Facts, error) {
 }
 
 // make makes a request with a key that is thrown away.
-func (e *explanation) make() (*csr.Request, error) {
+func (e *explanation) make() ([]byte, error) {
 	key, err := makeKey(e.keyType)
 	if err != nil {
 		return nil, fmt.Errorf("--key-type: %w", err)
@@ -254,11 +272,7 @@ func (e *explanation) make() (*csr.Request, error) {
 		return nil, err
 	}
 	t.Names.HasSAN, t.SANCritical = len(t.Names.SAN) > 0, e.subject == ""
-	der, err := estclient.Request(rand.Reader, key, t, "")
-	if err != nil {
-		return nil, err
-	}
-	return csr.Parse(der)
+	return estclient.Request(rand.Reader, key, t, "")
 }
 
 // recorded is a request of an audit log.
@@ -282,9 +296,9 @@ func (e *explanation) recorded() (policy.Arrival, error) {
 	return req, nil
 }
 
-// readRequest reads a certification request: DER, PEM or base64. A text that
+// readDER reads a certification request: DER, PEM or base64. A text that
 // is none is refused rather than unusable: it was read, and is wrong.
-func readRequest(name string) (*csr.Request, error) {
+func readDER(name string) ([]byte, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -295,9 +309,5 @@ func readRequest(name string) (*csr.Request, error) {
 			return nil, refusal{fmt.Errorf("%s: %w", name, err)}
 		}
 	}
-	request, err := csr.Parse(data)
-	if err != nil {
-		return nil, refusal{fmt.Errorf("%s: %w", name, err)}
-	}
-	return request, nil
+	return data, nil
 }

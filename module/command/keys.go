@@ -57,11 +57,7 @@ func keyFile(name, kind string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return key, writeNew(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, writeKey(name, key)
 }
 
 // writeNew writes a secret to a file that must not exist yet.

@@ -151,7 +151,7 @@ func (p Policies) line(s *Summary, line numbered) {
 	s.Differ++
 	s.Differences = append(s.Differences, Difference{
 		Line: line.number, ID: record.ID.String(), Time: record.TS, Op: record.Op, Label: record.Label.String(),
-		Profile: cmp.Or(before.Profile, after.Profile), Subject: request.CSR.Names.Subject.String(), Difference: d,
+		Profile: cmp.Or(before.Profile, after.Profile), Subject: request.Asked().Names.Subject.String(), Difference: d,
 	})
 }
 
@@ -182,7 +182,7 @@ func (p Policies) lacks(record *audit.Record, req policy.Arrival) bool {
 	for _, v := range record.Input.CSR.Values {
 		kept[v.OID] = true
 	}
-	return slices.ContainsFunc(req.CSR.Attributes, func(a csrAttribute) bool {
+	return slices.ContainsFunc(req.Asked().Attributes, func(a csrAttribute) bool {
 		return profile.NeedsValue(a.Type) && !kept[a.Type.String()]
 	})
 }

@@ -23,9 +23,17 @@ const (
 	columnHardware  = "hardware_module_name" // TYPE:HEX
 	columnPermanent = "permanent_identifier" // [ASSIGNER]:VALUE
 	columnNote      = "note"
+
+	columnKeyID         = "decrypt_key_id"       // hexadecimal
+	columnKey           = "decrypt_key"          // base64
+	columnAsymmetricID  = "asymm_decrypt_key_id" // hexadecimal; without it the certificate's subjectKeyIdentifier
+	columnAsymmetricKey = "asymm_decrypt_key"    // base64 of DER
 )
 
-var columns = []string{columnIssuer, columnSerial, columnHardware, columnPermanent, columnNote}
+var columns = []string{
+	columnIssuer, columnSerial, columnHardware, columnPermanent, columnNote,
+	columnKeyID, columnKey, columnAsymmetricID, columnAsymmetricKey,
+}
 
 // Bounds of a list.
 const (
@@ -37,19 +45,27 @@ const (
 // its columns. Issuer is for lines that name none. All that is wrong is
 // reported with its line.
 func ReadDevices(in io.Reader, issuer string) ([]Device, error) {
+	return readList(in, columns, func(head, fields []string) ([]Device, error) {
+		d, err := deviceOf(head, fields, issuer)
+		return []Device{d}, err
+	})
+}
+
+// readList reads CSV whose first line names columns that are known.
+func readList[T any](in io.Reader, known []string, each func(head, fields []string) ([]T, error)) ([]T, error) {
 	lines := csv.NewReader(in)
 	lines.TrimLeadingSpace = true
 	head, err := lines.Read()
 	if err != nil {
-		return nil, fmt.Errorf("the first line names the columns, of %s: %w", strings.Join(columns, ", "), err)
+		return nil, fmt.Errorf("the first line names the columns, of %s: %w", strings.Join(known, ", "), err)
 	}
 	for i, name := range head {
 		head[i] = strings.TrimSpace(strings.TrimPrefix(name, "\ufeff"))
-		if !slices.Contains(columns, head[i]) || slices.Contains(head[:i], head[i]) {
-			return nil, fmt.Errorf("line 1: the column %q is unknown or there twice; there is: %s", head[i], strings.Join(columns, ", "))
+		if !slices.Contains(known, head[i]) || slices.Contains(head[:i], head[i]) {
+			return nil, fmt.Errorf("line 1: the column %q is unknown or there twice; there is: %s", head[i], strings.Join(known, ", "))
 		}
 	}
-	var list []Device
+	var list []T
 	var problems []error
 	for {
 		fields, err := lines.Read()
@@ -57,9 +73,10 @@ func ReadDevices(in io.Reader, issuer string) ([]Device, error) {
 			return list, errors.Join(problems...)
 		}
 		line, _ := lines.FieldPos(0)
-		device, wrong := Device{}, err
+		var read []T
+		wrong := err
 		if err == nil {
-			device, wrong = deviceOf(head, fields, issuer)
+			read, wrong = each(head, fields)
 		}
 		if wrong != nil {
 			problems = append(problems, fmt.Errorf("line %d: %w", line, wrong))
@@ -67,12 +84,13 @@ func ReadDevices(in io.Reader, issuer string) ([]Device, error) {
 		if parse := (*csv.ParseError)(nil); len(problems) >= 20 || len(list) >= mostDevices || err != nil && !errors.As(err, &parse) {
 			return nil, errors.Join(append(problems, errors.New("the rest isn't read"))...)
 		}
-		list = append(list, device)
+		list = append(list, read...)
 	}
 }
 
 func deviceOf(head, fields []string, issuer string) (Device, error) {
 	d := Device{Issuer: issuer}
+	keys := map[string]string{}
 	for i, name := range head {
 		value := strings.TrimSpace(fields[i])
 		if value == "" {
@@ -90,6 +108,8 @@ func deviceOf(head, fields []string, issuer string) (Device, error) {
 			identity = "hardwareModuleName:" + lowerAfter(value)
 		case columnPermanent:
 			identity = "permanentIdentifier:" + value
+		default:
+			keys[name] = value
 		}
 		if identity != "" && d.Identity != "" {
 			return d, errors.New("a device has one of serial_number, hardware_module_name and permanent_identifier, and this line has several")
@@ -102,7 +122,31 @@ func deviceOf(head, fields []string, issuer string) (Device, error) {
 	if d.Issuer, err = KeyID(d.Issuer); err != nil {
 		return d, err
 	}
+	if err := d.readKeys(keys); err != nil {
+		return d, err
+	}
 	return d, errors.Join(checkIdentity(d.Identity), checkText("note", d.Note))
+}
+
+// readKeys reads the columns of the keys that a device decrypts with.
+func (d *Device) readKeys(fields map[string]string) error {
+	for _, c := range []struct {
+		id, key    string
+		asymmetric bool
+	}{{columnKeyID, columnKey, false}, {columnAsymmetricID, columnAsymmetricKey, true}} {
+		if fields[c.key] == "" && fields[c.id] != "" {
+			return fmt.Errorf("%s stands without %s", c.id, c.key)
+		}
+		if fields[c.key] == "" {
+			continue
+		}
+		k, err := readKey(fields[c.id], fields[c.key], c.asymmetric)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.key, err)
+		}
+		d.Keys = append(d.Keys, k)
+	}
+	return nil
 }
 
 // lowerAfter writes the serial number, which is hex, in small letters.
@@ -149,4 +193,45 @@ func checkText(what, text string) error {
 		return fmt.Errorf("the %s has more than %d bytes, or a control character", what, longestValue)
 	}
 	return nil
+}
+
+// A UserKey is a key of who has an account, by a file of the operator's.
+type UserKey struct {
+	// User is METHOD:USER, such as http_basic:depot, as records have it.
+	User string
+	DecryptKey
+}
+
+// columnUser names who a key is of.
+const columnUser = "user"
+
+// ReadUserKeys reads a list of keys as ReadDevices reads devices, with a column
+// user in the place of those of a device.
+func ReadUserKeys(in io.Reader) ([]UserKey, error) {
+	known := []string{columnUser, columnNote, columnKeyID, columnKey, columnAsymmetricID, columnAsymmetricKey}
+	return readList(in, known, func(head, fields []string) ([]UserKey, error) {
+		var user string
+		var d Device
+		keys := map[string]string{}
+		for i, name := range head {
+			switch value := strings.TrimSpace(fields[i]); name {
+			case columnUser:
+				user = value
+			case columnNote:
+			default:
+				keys[name] = value
+			}
+		}
+		if err := d.readKeys(keys); err != nil {
+			return nil, err
+		}
+		if method, name, ok := strings.Cut(user, ":"); !ok || method == "" || name == "" || len(d.Keys) == 0 {
+			return nil, errors.New("a line has a user, METHOD:USER such as http_basic:depot, and a key")
+		}
+		var all []UserKey
+		for _, k := range d.Keys {
+			all = append(all, UserKey{user, k})
+		}
+		return all, nil
+	})
 }

@@ -60,12 +60,15 @@ func (d devices) Import(ctx context.Context, registry string, list []Device, now
 			switch err := one(result, err); {
 			case err == nil:
 				added++
-				continue
 			case !errors.Is(err, ErrUnknown):
 				return err
+			default:
+				known++
+				if _, err := tx.ExecContext(ctx, `UPDATE devices SET note = $2 WHERE id = $1`, device.ID(), device.Note); err != nil {
+					return err
+				}
 			}
-			known++
-			if _, err := tx.ExecContext(ctx, `UPDATE devices SET note = $2 WHERE id = $1`, device.ID(), device.Note); err != nil {
+			if err := putKeys(ctx, tx, device); err != nil {
 				return err
 			}
 		}

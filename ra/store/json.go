@@ -146,12 +146,24 @@ type deviceJSON struct {
 	State    policy.DeviceState `json:"state,omitempty"`
 	Changed  time.Time          `json:"changed,omitzero"`
 	Claim    claimJSON          `json:"claim,omitzero"`
+	Keys     []decryptKeyJSON   `json:"keys,omitempty"`
+}
+
+// decryptKeyJSON has a symmetric key in clear, on the way to who seals it.
+type decryptKeyJSON struct {
+	ID         []byte `json:"id"`
+	Asymmetric bool   `json:"asymmetric,omitempty"`
+	Value      []byte `json:"value"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (l DevicesJSON) MarshalJSON() ([]byte, error) {
 	return encode(l, func(d Device) (deviceJSON, error) {
-		return deviceJSON{d.Registry, d.Issuer, d.Identity, d.Note, d.State, d.Changed, d.Claim.json()}, nil
+		out := deviceJSON{Registry: d.Registry, Issuer: d.Issuer, Identity: d.Identity, Note: d.Note, State: d.State, Changed: d.Changed, Claim: d.Claim.json()}
+		for _, k := range d.Keys {
+			out.Keys = append(out.Keys, decryptKeyJSON{k.ID, k.Asymmetric, k.Value})
+		}
+		return out, nil
 	})
 }
 
@@ -159,7 +171,14 @@ func (l DevicesJSON) MarshalJSON() ([]byte, error) {
 // ReadDevices checks it.
 func (l *DevicesJSON) UnmarshalJSON(data []byte) (err error) {
 	*l, err = decode(data, func(d deviceJSON) (Device, error) {
-		out := Device{d.Registry, d.Issuer, d.Identity, d.Note, d.State, d.Changed, d.Claim.claim()}
+		out := Device{Registry: d.Registry, Issuer: d.Issuer, Identity: d.Identity, Note: d.Note, State: d.State, Changed: d.Changed, Claim: d.Claim.claim()}
+		for _, k := range d.Keys {
+			key := DecryptKey{ID: k.ID, Asymmetric: k.Asymmetric, Value: k.Value}
+			if err := key.Check(); err != nil {
+				return out, err
+			}
+			out.Keys = append(out.Keys, key)
+		}
 		return out, checkIdentity(out.Identity)
 	})
 	return err

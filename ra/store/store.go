@@ -130,11 +130,15 @@ func (u *Unusable) Error() string { return "the one-time password " + u.ID + " "
 // Devices are the device registries.
 type Devices interface {
 	// Import puts devices into a registry as expected. Those that are there
-	// keep their state, and get the note.
+	// keep their state, and get the note. Their Keys are added, or take the place
+	// of those with the same identifier.
 	Import(ctx context.Context, registry string, devices []Device, now time.Time) (added, known int, err error)
 	// Match finds the devices that a certificate is of, in any registry: an
 	// IDevID by what it says, one that we issued by itself.
 	Match(ctx context.Context, keys policy.DeviceKeys) ([]Device, error)
+	// DecryptKey gives the key with an identifier of one of the devices, and
+	// which device it is of; ErrUnknown where none has it.
+	DecryptKey(ctx context.Context, devices []string, asymmetric bool, id []byte) (device string, k DecryptKey, err error)
 	// List gives the devices of a registry, or of all, in order.
 	List(ctx context.Context, registry string) ([]Device, error)
 	// Block and Rearm act on one device. ErrUnknown tells that there is none.
@@ -156,6 +160,8 @@ type Device struct {
 	State    policy.DeviceState
 	Changed  time.Time
 	Claim    Claim
+	// Keys are those of an import, sealed (see Sealer); nothing else has them.
+	Keys []DecryptKey
 }
 
 // ID names the device in claims and records.

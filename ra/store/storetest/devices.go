@@ -214,3 +214,37 @@ func unstorable(t *testing.T, s store.Store) {
 		}
 	}
 }
+
+func decryptKeys(t *testing.T, s store.Store) {
+	one, two := device("aa", "1"), device("aa", "2")
+	key := func(id, value string, asymmetric bool) store.DecryptKey {
+		return store.DecryptKey{ID: []byte(id), Asymmetric: asymmetric, Value: []byte(value)}
+	}
+	one.Keys = []store.DecryptKey{key("k", "first", false), key("k", "public", true)}
+	add(t, s, one, two)
+	one.Keys = []store.DecryptKey{key("k", "second", false), key("l", "more", false)}
+	add(t, s, one)
+	for _, c := range []struct {
+		devices    []string
+		asymmetric bool
+		id, want   string
+	}{
+		{[]string{one.ID()}, false, "k", "second"},
+		{[]string{two.ID(), one.ID()}, false, "l", "more"},
+		{[]string{one.ID()}, true, "k", "public"},
+		{[]string{one.ID()}, true, "l", ""},
+		{[]string{two.ID()}, false, "k", ""},
+		{nil, false, "k", ""},
+	} {
+		of, found, err := s.Devices().DecryptKey(t.Context(), c.devices, c.asymmetric, []byte(c.id))
+		if c.want == "" {
+			if !errors.Is(err, store.ErrUnknown) {
+				t.Errorf("%q of %v: %v", c.id, c.devices, err)
+			}
+			continue
+		}
+		if err != nil || of != one.ID() || string(found.Value) != c.want || string(found.ID) != c.id || found.Asymmetric != c.asymmetric {
+			t.Errorf("%q of %v is %q of %s, %v", c.id, c.devices, []byte(found.Value), of, err)
+		}
+	}
+}

@@ -45,6 +45,7 @@ func Suite(t *testing.T, open func(t testing.TB) store.Store) {
 		"a name that no engine can have is no device's":             unstorable,
 		"a repeat finds what the same request had before":           madeAgain,
 		"a certificate of any size is remembered":                   madeLarge,
+		"a key to encrypt for is found with its device alone":       decryptKeys,
 		"a list gives passwords in the order they were made":        listed,
 		"a write whose context has ended changes nothing":           ended,
 		"nothing that is written ends up in an error or its format": silent,

@@ -19,7 +19,7 @@ import (
 
 func clientCommand() *cobra.Command {
 	cmd := group("client <command>", "Speaks to an EST server as a device does",
-		cacertsCommand(), csrattrsCommand(), enrollCommand(), reenrollCommand(), serverkeygenCommand())
+		cacertsCommand(), csrattrsCommand(), enrollCommand(), reenrollCommand(), serverkeygenCommand(), fullCMCCommand())
 	cmd.Long = `An EST client (RFC 7030) for any EST server. Whom it trusts is said by one of:
   --cacert FILE       the CA certificates, from an earlier 'client cacerts'
   --fingerprint HEX   fetch them, and take the root with this SHA-256 or

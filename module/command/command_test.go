@@ -3,6 +3,7 @@
 package command
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -100,6 +101,7 @@ func estServer(t *testing.T, root ratest.Signer) *httptest.Server {
 		w.Header().Set("Content-Type", wire.TypeCertsOnly)
 		_, _ = w.Write(wire.EncodeBody(der, false))
 	}
+	cmc := newCMCServer(t, root)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path.Base(r.URL.Path) {
 		case "cacerts":
@@ -114,6 +116,8 @@ func estServer(t *testing.T, root ratest.Signer) *httptest.Server {
 				return
 			}
 			answer(w, issue(t, root, r.Body))
+		case "fullcmc":
+			cmc.answer(w, r)
 		}
 	}))
 	certificate := root.Device(t, "est.example", func(c *x509.Certificate) {
@@ -142,8 +146,11 @@ func issue(t *testing.T, root ratest.Signer, body io.Reader) *x509.Certificate {
 		t.Error(err)
 		return root.Certificate
 	}
-	return root.Sign(t, &x509.Certificate{
-		RawSubject: request.RawSubject, DNSNames: request.DNSNames,
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-	}, request.PublicKey)
+	return hourFor(t, root, &x509.Certificate{RawSubject: request.RawSubject, DNSNames: request.DNSNames}, request.PublicKey)
+}
+
+func hourFor(t *testing.T, root ratest.Signer, names *x509.Certificate, key crypto.PublicKey) *x509.Certificate {
+	t.Helper()
+	names.NotBefore, names.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	return root.Sign(t, names, key)
 }

@@ -22,20 +22,42 @@ import (
 // An enrolment holds the flags that enroll and reenroll have in common.
 type enrolment struct {
 	connection
-	user, passwordFile, passwordEnv string
-	keyType, out                    string
-	linking, chain                  bool
+	account
+	keyType string
+	linking bool
+	output
+}
+
+// An account holds the flags of HTTP Basic.
+type account struct{ user, passwordFile, passwordEnv string }
+
+// An output holds the flags of where a certificate goes.
+type output struct {
+	out   string
+	chain bool
 }
 
 func (e *enrolment) flags(cmd *cobra.Command) {
 	e.connection.flags(cmd)
-	cmd.Flags().StringVar(&e.user, "user", "", "account of HTTP Basic")
-	cmd.Flags().StringVar(&e.passwordFile, "password-file", "", "file whose first line is the password")
-	cmd.Flags().StringVar(&e.passwordEnv, "password-env", "", "environment variable that holds the password")
+	e.account.flags(cmd)
+	e.keyFlags(cmd)
+	e.output.flags(cmd)
+}
+
+func (a *account) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.user, "user", "", "account of HTTP Basic")
+	cmd.Flags().StringVar(&a.passwordFile, "password-file", "", "file whose first line is the password")
+	cmd.Flags().StringVar(&a.passwordEnv, "password-env", "", "environment variable that holds the password")
+}
+
+func (e *enrolment) keyFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&e.keyType, "key-type", "", "key to make where there is none: "+keyTypes+" (default: what /csrattrs says, else P-256)")
-	cmd.Flags().StringVar(&e.out, "out", "", "file for the certificate, PEM (default: standard output)")
-	cmd.Flags().BoolVar(&e.chain, "chain", false, "write the issuing certificates too, without the root")
 	cmd.Flags().BoolVar(&e.linking, "linking", false, "bind the request to its TLS channel, also unasked (RFC 7030 section 3.5)")
+}
+
+func (o *output) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.out, "out", "", "file for the certificate, PEM (default: standard output)")
+	cmd.Flags().BoolVar(&o.chain, "chain", false, "write the issuing certificates too, without the root")
 }
 
 // open makes the client with credentials. They are read before anything is
@@ -53,29 +75,40 @@ func (e *enrolment) open(cmd *cobra.Command) (*estclient.Client, error) {
 	return client, nil
 }
 
-// credentials come from a file or the environment: arguments can be seen by
-// every user of the machine.
-func (e *enrolment) credentials() (*estclient.Credentials, error) {
-	var password string
+func (a *account) credentials() (*estclient.Credentials, error) {
+	password, given, err := readSecret("password", a.passwordFile, a.passwordEnv)
 	switch {
-	case e.passwordFile != "" && e.passwordEnv != "":
-		return nil, errors.New("--password-file and --password-env: only one of them")
-	case e.passwordFile != "":
-		var err error
-		if password, err = firstLine(e.passwordFile); err != nil {
-			return nil, err
-		}
-	case e.passwordEnv != "":
-		password = os.Getenv(e.passwordEnv)
-	case e.user != "":
+	case err != nil:
+		return nil, err
+	case given:
+		return &estclient.Credentials{User: a.user, Password: password}, nil
+	case a.user != "":
 		return nil, errors.New("--user needs --password-file or --password-env")
 	default:
 		return nil, nil
 	}
-	if password == "" {
-		return nil, errors.New("the password is empty")
+}
+
+// readSecret reads what --NAME-file or --NAME-env say. A secret comes from a file
+// or the environment: arguments can be seen by every user of the machine.
+func readSecret(name, file, env string) (text estclient.Secret, given bool, err error) {
+	var secret string
+	switch {
+	case file != "" && env != "":
+		return "", false, fmt.Errorf("--%s-file and --%[1]s-env: only one of them", name)
+	case file != "":
+		if secret, err = firstLine(file); err != nil {
+			return "", false, err
+		}
+	case env != "":
+		secret = os.Getenv(env)
+	default:
+		return "", false, nil
 	}
-	return &estclient.Credentials{User: e.user, Password: estclient.Secret(password)}, nil
+	if secret == "" {
+		return "", false, fmt.Errorf("the %s is empty", name)
+	}
+	return estclient.Secret(secret), true, nil
 }
 
 // firstLine reads a secret from a file.
@@ -132,17 +165,22 @@ func (e *enrolment) finish(cmd *cobra.Command, done *estclient.Enrolled, err err
 	if done.Linked != "" {
 		cmd.PrintErrln("linked    by " + done.Linked)
 	}
+	return write(cmd, e.out, e.pem(done))
+}
+
+// pem is a certificate as it is written.
+func (o *output) pem(done *estclient.Enrolled) []byte {
 	certs := done.Chain[:1]
-	if e.chain {
+	if o.chain {
 		certs = done.Chain[:max(1, len(done.Chain)-1)]
 	}
-	return write(cmd, e.out, certificatesPEM(certs...))
+	return certificatesPEM(certs...)
 }
 
 func enrollCommand() *cobra.Command {
 	var e enrolment
-	var key, subject, clientCert, clientKey string
-	var san []string
+	var h holder
+	var clientCert, clientKey string
 	cmd := &cobra.Command{
 		Use:   "enroll --url <url> --key <file> --subject <name>",
 		Short: "Asks for a first certificate",
@@ -152,18 +190,13 @@ func enrollCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	e.flags(cmd)
-	cmd.Flags().StringVar(&key, "key", "", "private key, PEM; made where there is no such file")
-	cmd.Flags().StringVar(&subject, "subject", "", `subject, such as "O=Example, CN=device"`)
-	cmd.Flags().StringArrayVar(&san, "san", nil, "name: dns:NAME, ip:ADDRESS, email:ADDRESS, uri:URI, upn:NAME and so on (repeatable)")
+	h.flags(cmd)
 	cmd.Flags().StringVar(&clientCert, "cert", "", "certificate to authenticate with, such as an IDevID, PEM")
 	cmd.Flags().StringVar(&clientKey, "cert-key", "", "private key of --cert, PEM")
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
-		template, err := template(subject, san)
+		template, err := h.template()
 		if err != nil {
 			return err
-		}
-		if key == "" {
-			return errors.New("--key is missing: the file of the private key")
 		}
 		client, err := e.open(cmd)
 		if err != nil {
@@ -172,7 +205,7 @@ func enrollCommand() *cobra.Command {
 		if client.Certificate, err = pair(clientCert, clientKey); err != nil {
 			return err
 		}
-		signer, err := e.key(cmd.Context(), client, key)
+		signer, err := e.key(cmd.Context(), client, h.key)
 		if err != nil {
 			return err
 		}
@@ -180,6 +213,26 @@ func enrollCommand() *cobra.Command {
 		return e.finish(cmd, done, err)
 	})
 	return cmd
+}
+
+// A holder holds the flags of whom a first certificate is for.
+type holder struct {
+	key, subject string
+	san          []string
+}
+
+func (h *holder) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&h.key, "key", "", "private key, PEM; made where there is no such file")
+	cmd.Flags().StringVar(&h.subject, "subject", "", `subject, such as "O=Example, CN=device"`)
+	cmd.Flags().StringArrayVar(&h.san, "san", nil, "name: dns:NAME, ip:ADDRESS, email:ADDRESS, uri:URI, upn:NAME and so on (repeatable)")
+}
+
+func (h *holder) template() (estclient.Template, error) {
+	t, err := template(h.subject, h.san)
+	if err == nil && h.key == "" {
+		err = errors.New("--key is missing: the file of the private key")
+	}
+	return t, err
 }
 
 func template(subject string, san []string) (estclient.Template, error) {

@@ -89,8 +89,6 @@ type FullAnswer struct {
 	// Linked is the type of binding that ties the requests to their channel; ""
 	// for none.
 	Linked string
-	// Query is for what is pending, where anything is.
-	Query *Query
 	// RequestID is the server's name for the exchange, where it gives one.
 	RequestID string
 }
@@ -102,6 +100,9 @@ type Part struct {
 	// Said is false where the server has no word about it.
 	Said bool
 	cmc.StatusInfo
+	// Query asks for it again, where it is pending and the server says how; nil
+	// otherwise.
+	Query *Query
 	// Enrolled is a certificate that was issued; nil where none was.
 	Enrolled *Enrolled
 }

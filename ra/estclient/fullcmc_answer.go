@@ -187,7 +187,7 @@ func (c *Client) readResponse(f *FullAnswer, a *answer, m *cmcMessage, v *cms.Ve
 	if err := f.readStatuses(m, response.Controls, a.status == http.StatusOK); err != nil {
 		return nil, err
 	}
-	f.Query = pending(f.Parts, m, nonce)
+	f.pending(m, nonce)
 	if a.status != http.StatusOK {
 		return f, nil
 	}
@@ -299,21 +299,18 @@ func (f *FullAnswer) addWhole(status cmc.StatusInfo) {
 	}
 }
 
-// pending is how to ask for what waits; nil where nothing does.
-func pending(parts []Part, m *cmcMessage, nonce []byte) *Query {
-	for _, p := range parts {
-		if p.Status != cmc.Pending && p.Status != cmc.Partial {
-			continue
-		}
-		switch {
-		case p.Pend != nil:
-			return &Query{Token: p.Pend.Token, Transaction: m.transaction, Nonce: nonce}
-		case m.query != nil:
-			// RFC 5272 section 6.13: left out, it is as before.
-			return &Query{Token: m.query.Token, Transaction: m.transaction, Nonce: nonce}
+// pending says of each part that waits how to ask for it again.
+func (f *FullAnswer) pending(m *cmcMessage, nonce []byte) {
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		switch waits := p.Status == cmc.Pending || p.Status == cmc.Partial; {
+		case waits && p.Pend != nil:
+			p.Query = &Query{Token: p.Pend.Token, Transaction: m.transaction, Nonce: nonce}
+		case waits && m.query != nil:
+			// RFC 5272 section 6.13: what is left out is as before.
+			p.Query = &Query{Token: m.query.Token, Transaction: m.transaction, Nonce: nonce}
 		}
 	}
-	return nil
 }
 
 // match finds the certificate of each request that was granted: the set of

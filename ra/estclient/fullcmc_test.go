@@ -80,12 +80,12 @@ func TestFullCMCEnrolls(t *testing.T) {
 			if c := controlsOf(got.data); c != test.controls || got.tls != test.tls {
 				t.Errorf("controls %q, %d TLS certificates", c, got.tls)
 			}
-			if len(done.Parts) != len(test.ask.Wishes) || done.Signer == nil || done.RequestID != "abc" || done.Query != nil {
+			if len(done.Parts) != len(test.ask.Wishes) || done.Signer == nil || done.RequestID != "abc" {
 				t.Fatalf("%+v", done)
 			}
 			for i, p := range done.Parts {
 				public, _ := test.ask.Wishes[i].public()
-				if p.Enrolled == nil || !sameKey(p.Enrolled.Certificate.PublicKey, public) || len(p.Enrolled.Chain) != 3 || len(p.Enrolled.CSR) == 0 {
+				if p.Enrolled == nil || p.Query != nil || !sameKey(p.Enrolled.Certificate.PublicKey, public) || len(p.Enrolled.Chain) != 3 || len(p.Enrolled.CSR) == 0 {
 					t.Errorf("%+v", p)
 				}
 			}
@@ -183,23 +183,24 @@ func TestFullCMCAsksForWhatIsPending(t *testing.T) {
 	}
 	done, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: wishes})
 	refused, ok := errors.AsType[*CMCError](err)
-	if !ok || !refused.Pending() || done.Query == nil || string(done.Query.Token) != "token" || done.Query.Transaction == nil {
+	if !ok || !refused.Pending() || done.Parts[0].Query == nil {
 		t.Fatalf("%+v, error %v", done, err)
 	}
 	if want := "request 1 (CN=a.example): waits for a decision, ask again from 2030-01-02 03:04:05 UTC on: an operator decides"; !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v", err)
 	}
+	first := done.Parts[0].Query
 	// Still pending, and without a word of how to ask: as before.
 	x.edit = func(r *cmcReply) {
 		r.certs = nil
 		r.say(t, cmc.StatusInfo{Status: cmc.Pending, Bodies: cmc.To(0)})
 	}
-	again, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: wishes, Query: done.Query})
-	if err == nil || again.Query == nil || string(again.Query.Token) != "token" {
+	again, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: wishes, Query: first})
+	if err == nil || again.Parts[0].Query == nil || string(again.Parts[0].Query.Token) != "token" {
 		t.Fatalf("%+v, error %v", again, err)
 	}
 	x.edit = nil
-	granted, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: wishes, Query: again.Query})
+	granted, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: wishes, Query: again.Parts[0].Query})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func TestFullCMCAsksForWhatIsPending(t *testing.T) {
 	last := x.got[2].data
 	nonce, _, _ := last.Controls.Octets(cmc.OIDRecipientNonce)
 	transaction, _, _ := last.Controls.TransactionID()
-	if len(last.Requests) != 0 || string(nonce) != "the server's own" || transaction.Cmp(done.Query.Transaction) != 0 {
+	if len(last.Requests) != 0 || string(nonce) != "the server's own" || transaction.Cmp(first.Transaction) != 0 {
 		t.Errorf("%s, nonce %q, transaction %v", controlsOf(last), nonce, transaction)
 	}
 }

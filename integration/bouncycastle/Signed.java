@@ -10,6 +10,7 @@ import org.bouncycastle.asn1.ASN1ObjectIdentifier;
 import org.bouncycastle.asn1.ASN1Sequence;
 import org.bouncycastle.asn1.DEROctetString;
 import org.bouncycastle.asn1.DERSet;
+import org.bouncycastle.asn1.cms.CMSObjectIdentifiers;
 import org.bouncycastle.asn1.cms.ContentInfo;
 import org.bouncycastle.asn1.cms.SignedData;
 import org.bouncycastle.asn1.cms.SignerInfo;
@@ -92,18 +93,19 @@ final class Signed {
 				signer.getDigestEncryptionAlgorithm(),
 				new DEROctetString(Requests.spoilt(signer.getEncryptedDigest().getOctets())), signer.getUnauthenticatedAttributes());
 		}
-		return new ContentInfo(org.bouncycastle.asn1.cms.CMSObjectIdentifiers.signedData,
+		return new ContentInfo(CMSObjectIdentifiers.signedData,
 			new SignedData(data.getDigestAlgorithms(), inside, data.getCertificates(), data.getCRLs(), new DERSet(signer)));
 	}
 
 	/**
-	 * verify takes der, and the signer's signerCert or signerPublic where der has
-	 * no certificate of it. It answers type, content, certificate (several), signer
+	 * verify takes der, a ContentInfo, or bare, the SignedData alone, and the signer's
+	 * signerCert or signerPublic where there is no certificate of it inside. It answers type, content, certificate (several), signer
 	 * (the certificate that the signature is good under) or verified, and the keys
 	 * of an asymmetric key package.
 	 */
 	static void verify(Form in, Form out) throws Exception {
-		CMSSignedData data = new CMSSignedData(in.bytes("der"));
+		CMSSignedData data = in.has("der") ? new CMSSignedData(in.bytes("der"))
+			: new CMSSignedData(new ContentInfo(CMSObjectIdentifiers.signedData, SignedData.getInstance(in.bytes("bare"))));
 		check(data, in, out);
 		byte[] content = (byte[]) data.getSignedContent().getContent();
 		out.add("type", data.getSignedContentTypeOID());

@@ -191,13 +191,25 @@ func (h *Handler) prepareOwn() error {
 		if !ok || !user.WantsOwn() {
 			continue
 		}
-		if config == nil {
-			return fmt.Errorf("upstream %s: it is to be shown this server's own certificate, and there is none: write `certificate from %s`", u.Name, u.Name)
-		}
-		if err := h.outlives(u.Name); err != nil {
+		if err := h.givesOwn(u.Name, user); err != nil {
 			return err
 		}
 		user.UseOwn(func() (*tls.Certificate, error) { return h.app.ownFor(u.Name) })
+	}
+	return nil
+}
+
+// givesOwn refuses an own certificate that can't be shown, or not for long
+// enough.
+func (h *Handler) givesOwn(upstream string, user ownUser) error {
+	config, option := h.ownConfig()
+	switch {
+	case !user.BoundByOwn() && (config == nil || config.From == upstream):
+		return fmt.Errorf("upstream %s: it is to be shown this server's own certificate, and no other upstream issues one: write `certificate FILE` and `key FILE` in it, or `%s from` another upstream", upstream, option)
+	case config == nil:
+		return fmt.Errorf("upstream %s: it is to be shown this server's own certificate, and there is none: write `certificate from %s`", upstream, upstream)
+	case user.BoundByOwn():
+		return h.outlives(upstream)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@
 package module
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -89,15 +87,8 @@ func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("step_ca takes one address; %q is too much", d.Val())
 	}
-	seen := map[string]int{} // option -> line
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if line, twice := seen[d.Val()]; twice {
-			return d.Errf("step_ca: %s stands twice: it is already on line %d", d.Val(), line)
-		}
-		seen[d.Val()] = d.Line()
-		if err := u.option(d); err != nil {
-			return err
-		}
+	if err := (upstreamBlock{d, "step_ca"}).read(u.option); err != nil {
+		return err
 	}
 	for _, need := range []struct{ name, value string }{
 		{"root FILE", u.Root}, {"provisioner NAME", u.Provisioner}, {"key FILE", u.Key},
@@ -109,55 +100,35 @@ func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (u *StepCA) option(d *caddyfile.Dispenser) error {
-	name, value := d.Val(), ""
-	switch name {
-	case "root", "certificate":
-		into := map[string]*string{"root": &u.Root, "certificate": &u.Certificate}[name]
-		if !d.AllArgs(into) {
-			return d.Errf("step_ca: %s takes exactly one value: `%s FILE`", name, name)
-		}
-	case "provisioner", "own_provisioner":
-		into := map[string]*string{"provisioner": &u.Provisioner, "own_provisioner": &u.OwnProvisioner}[name]
-		if !d.AllArgs(into) {
-			return d.Errf("step_ca: %s takes exactly one value: `%s NAME`", name, name)
-		}
+func (u *StepCA) option(b upstreamBlock) error {
+	switch name := b.Val(); name {
+	case "root":
+		return b.value("FILE", &u.Root)
+	case "certificate":
+		return b.value("FILE", &u.Certificate)
+	case "provisioner":
+		return b.value("NAME", &u.Provisioner)
+	case "own_provisioner":
+		return b.value("NAME", &u.OwnProvisioner)
 	case "key":
-		args := d.RemainingArgs()
+		args := b.RemainingArgs()
 		if len(args) < 1 || len(args) > 2 {
-			return d.Errf("step_ca: key takes a file, and the password of an encrypted one (a placeholder such as {env.X})")
+			return b.Errf("step_ca: key takes a file, and the password of an encrypted one (a placeholder such as {env.X})")
 		}
 		u.Key = args[0]
 		if len(args) == 2 {
 			u.KeyPassword = args[1]
 		}
+		return nil
 	case "timeout":
-		if !d.AllArgs(&value) {
-			return d.Errf("step_ca: timeout takes one duration, such as 15s")
-		}
-		dur, err := caddy.ParseDuration(value)
-		if err != nil || dur <= 0 {
-			return d.Errf("step_ca: timeout %q is not a duration such as 15s", value)
-		}
-		u.Timeout = caddy.Duration(dur)
+		return b.duration("15s", &u.Timeout)
 	case "max_connections":
-		if !d.AllArgs(&value) {
-			return d.Errf("step_ca: max_connections takes one number, such as 16")
-		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 {
-			return d.Errf("step_ca: max_connections %q is not a positive number", value)
-		}
-		u.MaxConnections = n
+		return b.number("16", &u.MaxConnections)
 	case "crl":
-		if d.NextArg() {
-			return d.Errf("step_ca: crl takes no value")
-		}
-		u.AskCRL = true
+		return b.flag(&u.AskCRL)
 	default:
-		return d.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, own_provisioner, provisioner, root, timeout", name)
+		return b.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, own_provisioner, provisioner, root, timeout", name)
 	}
-	return nil
 }
 
 // Provision reads the files. It opens no connection. Placeholders such as
@@ -172,14 +143,9 @@ func (u *StepCA) Provision(caddy.Context) error {
 	if err := u.expand(); err != nil {
 		return err
 	}
-	pins, err := loadCertificates([]string{u.Root})
+	pins, err := loadRoots(u.Root)
 	if err != nil {
-		return fmt.Errorf("root: %w", err)
-	}
-	for _, pin := range pins {
-		if !bytes.Equal(pin.RawSubject, pin.RawIssuer) {
-			return fmt.Errorf("root: %s: %q isn't a root certificate: %q has issued it", u.Root, pin.Subject.String(), pin.Issuer.String())
-		}
+		return err
 	}
 	u.pins = pins
 	cfg := stepca.Config{
@@ -276,13 +242,7 @@ func (u *StepCA) Expiries() map[string]time.Time {
 	if u.x5c == nil {
 		return nil
 	}
-	end := u.x5c[0].NotAfter
-	for _, c := range u.x5c[1:] {
-		if c.NotAfter.Before(end) {
-			end = c.NotAfter
-		}
-	}
-	return map[string]time.Time{"ra_certificate": end}
+	return map[string]time.Time{"ra_certificate": firstEnd(u.x5c)}
 }
 
 // credential is our own certificate, as step-ca wants it.
@@ -306,9 +266,11 @@ func (u *StepCA) credential() (*stepca.X5C, error) {
 	return x5c, nil
 }
 
-// WantsOwn says that step-ca is shown our own certificate, and that it issues
-// nothing that outlives it.
+// WantsOwn says that step-ca is shown our own certificate.
 func (u *StepCA) WantsOwn() bool { return u.OwnProvisioner != "" }
+
+// BoundByOwn says that step-ca issues nothing that outlives it.
+func (u *StepCA) BoundByOwn() bool { return true }
 
 // UseOwn takes what gives our own certificate.
 func (u *StepCA) UseOwn(give func() (*tls.Certificate, error)) { u.own = give }

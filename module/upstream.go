@@ -48,9 +48,12 @@ type Upstream interface {
 // An ownUser is an Upstream that may show this server's own certificate to the
 // CA: in a token, or in the handshake. This is the one place that gives it.
 type ownUser interface {
-	// WantsOwn says that the configuration asks for it. Then the CA issues
-	// nothing that outlives our certificate.
+	// WantsOwn says that the configuration asks for it.
 	WantsOwn() bool
+	// BoundByOwn says that the CA then issues nothing that outlives our
+	// certificate. An upstream for which that isn't so can't issue that
+	// certificate itself, since it would need it for that.
+	BoundByOwn() bool
 	// UseOwn is called once, before anything is issued. What give returns is
 	// never kept: the certificate is renewed, and may not be there yet.
 	UseOwn(give func() (*tls.Certificate, error))

@@ -138,8 +138,9 @@ func (d *Differences) validity(leaf *x509.Certificate, o Order, t Tolerated) {
 	if leaf.NotBefore.Before(o.notBefore.Add(-t.Backdate)) || leaf.NotBefore.After(o.notBefore.Add(startSlack)) {
 		d.add("notBefore", timeText(o.notBefore)+", at most "+t.Backdate.String()+" before", timeText(leaf.NotBefore))
 	}
-	if leaf.NotAfter.After(o.notAfter) || leaf.NotAfter.Before(o.notAfter.Add(-t.Backdate)) {
-		d.add("notAfter", timeText(o.notAfter)+", at most "+t.Backdate.String()+" before", timeText(leaf.NotAfter))
+	shorter := max(t.Backdate, t.Shorter)
+	if leaf.NotAfter.After(o.notAfter) || leaf.NotAfter.Before(o.notAfter.Add(-shorter)) {
+		d.add("notAfter", timeText(o.notAfter)+", at most "+shorter.String()+" before", timeText(leaf.NotAfter))
 	}
 }
 

@@ -187,6 +187,9 @@ type Tolerance interface {
 type Tolerated struct {
 	// Backdate is how much before the planned notBefore the CA may begin.
 	Backdate time.Duration
+	// Shorter is how much before the planned notAfter it may end, beyond that:
+	// for a CA that can't be told how long a certificate lives.
+	Shorter time.Duration
 	// Extensions are OIDs (dotted) that the CA adds by itself.
 	Extensions []string
 }

@@ -119,3 +119,24 @@ func (r *Request) RequestedBasicConstraints() (isCA, present bool, err error) {
 	}
 	return isCA, true, nil
 }
+
+// MarshalExtensions encodes Extensions (RFC 5280 section 4.1), in the order
+// given. An empty list is an error.
+func MarshalExtensions(list []Extension) ([]byte, error) {
+	if len(list) == 0 {
+		return nil, within("extensions", bad("empty"))
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
+		for _, e := range list {
+			b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1ObjectIdentifier(e.ID)
+				if e.Critical {
+					b.AddASN1Boolean(true)
+				}
+				b.AddASN1OctetString(e.Value)
+			})
+		}
+	})
+	return b.Bytes()
+}

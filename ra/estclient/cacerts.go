@@ -27,7 +27,7 @@ import (
 func (c *Client) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	u, err := c.endpoint(policy.CACerts)
+	u, err := c.Endpoint(policy.CACerts)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (c *Client) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 func (c *Client) Bootstrap(ctx context.Context, accept func(fingerprint [sha256.Size]byte, certs []*x509.Certificate) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	u, err := c.endpoint(policy.CACerts)
+	u, err := c.Endpoint(policy.CACerts)
 	if err != nil {
 		return err
 	}
@@ -97,12 +97,18 @@ func (c *Client) fetch(ctx context.Context, s *session) ([]*x509.Certificate, er
 	return certs, nil
 }
 
-// certificates reads a certs-only answer (RFC 7030 sections 4.1.3, 4.2.3).
+// certificates reads a certs-only answer.
 func (a *answer) certificates() ([]*x509.Certificate, error) {
-	if got := a.header.Get("Content-Type"); !wire.IsPKCS7(got) {
-		return nil, fmt.Errorf("the answer has the type %q, want %s", printable(got, 100), wire.TypePKCS7)
+	return ReadCertificates(a.header.Get("Content-Type"), a.body)
+}
+
+// ReadCertificates reads the body of a certs-only answer (RFC 7030 sections
+// 4.1.3, 4.2.3). Nothing of it is verified.
+func ReadCertificates(contentType string, body []byte) ([]*x509.Certificate, error) {
+	if !wire.IsPKCS7(contentType) {
+		return nil, fmt.Errorf("the answer has the type %q, want %s", printable(contentType, 100), wire.TypePKCS7)
 	}
-	der, _, err := wire.DecodeBody(a.body)
+	der, _, err := wire.DecodeBody(body)
 	if err != nil {
 		return nil, err
 	}

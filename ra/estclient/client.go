@@ -97,12 +97,12 @@ var operations = []policy.Op{
 
 // Check says whether URL and Label are usable, without asking anybody.
 func (c *Client) Check() error {
-	_, err := c.endpoint(policy.CACerts)
+	_, err := c.Endpoint(policy.CACerts)
 	return err
 }
 
-// endpoint is the URL of an operation.
-func (c *Client) endpoint(op policy.Op) (*url.URL, error) {
+// Endpoint is the URL of an operation.
+func (c *Client) Endpoint(op policy.Op) (*url.URL, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return nil, fmt.Errorf("EST server: %w", err)

@@ -41,7 +41,7 @@ type Enrolled struct {
 func (c *Client) CSRAttrs(ctx context.Context) ([]csrattrs.AttrOrOID, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	u, err := c.endpoint(policy.CSRAttrs)
+	u, err := c.Endpoint(policy.CSRAttrs)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ type reader func(*answer) ([]*x509.Certificate, error)
 func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Template, certificate *tls.Certificate, link bool, read reader) (*Enrolled, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	u, err := c.endpoint(op)
+	u, err := c.Endpoint(op)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func (s *session) challenge(link bool) (value, linked string, err error) {
 }
 
 func (c *Client) get(ctx context.Context, s *session, op policy.Op) (*answer, error) {
-	u, err := c.endpoint(op)
+	u, err := c.Endpoint(op)
 	if err != nil {
 		return nil, err
 	}

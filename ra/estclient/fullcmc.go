@@ -193,7 +193,7 @@ func (w Wish) fill(wanted csrattrs.Wanted) (Wish, error) {
 func (c *Client) postCMC(ctx context.Context, ask *FullRequest, link bool) (*FullAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	u, err := c.endpoint(policy.FullCMC)
+	u, err := c.Endpoint(policy.FullCMC)
 	if err != nil {
 		return nil, err
 	}

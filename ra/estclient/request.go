@@ -136,7 +136,7 @@ func (t Template) extensions() ([]byte, error) {
 	if len(extensions) == 0 {
 		return nil, nil
 	}
-	return extensionList(extensions)
+	return csr.MarshalExtensions(extensions)
 }
 
 // otherAttributes are those that hold no extensions.
@@ -155,22 +155,6 @@ func (t Template) otherAttributes(challenge string) ([]csr.Attribute, error) {
 		attributes = append(attributes, csr.Attribute{Type: by, Values: [][]byte{value}})
 	}
 	return append(attributes, t.Attributes...), nil
-}
-
-func extensionList(extensions []csr.Extension) ([]byte, error) {
-	var b cryptobyte.Builder
-	b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
-		for _, e := range extensions {
-			b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(e.ID)
-				if e.Critical {
-					b.AddASN1Boolean(true)
-				}
-				b.AddASN1OctetString(e.Value)
-			})
-		}
-	})
-	return b.Bytes()
 }
 
 // encode gives the attributes in the order of a DER SET OF (X.690 section

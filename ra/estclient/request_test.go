@@ -119,7 +119,7 @@ func TestEndpoints(t *testing.T) {
 		{"https://\x7f", "", "EST server"},
 	} {
 		got := ""
-		u, err := (&Client{URL: test.url, Label: test.label}).endpoint(policy.CACerts)
+		u, err := (&Client{URL: test.url, Label: test.label}).Endpoint(policy.CACerts)
 		if err != nil {
 			got = err.Error()
 		} else {

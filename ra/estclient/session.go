@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"slices"
 	"sync/atomic"
+
+	"github.com/caddy-est/estra/policy"
 )
 
 // cmcRA is id-kp-cmcRA (RFC 6402 section 2.10).
@@ -41,6 +43,25 @@ func (c *Client) provisional(ctx context.Context, u *url.URL) (*session, error) 
 // open makes a connection to a server that verifies under our anchors.
 // Certificate is the client's, or nil for none.
 func (c *Client) open(ctx context.Context, u *url.URL, certificate *tls.Certificate) (*session, error) {
+	config, err := c.TLS(certificate)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.handshake(ctx, u, config)
+	if err != nil {
+		return nil, err
+	}
+	return &session{conn: conn, verified: true}, nil
+}
+
+// TLS is how a connection for exchanges is made: the server must verify under
+// our anchors. Certificate is the client's, or nil for none. What it gives is
+// good for several connections at once, while nobody changes the Client.
+func (c *Client) TLS(certificate *tls.Certificate) (*tls.Config, error) {
+	u, err := c.Endpoint(policy.CACerts)
+	if err != nil {
+		return nil, err
+	}
 	if len(c.Explicit) == 0 && c.Implicit == nil {
 		return nil, fmt.Errorf("no trust anchors: %w", ErrNotAccepted)
 	}
@@ -55,11 +76,7 @@ func (c *Client) open(ctx context.Context, u *url.URL, certificate *tls.Certific
 			return certificate, nil
 		}
 	}
-	conn, err := c.handshake(ctx, u, config)
-	if err != nil {
-		return nil, err
-	}
-	return &session{conn: conn, verified: true}, nil
+	return config, nil
 }
 
 func (c *Client) tlsConfig(u *url.URL) *tls.Config {

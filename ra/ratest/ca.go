@@ -29,6 +29,8 @@ type Knobs struct {
 	// Mutate changes the certificate before it is signed. Extensions stand in
 	// ExtraExtensions: SAN and EKU among them.
 	Mutate func(template *x509.Certificate)
+	// OwnSerials says that the CA numbers its certificates itself.
+	OwnSerials bool
 	// Sign, when set, issues in place of the intermediate.
 	Sign *Signer
 }
@@ -115,9 +117,11 @@ func (c *CA) CACerts(context.Context) ([]*x509.Certificate, error) {
 	return slices.Clone(c.published), nil
 }
 
-// Carries implements ra.Upstream: everything.
+// Carries implements ra.Upstream: everything, but for what the knobs say.
 func (c *CA) Carries() policy.Capabilities {
-	return policy.Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true, Extensions: true, Serial: true}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return policy.Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true, Extensions: true, Serial: !c.knobs.OwnSerials}
 }
 
 // Issue implements ra.Upstream.

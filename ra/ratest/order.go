@@ -90,6 +90,9 @@ type Case struct {
 	Who    policy.Identity // zero: User
 	Now    time.Time       // zero: the time
 	Linked bool            // the request was linked to a TLS 1.3 channel
+	// OwnSerials says that the CA, for which the order is, numbers its
+	// certificates itself.
+	OwnSerials bool
 }
 
 // Order makes an order the way all orders are made: a real Authority takes
@@ -121,6 +124,7 @@ func Order(t testing.TB, c Case) ra.Order {
 		t.Fatalf("ratest: the policy has no label %q", c.Label)
 	}
 	ca := NewCA(t)
+	ca.Set(Knobs{OwnSerials: c.OwnSerials})
 	linking, channel := policy.Absent, binding.Channel{}
 	if c.Linked {
 		linking, channel = policy.Matched, binding.Channel{Version: tls.VersionTLS13}

@@ -42,13 +42,17 @@ func Address(s string) (*url.URL, error) {
 	return &url.URL{Scheme: "https", Host: u.Host}, nil
 }
 
-// Retry takes over the CA's Retry-After in seconds (RFC 9110 section 10.2.3).
-func Retry(e *ra.Error, header http.Header) *ra.Error {
-	seconds, err := strconv.Atoi(header.Get("Retry-After"))
-	if err != nil || seconds <= 0 {
-		return e
+// Retry takes over the CA's Retry-After (RFC 9110 section 10.2.3), in seconds or
+// as a date, up to an hour.
+func Retry(e *ra.Error, header http.Header, now time.Time) *ra.Error {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil {
+		return RetryIn(e, time.Duration(min(seconds, 1<<20))*time.Second)
 	}
-	return RetryIn(e, time.Duration(min(seconds, 1<<20))*time.Second)
+	if date, err := http.ParseTime(value); err == nil {
+		return RetryIn(e, date.Sub(now))
+	}
+	return e
 }
 
 // RetryIn sets the Retry-After, to an hour at most.

@@ -22,14 +22,17 @@ const (
 )
 
 // client makes calls to step-ca, verified by its own roots.
-type client struct{ *upstream.Client }
+type client struct {
+	*upstream.Client
+	now func() time.Time
+}
 
 func newClient(base *url.URL, cfg Config) client {
 	pool := x509.NewCertPool()
 	for _, c := range cfg.Roots {
 		pool.AddCert(c)
 	}
-	return client{upstream.NewClient(upstream.Config{
+	return client{now: cfg.Now, Client: upstream.NewClient(upstream.Config{
 		Name: "step-ca", Base: base, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idleTimeout,
 		TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, Time: cfg.Now},
 	})}
@@ -46,7 +49,7 @@ func (c client) do(ctx context.Context, r upstream.Call, token string) ([]byte, 
 		return nil, err
 	}
 	if !answer.OK() {
-		return nil, refused(answer, token)
+		return nil, refused(answer, token, c.now())
 	}
 	return answer.Body, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/upstream"
@@ -16,19 +17,19 @@ import (
 // request: policy or CSR. All else is between the CA and us: 401 is a token
 // not accepted (a wrong key, clock or provisioner name), 404 another kind of
 // server, a redirect a proxy.
-func refused(answer upstream.Answer, token string) *ra.Error {
+func refused(answer upstream.Answer, token string, now time.Time) *ra.Error {
 	said := fmt.Sprintf("step-ca answered %d: %s", answer.Status, words(answer.Body, token))
 	switch answer.Status {
 	case http.StatusBadRequest, http.StatusForbidden:
 		return ra.Fail(ra.UpstreamRefused, said, nil)
 	case http.StatusUnauthorized:
-		return upstream.Retry(ra.Fail(ra.UpstreamDown, said, ra.ErrCredential), answer.Header)
+		return upstream.Retry(ra.Fail(ra.UpstreamDown, said, ra.ErrCredential), answer.Header, now)
 	case http.StatusTooManyRequests:
-		return upstream.Retry(ra.Fail(ra.Busy, said, nil), answer.Header)
+		return upstream.Retry(ra.Fail(ra.Busy, said, nil), answer.Header, now)
 	case http.StatusGatewayTimeout:
 		return ra.Fail(ra.UpstreamTimeout, said, nil)
 	default:
-		return upstream.Retry(ra.Fail(ra.UpstreamDown, said, nil), answer.Header)
+		return upstream.Retry(ra.Fail(ra.UpstreamDown, said, nil), answer.Header, now)
 	}
 }
 

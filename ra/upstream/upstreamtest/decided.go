@@ -21,8 +21,8 @@ import (
 // names come from changeSubjectName (RFC 6402 section 2.8) and an attribute,
 // its extensions from the policy and another attribute.
 func testDecided(t *testing.T, up ra.Upstream) {
-	order, end := decided(t)
 	can := up.Carries()
+	order, end := decided(t, can)
 	if !can.Subject || !can.SAN || !can.Extensions {
 		// What it can't be told it must refuse, not leave out.
 		if _, err := up.Issue(t.Context(), order); err == nil {
@@ -59,14 +59,14 @@ func testDecided(t *testing.T, up ra.Upstream) {
 }
 
 // decided gives the order, and when the client certificate ends.
-func decided(t *testing.T) (ra.Order, time.Time) {
+func decided(t *testing.T, can policy.Capabilities) (ra.Order, time.Time) {
 	t.Helper()
 	now := time.Now()
 	other := ratest.NewRoot(t, "Maker")
 	device := other.Device(t, "old.example", func(c *x509.Certificate) { c.NotAfter = now.Add(30 * time.Hour) })
 	change := csrtest.SEQ(csrtest.Name(csrtest.CN("new.example")), csrtest.SEQ(csrtest.DNS("new.example")))
 	return ratest.Order(t, ratest.Case{
-		Policy: deciding,
+		Policy: deciding, OwnSerials: !can.Serial,
 		CSR: csrtest.New(t, csrtest.Subject(csrtest.CN("old.example")), csrtest.SAN(csrtest.DNS("old.example")),
 			csrtest.Attribute(csr.OIDChangeSubjectName, change),
 			csrtest.Attribute("2.5.4.5", csrtest.Printable("SN-7")),

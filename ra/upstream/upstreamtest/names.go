@@ -93,6 +93,7 @@ profiles:
 
 func asPlanned(t *testing.T, up ra.Upstream, c ratest.Case) {
 	t.Helper()
+	c.OwnSerials = !up.Carries().Serial
 	order := ratest.Order(t, c)
 	leaf := Issue(t, up, order)
 	got, err := csr.NamesOf(leaf)

@@ -93,7 +93,7 @@ func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
 	order := ratest.Order(t, ratest.Case{
 		Policy: text,
 		CSR:    csrtest.New(t, append(options, csrtest.SAN(asked...))...),
-		Now:    time.Now(),
+		Now:    time.Now(), OwnSerials: !can.Serial,
 	})
 	plan := order.Plan()
 	if can.Subject && len(plan.Names.Subject) != 2 || can.SAN && len(plan.Names.SAN) != 5 || can.Extensions && len(plan.Extensions) != 2 {
@@ -196,8 +196,9 @@ func chain(t testing.TB, leaf *x509.Certificate, certs []*x509.Certificate) {
 // A device that enrolls again may send the very same CSR.
 func testTwice(t *testing.T, up ra.Upstream) {
 	der := csrtest.New(t, csrtest.Subject(csrtest.CN("twice.example")), csrtest.SAN(csrtest.DNS("twice.example")))
-	first := Issue(t, up, ratest.Order(t, ratest.Case{CSR: der, Now: time.Now()}))
-	second := Issue(t, up, ratest.Order(t, ratest.Case{CSR: der, Now: time.Now()}))
+	again := ratest.Case{CSR: der, Now: time.Now(), OwnSerials: !up.Carries().Serial}
+	first := Issue(t, up, ratest.Order(t, again))
+	second := Issue(t, up, ratest.Order(t, again))
 	if first.Equal(second) {
 		t.Error("two orders gave one certificate")
 	}
@@ -243,7 +244,7 @@ func testConcurrent(t *testing.T, up ra.Upstream) {
 		name := fmt.Sprintf("device-%d.example", i)
 		orders[i] = ratest.Order(t, ratest.Case{
 			CSR: csrtest.New(t, csrtest.Subject(csrtest.CN(name)), csrtest.SAN(csrtest.DNS(name))),
-			Now: time.Now(),
+			Now: time.Now(), OwnSerials: !up.Carries().Serial,
 		})
 	}
 	var group sync.WaitGroup

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"bytes"
+	"encoding/asn1"
+	"slices"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+)
+
+// Extensions of RFC 5280 section 4.2.1.
+var (
+	oidSAN      = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 15}
+	oidEKU      = asn1.ObjectIdentifier{2, 5, 29, 37}
+)
+
+// changesOf says where the plan differs from the request: the fields that are
+// to be replaced, and the extensions that are to go (RFC 5272 section 6.5.1,
+// where each extension is a field). The times are always among them, since no
+// PKCS #10 has any.
+func changesOf(request cmc.BodyPartID, o ra.Order) (cmc.Controls, error) {
+	plan := o.Plan()
+	wanted, err := extensionsOf(plan)
+	if err != nil {
+		return nil, err
+	}
+	replaced := cmc.CertTemplate{NotBefore: o.NotBefore(), NotAfter: o.NotAfter()}
+	if !(csr.Names{Subject: o.CSR().Names.Subject}).EqualDER(csr.Names{Subject: plan.Names.Subject}) {
+		if replaced.Subject, err = plan.Names.Subject.MarshalDER(); err != nil {
+			return nil, err
+		}
+	}
+	other := slices.DeleteFunc(slices.Clone(wanted), func(e csr.Extension) bool { return asked(o.CSR(), e) })
+	if len(other) > 0 {
+		if replaced.Extensions, err = csr.MarshalExtensions(other); err != nil {
+			return nil, err
+		}
+	}
+	controls, err := change(idChange, request, true, replaced)
+	if err != nil {
+		return nil, err
+	}
+	gone := slices.DeleteFunc(slices.Clone(o.CSR().Extensions), func(e csr.Extension) bool {
+		return slices.ContainsFunc(wanted, func(w csr.Extension) bool { return w.ID.Equal(e.ID) })
+	})
+	if len(gone) == 0 {
+		return controls, nil
+	}
+	var removed cmc.CertTemplate
+	if removed.Extensions, err = csr.MarshalExtensions(gone); err != nil {
+		return nil, err
+	}
+	more, err := change(idRemove, request, false, removed)
+	return append(controls, more...), err
+}
+
+func change(id, request cmc.BodyPartID, replace bool, template cmc.CertTemplate) (cmc.Controls, error) {
+	value, err := cmc.Modification{
+		Data: []cmc.BodyPartID{0}, Requests: []cmc.BodyPartID{request}, Replace: replace, Template: template,
+	}.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return cmc.Controls{cmc.NewControl(id, cmc.OIDModCertTemplate, value)}, nil
+}
+
+// asked says that a request has an extension just so.
+func asked(r *csr.Request, e csr.Extension) bool {
+	return slices.ContainsFunc(r.Extensions, func(have csr.Extension) bool {
+		return have.ID.Equal(e.ID) && have.Critical == e.Critical && bytes.Equal(have.Value, e.Value)
+	})
+}
+
+// extensionsOf are those of the certificate that is planned. Usages are
+// critical as RFC 5280 sections 4.2.1.3 and 4.2.1.12 recommend.
+func extensionsOf(plan policy.Plan) ([]csr.Extension, error) {
+	var list []csr.Extension
+	add := func(id asn1.ObjectIdentifier, critical bool, value []byte, err error) error {
+		list = append(list, csr.Extension{ID: id, Critical: critical, Value: value})
+		return err
+	}
+	if len(plan.Names.SAN) > 0 {
+		value, err := csr.MarshalSAN(plan.Names.SAN)
+		if err := add(oidSAN, plan.SANCritical, value, err); err != nil {
+			return nil, err
+		}
+	}
+	if plan.KeyUsage != 0 {
+		value, err := csr.MarshalKeyUsage(plan.KeyUsage)
+		if err := add(oidKeyUsage, true, value, err); err != nil {
+			return nil, err
+		}
+	}
+	if len(plan.ExtKeyUsage) > 0 {
+		value, err := csr.MarshalExtKeyUsage(plan.ExtKeyUsage)
+		if err := add(oidEKU, false, value, err); err != nil {
+			return nil, err
+		}
+	}
+	return append(list, plan.Extensions...), nil
+}

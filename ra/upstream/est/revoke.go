@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+)
+
+// Revoke asks by /fullcmc (RFC 5272 section 6.11). EST has no other way: without
+// it, it is an error, and nothing is called.
+func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
+	if cert == nil || cert.SerialNumber == nil {
+		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
+	}
+	if !u.cfg.FullCMC {
+		return ra.Fail(ra.UpstreamRefused, "an EST server revokes by /fullcmc alone: write `cmc` in the upstream", nil)
+	}
+	if reason < 0 || reason > 10 {
+		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", reason), nil)
+	}
+	value, err := cmc.Revocation{
+		CertID: cmc.CertID{Issuer: cert.RawIssuer, Serial: cert.SerialNumber}, Reason: uint8(reason),
+	}.Marshal()
+	if err != nil {
+		return ra.Fail(ra.UpstreamRefused, "the revocation can't be written down", err)
+	}
+	message, answer, err := u.exchange(ctx, cmc.PKIData{
+		Controls: cmc.Controls{cmc.NewControl(idRevoke, cmc.OIDRevokeRequest, value)},
+	}, "", cert)
+	if err != nil {
+		return err
+	}
+	_, err = u.opened(ctx, message, answer)
+	return err
+}

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
 )
 
 // cmcClient runs `caddy est client fullcmc` in the folder of a site.
@@ -111,6 +113,36 @@ func TestTheClientDoesAllOfFullCMC(t *testing.T) {
 	c.refused("badIdentity", "enroll", "--key", "key2", "--subject", "CN=a0.example.net")
 	c.refused("refused, badRequest", "query", "--token", "00", "--transaction", "01", "--key", "key0", "--cert", "a2.pem", "--cert-key", "key0b")
 	scanFor(t, d.site, secrets)
+}
+
+// With a CA that can revoke: one's own certificate, and as a registration
+// authority another's.
+func TestTheClientRevokesByFullCMC(t *testing.T) {
+	t.Parallel()
+	ca := stepcatest.Start(t, stepcatest.Options{CRL: true})
+	partner := newFactory(t)
+	site := ownStepSite(ca, "crl", "anchors {\n\t\t\tpartner partner.pem {\n\t\t\t\tra_issuer\n\t\t\t}\n\t\t}")
+	site.policy = strings.Replace(cmcPolicy, "    subject:", "      revoke: {own: true, by_ra: true}\n    subject:", 1)
+	site.policy = strings.ReplaceAll(site.policy, "default: 30d", "default: 1d")
+	site.files["partner.pem"] = armour("CERTIFICATE", partner.root.Raw)
+	s := serve(t, site)
+	c := &cmcClient{&cmcDevice{t: t, site: s}, s.tlsRoot()}
+	c.pair("ra", partner.registrar(pkix.Name{CommonName: "ra.partner.example"}))
+	ids, secrets := c.passwords(2)
+	for i, name := range []string{"one.site", "two"} {
+		write(t, s.dir, "secret", secrets[i])
+		c.granted("granted", "enroll", "--identification", ids[i], "--secret-file", "secret", "--key", name+".key", "--subject", "CN="+name+".example.net", "--out", name+".pem")
+	}
+	c.refused("refused, badRequest", "revoke", "--cert", "one.site.pem", "--cert-key", "one.site.key", "two.pem")
+	c.refused("refused, badCertId", "revoke", "--cert", "two.pem", "--cert-key", "two.key", "--serial", "0a", "--issuer", "two.pem")
+	if serials := revoked(t, ca); len(serials) != 0 {
+		t.Fatalf("revoked are %v", serials)
+	}
+	c.granted(`revocation of [0-9a-f]+: granted`, "revoke", "--cert", "two.pem", "--cert-key", "two.key", "--reason", "superseded", "two.pem")
+	c.granted(`revocation of [0-9a-f]+: granted`, "revoke", "--cert", "ra.pem", "--cert-key", "ra.key", "--reason", "keyCompromise", "--comment", "stolen", "one.site.pem")
+	if serials := revoked(t, ca); len(serials) != 2 {
+		t.Errorf("revoked are %v\n%s", serials, s.log)
+	}
 }
 
 // A registration authority of another partner, without a line in the policy, and a

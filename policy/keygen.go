@@ -21,6 +21,7 @@ type keygen struct {
 	clear        bool // encryption: if_asked
 	upstream     bool // made_by: upstream
 	madeByAt     spot
+	enabledAt    spot
 }
 
 // A Keygen says which key is made for a request to /serverkeygen, and how it is
@@ -111,7 +112,7 @@ func (c *compiler) serverKeygen(p *Profile, n node) {
 	}
 	o.keygen = &keygen{
 		encryptionAt: n.get("encryption").spot(), clear: n.get("encryption").value() == "if_asked",
-		upstream: n.get("made_by").value() == "upstream", madeByAt: n.get("made_by").spot(),
+		upstream: n.get("made_by").value() == "upstream", madeByAt: n.get("made_by").spot(), enabledAt: n.get("enabled").spot(),
 	}
 	if !n.get("enabled").on() {
 		return // it was read for its mistakes
@@ -202,6 +203,7 @@ func (o *op) unkeyed(request *csr.Request) *csr.Request {
 // and by which algorithms, and so must everybody where the policy demands it.
 func (j *judge) keygen() *Keygen {
 	k := j.op.keygen
+	j.asked(k.enabledAt, "", "true", "holds")
 	j.asked(k.keyAt, "", keyWord(k.key), "sets")
 	before := len(j.findings)
 	wanted, err := j.req.CSR.DecryptKey()

@@ -8,11 +8,13 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
@@ -34,6 +36,8 @@ type Enrolled struct {
 	Linked string
 	// RequestID is the server's name for the exchange, where it gives one.
 	RequestID string
+
+	asked []csr.Extension // by the request
 }
 
 // CSRAttrs asks what a request should carry (RFC 7030 section 4.5). A server
@@ -182,7 +186,7 @@ func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Te
 		return nil, fmt.Errorf("%s: the answer holds %d certificates, want exactly one (RFC 7030 section 4.2.3)", op, len(certs))
 	}
 	id := printable(a.header.Get("X-Request-Id"), 128)
-	return &Enrolled{Certificate: certs[0], CSR: der, Linked: linked, RequestID: id}, nil
+	return &Enrolled{Certificate: certs[0], CSR: der, Linked: linked, RequestID: id, asked: t.Extensions}, nil
 }
 
 // request makes the CSR, bound to the session where link says so, and tells
@@ -250,7 +254,12 @@ func (c *Client) check(e *Enrolled, key crypto.PublicKey) error {
 	if !sameKey(e.Certificate.PublicKey, key) {
 		return errors.New("it is for another key")
 	}
-	chains, err := e.Certificate.Verify(x509.VerifyOptions{
+	leaf := *e.Certificate
+	// Who asks for a critical extension knows it, if crypto/x509 doesn't.
+	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), func(id asn1.ObjectIdentifier) bool {
+		return slices.ContainsFunc(e.asked, func(x csr.Extension) bool { return x.ID.Equal(id) })
+	})
+	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         pool(c.Explicit),
 		Intermediates: pool(c.intermediates),
 		CurrentTime:   c.now(),
@@ -260,6 +269,7 @@ func (c *Client) check(e *Enrolled, key crypto.PublicKey) error {
 		return fmt.Errorf("it does not verify under the explicit trust anchors: %w", err)
 	}
 	e.Chain = chains[0]
+	e.Chain[0] = e.Certificate
 	return nil
 }
 

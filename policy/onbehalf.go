@@ -80,6 +80,7 @@ type OnBehalf struct {
 	CSR       *csr.Request
 	Linking   Linking
 	KeyHolder *KeyHolder
+	Until     time.Time // as in Request
 	Now       time.Time
 }
 
@@ -124,7 +125,7 @@ func (p *Profile) ExplainOnBehalf(req OnBehalf, explain bool) (Decision, []Step)
 		return Decision{Profile: p.name, Policy: p.policy, Findings: []Finding{p.noOnBehalf()}}, nil
 	}
 	return p.judge(o, Request{
-		Op: req.Op(), Label: req.Label, Who: req.By.who, CSR: req.CSR, Linking: req.Linking, KeyHolder: req.KeyHolder, Now: req.Now,
+		Op: req.Op(), Label: req.Label, Who: req.By.who, CSR: req.CSR, Linking: req.Linking, KeyHolder: req.KeyHolder, Until: req.Until, Now: req.Now,
 	}, req.By, explain)
 }
 
@@ -151,7 +152,7 @@ func (a Arrival) OnBehalf(p *Profile) (OnBehalf, bool) {
 	if !p.registers(p.registrarsOf(a.Op), a.By, a.Now) {
 		return OnBehalf{}, false
 	}
-	return OnBehalf{CMC: a.Op.ByCMC(), Label: a.Label, By: a.By.Knowing(a.Who.Data), CSR: a.CSR, Linking: a.Linking, KeyHolder: a.KeyHolder, Now: a.Now}, true
+	return OnBehalf{CMC: a.Op.ByCMC(), Label: a.Label, By: a.By.Knowing(a.Who.Data), CSR: a.CSR, Linking: a.Linking, KeyHolder: a.KeyHolder, Until: a.Until, Now: a.Now}, true
 }
 
 // registers tells whether a line of `on_behalf` names an RA.

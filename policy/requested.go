@@ -15,6 +15,10 @@ import (
 // renewal is compared with.
 func (j *judge) requested() {
 	j.own = j.req.CSR.Names
+	if own, others := j.req.CSR.Original(); others {
+		j.add(j.op.spot, Warned, ByPolicy, describeNames(j.own), describeNames(own),
+			"the registration authority asks for the names %s in the place of the request's own, %s", describeNames(j.own), describeNames(own))
+	}
 	names, changed := j.changedNames()
 	more := j.subjectValues(names.Subject)
 	if !changed && len(more) == 0 {

@@ -76,7 +76,10 @@ type Request struct {
 	// KeyHolder is for whom the key of the CSR was certified before; nil for
 	// nobody, as far as is known.
 	KeyHolder *KeyHolder
-	Now       time.Time
+	// Until is when the certificate must have ended, where a registration
+	// authority asks for less than the profile would give; zero: it doesn't say.
+	Until time.Time
+	Now   time.Time
 }
 
 // A KeyHolder is for whom a key was certified.

@@ -111,7 +111,10 @@ func (j *judge) validity() {
 			}
 			continue
 		}
-		j.endWith(b, end)
+		j.endWith(b.spot, b.String(), end)
+	}
+	if !j.req.Until.IsZero() {
+		j.endWith(j.op.spot, "what the registration authority asks for", j.req.Until)
 	}
 }
 
@@ -165,19 +168,19 @@ func (j *judge) end(b lifeLimit) (end time.Time, known bool) {
 
 // endWith counts from the second at which the certificate begins, the last one
 // included (RFC 5280 section 4.1.2.5).
-func (j *judge) endWith(b lifeLimit, end time.Time) {
+func (j *judge) endWith(s spot, what string, end time.Time) {
 	begin := j.req.Now.UTC().Truncate(time.Second)
 	end = end.UTC().Truncate(time.Second)
 	if !begin.Add(j.plan.Validity - time.Second).After(end) {
-		j.asked(b.spot, "", timeText(end), "holds")
+		j.asked(s, "", timeText(end), "holds")
 		return
 	}
 	left := end.Sub(begin) + time.Second
 	if left < leastValidity {
-		j.refuse(b.spot, ByPolicy, timeText(end), "a minute at least", "the certificate must end with %s, on %s, which leaves no time for it", b, timeText(end))
+		j.refuse(s, ByPolicy, timeText(end), "a minute at least", "the certificate must end with %s, on %s, which leaves no time for it", what, timeText(end))
 		return
 	}
-	j.add(b.spot, Rewritten, ByPolicy, shortDuration(j.plan.Validity), shortDuration(left),
-		"the validity %s is shortened to %s: %s ends on %s", shortDuration(j.plan.Validity), shortDuration(left), b, timeText(end))
+	j.add(s, Rewritten, ByPolicy, shortDuration(j.plan.Validity), shortDuration(left),
+		"the validity %s is shortened to %s: %s ends on %s", shortDuration(j.plan.Validity), shortDuration(left), what, timeText(end))
 	j.plan.Validity = left
 }

@@ -32,6 +32,7 @@ type Request struct {
 	Signature       []byte
 
 	form     Form   // PKCS10 but for what FromCRMF made
+	original *Names // of what Changed made
 	restored string // the signature's name, of a request that Restore made
 }
 

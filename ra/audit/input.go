@@ -44,6 +44,8 @@ type Input struct {
 	Linking string `json:"linking"`
 	// Renews is the certificate that a reenrolment replaces, DER.
 	Renews []byte `json:"renews,omitempty"`
+	// Until is when a registration authority wants the certificate to have ended.
+	Until time.Time `json:"until,omitzero"`
 	// KeyHolder is for whom the key of the request was certified before; left
 	// out where it is new.
 	KeyHolder *KeyHolder `json:"key_holder,omitempty"`
@@ -134,6 +136,9 @@ func OfInput(q policy.Arrival, needs func(asn1.ObjectIdentifier) bool) *Input {
 	}
 	if q.Who.Cert != nil {
 		in.Cert = q.Who.Cert.Raw
+	}
+	if !q.Until.IsZero() {
+		in.Until = q.Until.UTC()
 	}
 	if q.Renews != nil {
 		in.Renews = q.Renews.Raw

@@ -53,6 +53,8 @@ type exchange struct {
 	cmc   *cmcMessage // of /fullcmc, once the body is looked at
 	part  policy.Op   // what a request in it is for; "" outside of /fullcmc
 	parts []*exchange // one for each request in it
+	// until is when an RA wants the certificate to have ended.
+	until time.Time
 	// relayed says that an RA brought on its connection what another has signed.
 	relayed bool
 	failed  *ra.Error // of a part
@@ -234,7 +236,7 @@ func (x *exchange) op() policy.Op {
 // arrival is the request as far as it is known.
 func (x *exchange) arrival() policy.Arrival {
 	a := policy.Arrival{By: x.by, Request: policy.Request{
-		Op: x.op(), Label: x.target.label, Who: x.who, CSR: x.csr, Linking: x.linking, Now: x.now,
+		Op: x.op(), Label: x.target.label, Who: x.who, CSR: x.csr, Linking: x.linking, Until: x.until, Now: x.now,
 	}}
 	if x.keyless != nil {
 		a.CSR, a.Keyless = nil, x.keyless
@@ -262,7 +264,7 @@ func (x *exchange) issueOnBehalf(pass raPass) (ra.Outcome, error) {
 	}
 	x.asked, x.request = true, x.arrival()
 	return x.s.Authority.EnrollOnBehalf(x.r.Context(), x.profile, ra.OnBehalf{
-		OnBehalf: policy.OnBehalf{CMC: x.part != "", Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Now: x.now},
+		OnBehalf: policy.OnBehalf{CMC: x.part != "", Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Until: x.until, Now: x.now},
 		ID:       x.id, Channel: x.channel, Remote: x.in.Remote,
 	})
 }

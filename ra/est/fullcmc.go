@@ -203,11 +203,14 @@ func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
 	if n := x.s.Policy.CSRBytes(); n > 0 && int64(len(request.Raw)) > n {
 		return ra.Fail(ra.TooLarge, fmt.Sprintf("the certification request has %d bytes, the policy's limit is %d", len(request.Raw), n), nil)
 	}
+	var fail *ra.Error
+	if request, fail = x.changed(r.ID, request); fail != nil {
+		return fail
+	}
 	x.csr = request
 	on, onBehalf := x.arrival().OnBehalf(x.profile)
 	var own pass
 	var brought raPass
-	var fail *ra.Error
 	if onBehalf {
 		brought, fail = x.gateOnBehalf(on.By)
 	} else {

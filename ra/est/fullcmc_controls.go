@@ -44,9 +44,10 @@ var controls = map[string]treatment{
 	cmc.OIDChangeSubjectName: {fail: cmc.BadRequest, why: "changeSubjectName stands in a certification request"},
 	cmc.OIDQueryPending:      {fail: cmc.BadRequest, why: "nothing is pending: each request is decided at once"},
 	cmc.OIDGetCRL:            {fail: cmc.BadRequest, why: "CRLs are to be had from their distribution points"},
-	cmc.OIDLraPOPWitness:     {fail: cmc.POPFailed, why: "proof of possession is wanted from the key itself, whatever a registration authority has seen"},
-	cmc.OIDRAIdentityWitness: {fail: cmc.BadIdentity, why: "who asks is proven here, whatever a registration authority has seen"},
-	cmc.OIDModCertTemplate:   {fail: cmc.BadRequest, why: "the policy alone changes what a request asks for"},
+	// Of an RA they are taken: see ofRA.
+	cmc.OIDLraPOPWitness:     {fail: cmc.POPFailed, why: "only a registration authority that the policy names may say that it has seen proof of possession"},
+	cmc.OIDRAIdentityWitness: {fail: cmc.BadIdentity, why: "only a registration authority that the policy names may say that it knows who asks"},
+	cmc.OIDModCertTemplate:   {fail: cmc.BadRequest, why: "only a registration authority that the policy names may change what a request asks for"},
 	cmc.OIDAddExtensions:     {fail: cmc.UnsupportedExt, why: "the policy alone adds extensions"},
 	cmc.OIDEncryptedPOP:      {fail: cmc.BadRequest, why: "encryptedPOP is a server's"},
 	cmc.OIDDecryptedPOP:      {fail: cmc.POPFailed, why: "this server has given no such challenge"},
@@ -63,16 +64,20 @@ var controls = map[string]treatment{
 // section 3.2.1.1), and where there is nothing to do.
 func (x *exchange) checkControls() *ra.Error {
 	m := x.cmc
-	processed, err := x.processedByRA()
+	_, byRA := x.arrival().OnBehalf(x.profile)
+	processed, err := x.processedByRA(byRA)
 	if err != nil {
 		return cmcFailure("controlProcessed", err)
+	}
+	if err := x.checkWitnesses(); byRA && err != nil {
+		return cmcFailure("CMC message", err)
 	}
 	var unknown []cmc.BodyPartID
 	var words []string
 	for _, c := range m.data.Controls {
 		t, known := controls[c.Type.String()]
 		switch {
-		case t.taken || processed[c.ID]:
+		case t.taken || processed[c.ID] || byRA && ofRA[c.Type.String()]:
 		case !known:
 			unknown, words = append(unknown, c.ID), append(words, cmc.Name(c.Type))
 		default:
@@ -109,8 +114,8 @@ func (x *exchange) checkSomething() *ra.Error {
 
 // processedByRA are the controls that an RA has processed (RFC 5272 section
 // 6.19). Anybody else's word for it counts nothing.
-func (x *exchange) processedByRA() (map[cmc.BodyPartID]bool, error) {
-	if _, is := x.arrival().OnBehalf(x.profile); !is {
+func (x *exchange) processedByRA(byRA bool) (map[cmc.BodyPartID]bool, error) {
+	if !byRA {
 		return nil, nil
 	}
 	done := map[cmc.BodyPartID]bool{}

@@ -140,7 +140,6 @@ func TestControlsThatAreRefused(t *testing.T) {
 	}
 	unknown := cmc.Control{ID: 6, Type: asn1.ObjectIdentifier{1, 2, 3}, Values: [][]byte{csrtest.INTEGER(1)}}
 	processed := cmc.NewControl(7, cmc.OIDControlProcessed, must(cmc.MarshalProcessed(cmc.To(6))))
-	modify := must(cmc.Modification{Data: []cmc.BodyPartID{0}, Requests: []cmc.BodyPartID{1}, Replace: true}.Marshal())
 	orm := with()
 	orm.Requests = append(orm.Requests, must(cmc.NewOther(3, asn1.ObjectIdentifier{1, 2, 3}, csrtest.SEQ())))
 	stranger := x.device("dev-1")
@@ -150,9 +149,9 @@ func TestControlsThatAreRefused(t *testing.T) {
 		said   string
 	}{
 		"unknown ones":              {with(unknown, cmc.Control{ID: 8, Type: asn1.ObjectIdentifier{1, 2, 4}}), 400, "failed badRequest 6 8"},
-		"lraPOPWitness":             {with(cmc.NewControl(6, cmc.OIDLraPOPWitness, must(cmc.POPWitness{Requests: []cmc.BodyPartID{1}}.Marshal()))), 400, "failed popFailed 6"},
-		"raIdentityWitness":         {with(cmc.NewControl(6, cmc.OIDRAIdentityWitness, must(cmc.MarshalPath([]cmc.BodyPartID{1})))), 400, "failed badIdentity 6"},
-		"modCertTemplate":           {with(cmc.NewControl(6, cmc.OIDModCertTemplate, modify)), 400, "failed badRequest 6"},
+		"lraPOPWitness of nothing":  {with(cmc.NewControl(6, cmc.OIDLraPOPWitness, must(cmc.POPWitness{Requests: []cmc.BodyPartID{2}}.Marshal()))), 400, "failed badRequest 6"},
+		"raIdentityWitness of it":   {with(cmc.NewControl(6, cmc.OIDRAIdentityWitness, must(cmc.MarshalPath([]cmc.BodyPartID{2})))), 400, "failed badRequest 6"},
+		"batchRequests":             {with(cmc.NewControl(6, cmc.OIDBatchRequests, must(cmc.MarshalPath([]cmc.BodyPartID{1})))), 400, "failed badRequest 6"},
 		"queryPending":              {with(cmc.NewControl(6, cmc.OIDQueryPending, cmc.Octets([]byte("t")))), 400, "failed badRequest 6"},
 		"a request of a new format": {orm, 400, "noSupport 3"},
 		"nothing to do":             {&cmc.PKIData{Controls: cmc.Controls{cmc.NewControl(6, cmc.OIDRegInfo, cmc.Octets(nil))}}, 400, "failed badRequest 0"},
@@ -166,6 +165,10 @@ func TestControlsThatAreRefused(t *testing.T) {
 	}
 	if g := x.post("cmc", message(t, with(unknown, processed), byCert(registrar), registrar.Leaf)); g.StatusCode != 200 {
 		t.Errorf("an unknown control that the RA has processed: %d", g.StatusCode)
+	}
+	for oid, said := range map[string]string{cmc.OIDLraPOPWitness: "failed popFailed 6", cmc.OIDRAIdentityWitness: "failed badIdentity 6"} {
+		g := x.post("cmc", message(t, with(cmc.NewControl(6, oid, csrtest.SEQ(csrtest.INTEGER(1)))), byCert(stranger), stranger.Leaf))
+		x.wants("of a device", g, 400, said, "only a registration authority")
 	}
 	g := x.post("cmc", message(t, with(unknown, processed), byCert(stranger), stranger.Leaf))
 	x.wants("an unknown control that a device says is processed", g, 400, "failed badRequest 6", "")

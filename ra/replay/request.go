@@ -22,7 +22,7 @@ func Request(r *audit.Record) (policy.Arrival, error) {
 	if in == nil || in.CSR == nil {
 		return policy.Arrival{}, errors.New("the record holds no request: the policy wasn't asked about one")
 	}
-	req := policy.Arrival{Request: policy.Request{Op: r.Op, Label: r.Label.String(), Now: in.Time, Linking: linking(in.Linking)}}
+	req := policy.Arrival{Request: policy.Request{Op: r.Op, Label: r.Label.String(), Now: in.Time, Until: in.Until, Linking: linking(in.Linking)}}
 	req.Who.Anchors, req.Who.AnchorEnds = in.Anchors, in.AnchorEnds
 	for _, a := range in.Accounts {
 		req.Who.Accounts = append(req.Who.Accounts, policy.Account{Method: a.Method, User: a.User})

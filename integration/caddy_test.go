@@ -288,6 +288,9 @@ func (s *site) tlsRoot() string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if strings.Contains(string(text), "upstream est ") {
+		return filepath.Join(s.dir, "hq-root.pem")
+	}
 	if strings.Contains(string(text), "certificate off") || strings.Contains(string(text), "tls internal") || strings.Contains(string(text), "second_certificate") {
 		return s.root("local")
 	}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-est/estra/policy/csr/csrtest"
+	"github.com/caddy-est/estra/ra/estclient"
+)
+
+// headquarters is the policy of the server that issues: for the RA of a site
+// and nobody else.
+const headquarters = `version: 1
+name: TEST-HQ
+default: devices
+profiles:
+  devices:
+    labels: [devices]
+OPERATIONS
+    subject:
+      CN: {require: true, allow: ["*.site.example.net"]}
+      O: {allow: ["Example Net"]}
+    san:
+      dns: {allow: ["*.site.example.net"]}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+`
+
+const behalf = `    on_behalf:
+      who:
+        - client_cert: {anchor: ours, role: ra, subject: {CN: ra.example.net}}
+          names: ["*.site.example.net"]
+      linking: trusted`
+
+// atSite is the policy of the RA.
+const atSite = `version: 1
+name: TEST-SITE
+default: devices
+profiles:
+  devices:
+    enroll:
+      who:
+        - http_basic: {users: [estuser], shared: true}
+      linking: if_present
+    subject:
+      CN: {require: true, allow: ["*.site.example.net", "*.elsewhere.example.net"]}
+REWRITE
+    san:
+      dns: {allow: ["*.site.example.net"]}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: VALIDITY}
+    upstream: est
+`
+
+// registrar is a Caddyfile as docs/upstream-est.md has it: one certificate for
+// both sides.
+const registrar = `localhost:PORT {
+	tls ra.pem ra.key
+	est {
+		policy policy.yaml
+		basic {
+			estuser HASH
+		}
+		upstream est https://localhost:HQ {
+			root hq-root.pem
+			label devices
+			certificate ra.pem
+			key ra.key
+			MODE
+		}
+		certificate off
+	}
+}
+`
+
+// chained starts two servers: the one that issues, and an RA of it. The RA's
+// certificate is made by an operator at headquarters, as the docs have it.
+func chained(t *testing.T, mode, operations string, rewrite *strings.Replacer) (ra, hq *site) {
+	t.Helper()
+	need(t, "openssl")
+	hq = serve(t, config{site: smallest, policy: strings.Replace(headquarters, "OPERATIONS", operations, 1)})
+	madeByTheOperator(t, hq, "/CN=ra.example.net", func(script string) string {
+		return strings.Replace(script, "extendedKeyUsage = ", "subjectAltName = DNS:localhost\nextendedKeyUsage = serverAuth, ", 1)
+	})
+	files := map[string]string{}
+	dir := filepath.Dir(hq.root("est"))
+	for name, from := range map[string]string{"hq-root.pem": "root.crt", "ra.pem": "ra.pem", "ra.key": "ra.key"} {
+		text, err := os.ReadFile(filepath.Join(dir, from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	// What a TLS server sends, and a CMC message has: up to the root.
+	files["ra.pem"] += "\n" + page(t, filepath.Join(dir, "intermediate.crt"))
+	block := strings.NewReplacer("HQ", fmt.Sprint(hq.port), "MODE", mode).Replace(registrar)
+	return serve(t, config{site: block, policy: rewrite.Replace(atSite), files: files}), hq
+}
+
+// asks is a device with an account at the RA.
+func (s *site) asks(name string, more ...csrtest.Option) (status int, text, id string, leaf *x509.Certificate) {
+	s.t.Helper()
+	der := csrtest.New(s.t, append([]csrtest.Option{csrtest.Signer(newKey(s.t)), csrtest.Subject(csrtest.CN(name))}, more...)...)
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url("simpleenroll"), strings.NewReader(base64.StdEncoding.EncodeToString(der)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/pkcs10")
+	req.SetBasicAuth(user, password)
+	res, err := s.client(nil).Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text = body(s.t, res)
+	if res.StatusCode == http.StatusOK {
+		certs, err := estclient.ReadCertificates(res.Header.Get("Content-Type"), []byte(text))
+		if err != nil || len(certs) != 1 {
+			s.t.Fatalf("%d certificates: %v", len(certs), err)
+		}
+		leaf = certs[0]
+	}
+	return res.StatusCode, text, res.Header.Get("X-Request-Id"), leaf
+}
+
+func TestTwoServersInAChainBySimpleEnroll(t *testing.T) {
+	t.Parallel()
+	ra, hq := chained(t, "", behalf, strings.NewReplacer("REWRITE\n", "", "VALIDITY", "31d"))
+	status, text, id, leaf := ra.asks("plc-1.site.example.net", csrtest.SAN(csrtest.DNS("plc-1.site.example.net")))
+	if status != http.StatusOK {
+		t.Fatalf("%d %s: %s\n%s", status, text, ra.record(id).Reason, hq.log)
+	}
+	if leaf.Subject.String() != "CN=plc-1.site.example.net" {
+		t.Errorf("the subject is %s", leaf.Subject)
+	}
+	record := ra.record(id)
+	if record.Conforms == nil || !*record.Conforms || record.Upstream == nil || record.Upstream.Name != "est" {
+		t.Errorf("the record has conforms %v, upstream %+v", record.Conforms, record.Upstream)
+	}
+	far := hq.record(string(record.Upstream.Ref)) // the server's own name for it
+	if far.Who == nil || far.Who.Role != "ra" || far.Op != "simpleenroll" {
+		t.Errorf("headquarters has who %+v, %s", far.Who, far.Op)
+	}
+
+	// The server's policy decides again, and its refusal is told to operators.
+	status, text, id, _ = ra.asks("plc-1.elsewhere.example.net")
+	if record := ra.record(id); status != http.StatusBadGateway || record.Kind != "upstream_refused" || !strings.Contains(string(record.Reason), "answered 403: refused by policy") {
+		t.Errorf("%d %s, recorded %s %s", status, text, record.Kind, record.Reason)
+	}
+	if strings.Contains(text, "403") || strings.Contains(text, "EST server") {
+		t.Errorf("the device reads %q", text)
+	}
+}
+
+func TestAPolicyThatRewritesNeedsFullCMC(t *testing.T) {
+	t.Parallel()
+	hq := newFactory(t)
+	pem := armour("CERTIFICATE", hq.root.Raw)
+	s := prepare(t, config{
+		site:   strings.NewReplacer("HQ", "1", "MODE", "", "certificate ra.pem\n", "", "key ra.key\n", "", "\ttls ra.pem ra.key\n", "", "certificate off", "certificate from internal\n\t\tupstream internal").Replace(registrar),
+		policy: strings.NewReplacer("REWRITE", `      O: {set: "Example Net"}`, "VALIDITY", "30d").Replace(atSite),
+		files:  map[string]string{"hq-root.pem": pem},
+	})
+	errs, code := s.validate()
+	if code == 0 || !strings.Contains(errs, `policy.yaml:12:11: the upstream \"est\" can't be told the subject`) {
+		t.Errorf("%d %s", code, errs)
+	}
+}

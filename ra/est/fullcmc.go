@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
 	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/store"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
@@ -24,6 +25,8 @@ type cmcMessage struct {
 	certificates certificates
 	// own is the request whose key signed the message; 0: a certificate did.
 	own cmc.BodyPartID
+	// password has made the MAC of a message that nobody signed.
+	password store.Password
 	// link is the key of popLinkWitnessV2, where a shared secret was proven.
 	link    []byte
 	replies cmcReply
@@ -75,11 +78,13 @@ func (x *exchange) receiveCMC() *ra.Error {
 	switch kind {
 	case cms.IDSignedData:
 		return x.receiveSigned(message)
+	case cms.IDAuthenticatedData:
+		return x.receiveAuthenticated(message)
 	case cms.IDEnvelopedData, cms.IDAuthEnvelopedData:
 		// RFC 5272 section 3.2.1.3.3; TLS stands in for it (section 5).
 		return ra.Fail(ra.Malformed, "the CMC message is encrypted, and this server has no key to open one", nil).Meaning(cmc.BadMessageCheck.String())
 	default:
-		return ra.Fail(ra.Malformed, "the CMC message is none of SignedData over PKIData", nil)
+		return ra.Fail(ra.Malformed, "the CMC message is neither SignedData nor AuthenticatedData over PKIData", nil)
 	}
 }
 
@@ -102,11 +107,18 @@ func (x *exchange) receiveSigned(message []byte) *ra.Error {
 		// message whose signature isn't good is nobody's.
 		return ra.Fail(ra.Forbidden, "CMC message", err).Meaning(cmc.BadMessageCheck.String())
 	}
+	m.signer, m.certificates = verified.Signers()[0], verified.Certificates()
+	return m.take(verified)
+}
+
+// take reads what was verified.
+func (m *cmcMessage) take(verified *cms.Verified) *ra.Error {
 	content := verified.Content()
 	if content.Type != cms.IDPKIData {
 		return ra.Fail(ra.Malformed, "the CMC message holds no PKIData (RFC 5272 section 3.2.1)", nil)
 	}
-	m.signer, m.certificates, m.content = verified.Signers()[0], verified.Certificates(), content.Bytes
+	var err error
+	m.content = content.Bytes
 	if m.data, err = cmc.ParsePKIData(content.Bytes); err != nil {
 		return cmcFailure("PKIData", err)
 	}

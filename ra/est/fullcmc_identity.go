@@ -3,7 +3,6 @@
 package est
 
 import (
-	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -14,7 +13,6 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
-	"github.com/caddy-est/estra/ra/store"
 )
 
 type certificates = []*x509.Certificate
@@ -77,66 +75,6 @@ func (x *exchange) renews() *ra.Error {
 		x.part = policy.CMCReenroll
 	}
 	return nil
-}
-
-// identityProof verifies the witness that only who knows a one-time password can
-// make (RFC 5272 section 6.2.1). Guesses count as those of other credentials.
-func (x *exchange) identityProof() *ra.Error {
-	controls := x.cmc.data.Controls
-	_, value, present, err := controls.Only(cmc.OIDIdentityProofV2)
-	if err != nil {
-		return cmcFailure("identity proof", err)
-	}
-	if !present {
-		return nil
-	}
-	if x.s.Passwords == nil || !x.profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
-		return ra.Fail(ra.Forbidden, "an identity proof, and the profile takes no one-time password by one", nil)
-	}
-	witness, err := cmc.ParseWitness(value)
-	if err != nil {
-		return cmcFailure("identity proof", err)
-	}
-	id, _, err := controls.Identification()
-	if err != nil {
-		return cmcFailure("identity proof", err)
-	}
-	if !witness.Hash.Equal(cmc.OIDSHA256) {
-		return ra.Fail(ra.Malformed, "the identity proof makes its key with "+witness.Hash.String()+", and the store keeps those of SHA-256", nil).Meaning(cmc.BadAlg.String())
-	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), checkWait)
-	defer cancel()
-	attempt, fail := x.s.Attempts.begin(ctx, networkOf(x.in.Remote), "\x00"+policy.ViaProof, x.now)
-	if fail != nil {
-		return fail
-	}
-	became := failed // by a panic too
-	defer func() { attempt.end(became) }()
-	found, keys, err := x.s.Passwords.Proof(x.r.Context(), id, x.target.label, x.now)
-	unusable, isUnusable := errors.AsType[*store.Unusable](err)
-	if err != nil && !isUnusable && !errors.Is(err, store.ErrUnknown) {
-		became = returned
-		return storeFailed(err)
-	}
-	if wrong := witness.Verify(keys.Identity[:], x.cmc.data.RawRequests); wrong != nil || errors.Is(err, store.ErrUnknown) {
-		return wrongProof(wrong)
-	}
-	if isUnusable {
-		return ra.Fail(ra.Forbidden, unusable.Error(), nil)
-	}
-	became = succeeded
-	x.who.Passwords = append(x.who.Passwords, found.Proven(policy.ViaProof))
-	x.cmc.link = keys.Link[:]
-	return nil
-}
-
-// wrongProof: RFC 5272 section 6.2.1 has badIdentity for a proof that fails. That
-// there is no such password isn't told.
-func wrongProof(err error) *ra.Error {
-	if e, ok := errors.AsType[*cmc.Error](err); ok && e.Fail == cmc.BadAlg {
-		return cmcFailure("identity proof", err)
-	}
-	return ra.Fail(ra.Forbidden, "the identity proof was not made with a one-time password that is good here", nil)
 }
 
 // sameAsTLS: where a client certificate stands for the connection, it is the
@@ -214,6 +152,12 @@ func (x *exchange) linkedBy(r cmc.Request) (bool, error) {
 	if m.own == r.ID {
 		return true, nil
 	}
+	// RFC 5272 section 6.3.2: the secret is for this subject alone.
+	for _, p := range x.who.Passwords {
+		if p.Bound.Subject && p.Bound.Names.Subject.Equal(x.csr.Names.Subject) {
+			return true, nil
+		}
+	}
 	if x.who.Cert == nil {
 		return false, nil
 	}
@@ -232,9 +176,12 @@ func (x *exchange) cmcOnce() *ra.Error {
 	if x.who.Cert == nil && len(x.who.Passwords) == 0 {
 		return nil // nobody asks, and nobody fills the memory
 	}
-	signer, err := x509.MarshalPKIXPublicKey(m.signer.Key.Public)
-	if err != nil {
-		return ra.Fail(ra.Fault, "the key of the signer", err)
+	signer := []byte(m.password.ID) // of a message with a MAC
+	if public := m.signer.Key.Public; public != nil {
+		var err error
+		if signer, err = x509.MarshalPKIXPublicKey(public); err != nil {
+			return ra.Fail(ra.Fault, "the key of the signer", err)
+		}
 	}
 	nonce, hasNonce, err := m.data.Controls.Octets(cmc.OIDSenderNonce)
 	if err != nil {

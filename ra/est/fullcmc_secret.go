@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package est
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/store"
+)
+
+// identityProof verifies the witness that only who knows a one-time password can
+// make (RFC 5272 section 6.2.1).
+func (x *exchange) identityProof() *ra.Error {
+	m := x.cmc
+	_, value, present, err := m.data.Controls.Only(cmc.OIDIdentityProofV2)
+	if err != nil {
+		return cmcFailure("identity proof", err)
+	}
+	if m.password.ID != "" { // it has made the MAC already
+		x.who.Passwords = append(x.who.Passwords, m.password.Proven(policy.ViaProof))
+	}
+	if !present {
+		return nil
+	}
+	witness, err := cmc.ParseWitness(value)
+	if err != nil {
+		return cmcFailure("identity proof", err)
+	}
+	id, _, err := m.data.Controls.Identification()
+	if err != nil {
+		return cmcFailure("identity proof", err)
+	}
+	if !witness.Hash.Equal(cmc.OIDSHA256) {
+		return ra.Fail(ra.Malformed, "the identity proof makes its key with "+witness.Hash.String()+", and the store keeps those of SHA-256", nil).Meaning(cmc.BadAlg.String())
+	}
+	found, fail := x.secret(id, func(keys store.ProofKeys, known bool) *ra.Error {
+		if wrong := witness.Verify(keys.Identity[:], m.data.RawRequests); wrong != nil || !known {
+			return wrongProof(wrong)
+		}
+		return nil
+	})
+	if fail != nil {
+		return fail
+	}
+	if found.ID != m.password.ID {
+		x.who.Passwords = append(x.who.Passwords, found.Proven(policy.ViaProof))
+	}
+	return nil
+}
+
+// wrongProof: RFC 5272 section 6.2.1 has badIdentity for a proof that fails. That
+// there is no such password isn't told.
+func wrongProof(err error) *ra.Error {
+	if e, ok := errors.AsType[*cmc.Error](err); ok && e.Fail == cmc.BadAlg {
+		return cmcFailure("identity proof", err)
+	}
+	return ra.Fail(ra.Forbidden, "the identity proof was not made with a one-time password that is good here", nil)
+}
+
+// secret finds a password by its id, and has it proven. Guesses count as those of
+// other credentials.
+func (x *exchange) secret(id string, right func(keys store.ProofKeys, known bool) *ra.Error) (store.Password, *ra.Error) {
+	none := store.Password{}
+	if x.s.Passwords == nil || !x.profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
+		return none, ra.Fail(ra.Forbidden, "a shared secret, and the profile takes no one-time password by CMC", nil)
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), checkWait)
+	defer cancel()
+	attempt, fail := x.s.Attempts.begin(ctx, networkOf(x.in.Remote), "\x00"+policy.ViaProof, x.now)
+	if fail != nil {
+		return none, fail
+	}
+	became := failed // by a panic too
+	defer func() { attempt.end(became) }()
+	found, keys, err := x.s.Passwords.Proof(x.r.Context(), id, x.target.label, x.now)
+	unusable, isUnusable := errors.AsType[*store.Unusable](err)
+	unknown := errors.Is(err, store.ErrUnknown)
+	if err != nil && !isUnusable && !unknown {
+		became = returned
+		return none, storeFailed(err)
+	}
+	if fail := right(keys, !unknown); fail != nil {
+		return none, fail
+	}
+	if isUnusable {
+		return none, ra.Fail(ra.Forbidden, unusable.Error(), nil)
+	}
+	became = succeeded
+	x.cmc.link = keys.Link[:]
+	return found, nil
+}
+
+// receiveAuthenticated is for messages that nobody signs: the MAC is that of who
+// knows the secret (RFC 5272 section 3.2). It is derived from the id and the
+// SHA-256 of the password in hexadecimal, since the store hasn't the password.
+func (x *exchange) receiveAuthenticated(message []byte) *ra.Error {
+	m := x.cmc
+	sealed, err := cms.ReadAuthenticated(message)
+	switch {
+	case errors.Is(err, cms.ErrAlgorithm):
+		return ra.Fail(ra.Malformed, "CMC message", err).Meaning(cmc.BadAlg.String())
+	case err != nil:
+		return ra.Fail(ra.Malformed, "CMC message", err)
+	}
+	var id string
+	if _, err = sealed.Verify(func(unverified cms.Content) (_ []byte, err error) {
+		id, err = identificationIn(unverified)
+		return nil, err
+	}); id == "" {
+		return ra.Fail(ra.Forbidden, "CMC message", err).Meaning(cmc.BadMessageCheck.String())
+	}
+	var verified *cms.Verified
+	found, fail := x.secret(id, func(keys store.ProofKeys, known bool) *ra.Error {
+		if !known {
+			return ra.Fail(ra.Forbidden, "the CMC message has the MAC of no one-time password that is good here", nil).Meaning(cmc.BadMessageCheck.String())
+		}
+		var err error
+		verified, err = sealed.Verify(func(cms.Content) ([]byte, error) { return []byte(id + hex.EncodeToString(keys.Link[:])), nil })
+		if err != nil {
+			return ra.Fail(ra.Forbidden, "CMC message", err).Meaning(cmc.BadMessageCheck.String())
+		}
+		return nil
+	})
+	if fail != nil {
+		return fail
+	}
+	m.password = found
+	return m.take(verified)
+}
+
+// identificationIn finds the id of the secret, in what nobody has verified.
+func identificationIn(c cms.Content) (string, error) {
+	if c.Type != cms.IDPKIData {
+		return "", errors.New("it holds no PKIData")
+	}
+	data, err := cmc.ParsePKIData(c.Bytes)
+	if err != nil {
+		return "", err
+	}
+	id, present, err := data.Controls.Identification()
+	if err == nil && !present {
+		err = errors.New("there is no identification control to find the secret by")
+	}
+	return id, err
+}

@@ -79,11 +79,14 @@ func (a *answer) refusal(op policy.Op, now time.Time) *StatusError {
 		Op:         op,
 		Status:     a.status,
 		Text:       printable(string(a.body), 1024),
-		RequestID:  printable(a.header.Get("X-Request-Id"), 128),
+		RequestID:  a.id(),
 		RetryAfter: retryAfter(a.header.Get("Retry-After"), now),
 		LinkBy:     linkBy(a),
 	}
 }
+
+// id is the server's name for the exchange, where it gives one.
+func (a *answer) id() string { return printable(a.header.Get("X-Request-Id"), 128) }
 
 // linkBy reads the header that says how to do it right at once. Any other
 // value, and the header with another status, say nothing.

@@ -185,8 +185,7 @@ func (c *Client) post(ctx context.Context, op policy.Op, key crypto.Signer, t Te
 	if len(certs) != 1 {
 		return nil, fmt.Errorf("%s: the answer holds %d certificates, want exactly one (RFC 7030 section 4.2.3)", op, len(certs))
 	}
-	id := printable(a.header.Get("X-Request-Id"), 128)
-	return &Enrolled{Certificate: certs[0], CSR: der, Linked: linked, RequestID: id, asked: t.Extensions}, nil
+	return &Enrolled{Certificate: certs[0], CSR: der, Linked: linked, RequestID: a.id(), asked: t.Extensions}, nil
 }
 
 // request makes the CSR, bound to the session where link says so, and tells
@@ -249,8 +248,8 @@ func (c *Client) request(ctx context.Context, s *session, method string, u *url.
 }
 
 // check makes sure that the certificate is for our key and comes from the
-// CA that we trust.
-func (c *Client) check(e *Enrolled, key crypto.PublicKey) error {
+// CA that we trust. More are certificates that may lead there.
+func (c *Client) check(e *Enrolled, key crypto.PublicKey, more ...*x509.Certificate) error {
 	if !sameKey(e.Certificate.PublicKey, key) {
 		return errors.New("it is for another key")
 	}
@@ -261,7 +260,7 @@ func (c *Client) check(e *Enrolled, key crypto.PublicKey) error {
 	})
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         pool(c.Explicit),
-		Intermediates: pool(c.intermediates),
+		Intermediates: pool(c.intermediates, more),
 		CurrentTime:   c.now(),
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})

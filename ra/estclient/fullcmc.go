@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -86,9 +87,6 @@ type FullAnswer struct {
 	// Unverified is why the signature of a refusal isn't good. What the refusal
 	// says is then the word of whoever is at the other end of the connection.
 	Unverified error
-	// Linked is the type of binding that ties the requests to their channel; ""
-	// for none.
-	Linked string
 	// RequestID is the server's name for the exchange, where it gives one.
 	RequestID string
 }
@@ -119,10 +117,19 @@ func (c *Client) FullCMC(ctx context.Context, ask FullRequest) (*FullAnswer, err
 		return nil, err
 	}
 	done, err := c.postCMC(ctx, &ask, link)
-	if refused, ok := errors.AsType[*StatusError](err); ok && !link && refused.LinkBy != "" {
+	if !link && wantsLink(err) {
 		return c.postCMC(ctx, &ask, true) // as Enroll does
 	}
 	return done, err
+}
+
+// wantsLink tells a refusal for want of linking.
+func wantsLink(err error) bool {
+	if refused, ok := errors.AsType[*CMCError](err); ok {
+		return refused.LinkBy != ""
+	}
+	refused, ok := errors.AsType[*StatusError](err)
+	return ok && refused.LinkBy != ""
 }
 
 // check finds what no server could make anything of.
@@ -233,6 +240,8 @@ type CMCError struct {
 	// RequestID is the server's name for the exchange, where it gives one.
 	RequestID  string
 	RetryAfter time.Duration // 0 where the server doesn't say
+	// LinkBy is as that of a StatusError.
+	LinkBy string
 }
 
 // Pending says that something waits for a decision, and that nothing was
@@ -252,7 +261,7 @@ func (e *CMCError) Error() string {
 	for _, p := range e.Parts {
 		s += "; " + p.What + ": " + p.Words()
 	}
-	if e.RequestID != "" {
+	if e.RequestID != "" && !strings.Contains(s, e.RequestID) {
 		s += " (request " + e.RequestID + ")"
 	}
 	if e.RetryAfter > 0 {

@@ -37,15 +37,13 @@ func (c *Client) readCMC(a *answer, m *cmcMessage, peer *x509.Certificate) (*Ful
 	if err != nil {
 		return nil, fmt.Errorf("%s: the answer is not taken: %w", policy.FullCMC, err)
 	}
-	done.RequestID = printable(a.header.Get("X-Request-Id"), 128)
-	done.Linked = m.linked
 	return done, done.err(a, c)
 }
 
 // err lists what wasn't granted.
 func (f *FullAnswer) err(a *answer, c *Client) error {
 	refused := a.refusal(policy.FullCMC, c.now())
-	e := &CMCError{Status: a.status, RequestID: f.RequestID, RetryAfter: refused.RetryAfter}
+	e := &CMCError{Status: a.status, RequestID: f.RequestID, RetryAfter: refused.RetryAfter, LinkBy: refused.LinkBy}
 	for _, p := range f.Parts {
 		if !p.granted() || a.status != http.StatusOK {
 			e.Parts = append(e.Parts, p)
@@ -75,7 +73,7 @@ func (c *Client) readMessage(a *answer, m *cmcMessage, peer *x509.Certificate) (
 		if a.status != http.StatusOK {
 			return nil, errors.New("it holds certificates, and no word of why nothing was granted")
 		}
-		return c.readSimple(m, certs)
+		return c.readSimple(a, m, certs)
 	}
 	signed, err := cms.ReadSigned(der)
 	if err != nil {
@@ -86,8 +84,8 @@ func (c *Client) readMessage(a *answer, m *cmcMessage, peer *x509.Certificate) (
 
 // readSimple takes a Simple PKI Response, which says that all was granted and
 // that there is nothing to say (RFC 5272 section 3.2).
-func (c *Client) readSimple(m *cmcMessage, certs []*x509.Certificate) (*FullAnswer, error) {
-	f := &FullAnswer{Parts: slices.Clone(m.parts)}
+func (c *Client) readSimple(a *answer, m *cmcMessage, certs []*x509.Certificate) (*FullAnswer, error) {
+	f := &FullAnswer{Parts: slices.Clone(m.parts), RequestID: a.id()}
 	if len(m.wishes) != len(m.parts) {
 		return nil, errors.New("it holds certificates alone, and a revocation must be answered by a signed message (RFC 5272 section 6.11)")
 	}
@@ -106,7 +104,7 @@ func (c *Client) readSimple(m *cmcMessage, certs []*x509.Certificate) (*FullAnsw
 // readSigned takes a Full PKI Response whose signature is good, and whose signer
 // may answer. That of a refusal is told in any case: nothing follows from it.
 func (c *Client) readSigned(a *answer, m *cmcMessage, signed *cms.Signed, peer *x509.Certificate) (*FullAnswer, error) {
-	f := &FullAnswer{}
+	f := &FullAnswer{RequestID: a.id()}
 	verified, err := signed.Verify(cms.FindCertificate(append([]*x509.Certificate{peer}, c.intermediates...)...))
 	if err != nil {
 		return nil, err
@@ -135,7 +133,7 @@ func (c *Client) readMAC(a *answer, m *cmcMessage, der []byte) (*FullAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	return c.readResponse(&FullAnswer{}, a, m, verified)
+	return c.readResponse(&FullAnswer{RequestID: a.id()}, a, m, verified)
 }
 
 // answerer is who signed. It may speak for the CA where it is a CA, or has
@@ -335,8 +333,8 @@ func (c *Client) match(f *FullAnswer, m *cmcMessage, certs []*x509.Certificate) 
 		if len(found) != 1 {
 			return fmt.Errorf("it holds %d certificates for the key of %s, want one", len(found), p.What)
 		}
-		p.Enrolled = &Enrolled{Certificate: found[0], CSR: wish.csr, Linked: m.linked}
-		if err := c.check(p.Enrolled, wish.key); err != nil {
+		p.Enrolled = &Enrolled{Certificate: found[0], CSR: wish.csr, Linked: wish.linked, RequestID: f.RequestID}
+		if err := c.check(p.Enrolled, wish.key, certs...); err != nil {
 			return fmt.Errorf("the certificate for %s: %w", p.What, err)
 		}
 	}

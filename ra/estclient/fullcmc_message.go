@@ -39,7 +39,6 @@ type cmcMessage struct {
 	wishes      []wantedCert // by requests, those of a query too
 	signer      *x509.Certificate
 	secret      []byte // of a MAC
-	linked      string
 
 	data   cmc.PKIData
 	random []byte // popLinkRandom
@@ -47,8 +46,9 @@ type cmcMessage struct {
 
 // A wantedCert is what a certificate must be for.
 type wantedCert struct {
-	key crypto.PublicKey
-	csr []byte
+	key    crypto.PublicKey
+	csr    []byte
+	linked string // type of binding that ties the request to its channel
 }
 
 // newMessage makes the message that asks.
@@ -58,13 +58,12 @@ func (c *Client) newMessage(s *session, ask *FullRequest, link bool) (*cmcMessag
 	if err != nil {
 		return nil, err
 	}
-	m.linked = linked
 	if ask.Secret != nil {
 		if m.random, err = c.bytes(linkSize); err != nil {
 			return nil, err
 		}
 	}
-	if err := m.addWishes(c, ask, challenge); err != nil {
+	if err := m.addWishes(c, ask, challenge, linked); err != nil {
 		return nil, err
 	}
 	if err := m.addRevocations(ask.Revoke); err != nil {
@@ -93,7 +92,7 @@ func (c *Client) bytes(n int) ([]byte, error) {
 
 // addWishes adds the certification requests, whose ids are 1, 2 and so on. Those
 // of a query are remembered alone.
-func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge string) error {
+func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge, linked string) error {
 	for i, wish := range ask.Wishes {
 		what := fmt.Sprintf("request %d", i+1)
 		public, err := wish.public()
@@ -106,7 +105,7 @@ func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge string) er
 			}
 		}
 		if ask.Query != nil {
-			m.wishes = append(m.wishes, wantedCert{public, wish.CSR})
+			m.wishes = append(m.wishes, wantedCert{key: public, csr: wish.CSR})
 			continue
 		}
 		id := cmc.BodyPartID(i + 1)
@@ -118,8 +117,12 @@ func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge string) er
 		if request.CRMF != nil {
 			sent = request.CRMF.Raw
 		}
+		wanted := wantedCert{key: public, csr: sent}
+		if wish.CSR == nil {
+			wanted.linked = linked
+		}
 		m.data.Requests = append(m.data.Requests, request)
-		m.wishes = append(m.wishes, wantedCert{public, sent})
+		m.wishes = append(m.wishes, wanted)
 		m.parts = append(m.parts, Part{ID: id, What: what + whoFor(request)})
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/cmc"
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/wire"
@@ -30,6 +31,7 @@ type cmcServer struct {
 	t      *testing.T
 	signer tls.Certificate // of its answers
 	status int             // 0: 200
+	linkBy string          // the first request is refused for want of this
 	// edit changes what would be sent.
 	edit func(*cmcReply)
 	// raw is sent in its place.
@@ -226,7 +228,21 @@ func (x *cmcServer) reply(w http.ResponseWriter, s seen) error {
 	if x.edit != nil {
 		x.edit(r)
 	}
+	x.status = x.statusOf(w, r, ids)
 	return x.send(w, r)
+}
+
+// statusOf refuses the first request where it is to be linked.
+func (x *cmcServer) statusOf(w http.ResponseWriter, r *cmcReply, ids []cmc.BodyPartID) int {
+	if x.linkBy == "" {
+		return x.status
+	}
+	if len(x.got) > 1 {
+		return http.StatusOK
+	}
+	w.Header().Set(binding.HeaderRequired, x.linkBy)
+	r.say(x.t, cmc.FailedWith(cmc.POPFailed, "", ids...))
+	return http.StatusForbidden
 }
 
 func (x *cmcServer) send(w http.ResponseWriter, r *cmcReply) error {

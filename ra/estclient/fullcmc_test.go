@@ -132,9 +132,19 @@ func TestFullCMCRequestsAreLinkedToTheirChannel(t *testing.T) {
 		}
 		list := x.seen()
 		state := list[len(list)-1].tls
-		if got := binding.Check(binding.FromTLS(&state), request); got != policy.Matched || done.Linked != binding.TLSExporter {
-			t.Errorf("CRMF %v: linking is %s, reported %q", crmf, got, done.Linked)
+		if got := binding.Check(binding.FromTLS(&state), request); got != policy.Matched || done.Parts[0].Enrolled.Linked != binding.TLSExporter {
+			t.Errorf("CRMF %v: linking is %s, reported %q", crmf, got, done.Parts[0].Enrolled.Linked)
 		}
+	}
+}
+
+// Where /csrattrs doesn't say so and a refusal does, it is asked once more.
+func TestFullCMCIsLinkedWhenARefusalAsksForIt(t *testing.T) {
+	x := serveCMC(t)
+	x.linkBy = binding.TLSExporter
+	done, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: []Wish{{Key: newKey(t), Template: device(t, "a")}}})
+	if err != nil || done.Parts[0].Enrolled.Linked != binding.TLSExporter || len(x.got) != 2 {
+		t.Errorf("%+v, error %v, %d requests", done, err, len(x.got))
 	}
 }
 

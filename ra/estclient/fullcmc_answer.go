@@ -333,7 +333,7 @@ func (c *Client) match(f *FullAnswer, m *cmcMessage, certs []*x509.Certificate) 
 		if len(found) != 1 {
 			return fmt.Errorf("it holds %d certificates for the key of %s, want one", len(found), p.What)
 		}
-		p.Enrolled = &Enrolled{Certificate: found[0], CSR: wish.csr, Linked: wish.linked, RequestID: f.RequestID}
+		p.Enrolled = &Enrolled{Certificate: found[0], CSR: wish.csr, Linked: wish.linked, RequestID: f.RequestID, asked: wish.asked}
 		if err := c.check(p.Enrolled, wish.key, certs...); err != nil {
 			return fmt.Errorf("the certificate for %s: %w", p.What, err)
 		}

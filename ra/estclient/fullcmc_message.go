@@ -49,6 +49,7 @@ type wantedCert struct {
 	key    crypto.PublicKey
 	csr    []byte
 	linked string // type of binding that ties the request to its channel
+	asked  []csr.Extension
 }
 
 // newMessage makes the message that asks.
@@ -113,28 +114,27 @@ func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge, linked st
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		sent := request.PKCS10
-		if request.CRMF != nil {
-			sent = request.CRMF.Raw
+		sent, err := request.CSR()
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		wanted := wantedCert{key: public, csr: sent}
+		wanted := wantedCert{key: public, csr: sent.Raw, asked: sent.Extensions}
 		if wish.CSR == nil {
 			wanted.linked = linked
 		}
 		m.data.Requests = append(m.data.Requests, request)
 		m.wishes = append(m.wishes, wanted)
-		m.parts = append(m.parts, Part{ID: id, What: what + whoFor(request)})
+		m.parts = append(m.parts, Part{ID: id, What: what + whoFor(sent.Names)})
 	}
 	return nil
 }
 
 // whoFor says in brackets who the request is for.
-func whoFor(r cmc.Request) string {
-	request, err := r.CSR()
-	if err != nil || len(request.Names.Subject) == 0 {
+func whoFor(names csr.Names) string {
+	if len(names.Subject) == 0 {
 		return ""
 	}
-	return " (" + printable(request.Names.Subject.String(), 256) + ")"
+	return " (" + printable(names.Subject.String(), 256) + ")"
 }
 
 // public is the key that the certificate is for.

@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"math/big"
 	"strings"
@@ -145,6 +146,25 @@ func TestFullCMCIsLinkedWhenARefusalAsksForIt(t *testing.T) {
 	done, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: []Wish{{Key: newKey(t), Template: device(t, "a")}}})
 	if err != nil || done.Parts[0].Enrolled.Linked != binding.TLSExporter || len(x.got) != 2 {
 		t.Errorf("%+v, error %v, %d requests", done, err, len(x.got))
+	}
+}
+
+// Who asks for a critical extension knows it, if crypto/x509 doesn't.
+func TestFullCMCTakesACriticalExtensionThatWasAskedFor(t *testing.T) {
+	x, id := serveCMC(t), asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}
+	x.edit = func(r *cmcReply) {
+		own := []pkix.Extension{{Id: id, Critical: true, Value: []byte{5, 0}}}
+		r.certs[0] = x.ca.issue(x509.Certificate{ExtraExtensions: own}, r.certs[0].PublicKey)
+	}
+	for _, crmf := range []bool{false, true} {
+		asks := device(t, "a")
+		if _, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: []Wish{{Key: newKey(t), Template: asks, CRMF: crmf}}}); err == nil {
+			t.Error("an extension that nobody asked for is taken")
+		}
+		asks.Extensions = []csr.Extension{{ID: id, Critical: true, Value: []byte{5, 0}}}
+		if _, err := x.client().FullCMC(context.Background(), FullRequest{Wishes: []Wish{{Key: newKey(t), Template: asks, CRMF: crmf}}}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

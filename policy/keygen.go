@@ -272,7 +272,7 @@ func (p *Profile) CheckMade(request *csr.Request) []Finding {
 	j := &judge{profile: p, op: o, req: Request{Op: ServerKeygen, CSR: request}}
 	j.key()
 	j.hygiene()
-	if !o.keygen.upstream && !o.keygen.key.takes(request.Key) {
+	if !o.keygen.key.takes(request.Key) {
 		j.refuse(o.keygen.keyAt, BadKey, describeKey(request.Key), o.keygen.key.String(), "the key is %s, and %s was to be made", describeKey(request.Key), o.keygen.key)
 	}
 	return slices.DeleteFunc(j.findings, func(f Finding) bool { return !f.refuses() })

@@ -180,14 +180,16 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	}
 	if t.making != nil {
 		// Only now: of what isn't granted there is no key.
-		if e := a.make(ctx, &t, out); e != nil {
+		if e := a.make(ctx, ca, &t, out); e != nil {
 			return e
 		}
-		_, done, e := a.takeKey(ctx, ca, t)
-		if e != nil {
-			return e
+		if t.making.upstream == nil {
+			_, done, e := a.takeKey(ctx, ca, t)
+			if e != nil {
+				return e
+			}
+			end = done
 		}
-		end = done
 	}
 	carries := ca.Upstream.Carries()
 	if _, is := t.csr.PKCS10(); !is && carries.PKCS10 {
@@ -205,11 +207,17 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	defer func() { settle(out, e) }()
 	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
-	m, e := a.issue(ctx, ca, order, out)
+	if t.making != nil && t.making.upstream != nil {
+		order.byCA, order.keyKind = true, t.making.made.Key
+	}
+	m, e := a.issue(ctx, ca, order, t.making, out)
 	if e != nil {
 		return e
 	}
 	if e := compare(ctx, ca, order, m, t.identity, out); e != nil {
+		return e
+	}
+	if e := t.making.checkUpstream(ctx, ca, order, out); e != nil {
 		return e
 	}
 	a.supersede(ctx, ca, label, t, out)
@@ -271,7 +279,7 @@ func renewable(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
 }
 
 // issue asks the upstream for one certificate, for the time of its Timeout.
-func (a *Authority) issue(ctx context.Context, ca *CA, order Order, out *Outcome) (m made, e *Error) {
+func (a *Authority) issue(ctx context.Context, ca *CA, order Order, making *making, out *Outcome) (m made, e *Error) {
 	ctx, cancel := context.WithTimeout(ctx, ca.timeout())
 	defer cancel()
 	start := a.now()
@@ -283,7 +291,7 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, out *Outcome
 			m, e = made{}, Fail(Fault, fmt.Sprintf("upstream %s: panic: %v", ca.Name, r), nil)
 		}
 	}()
-	issued, err := ca.Upstream.Issue(ctx, order)
+	issued, err := making.issue(ctx, ca, order)
 	ca.readiness.answered(err, a.now())
 	if err != nil {
 		return made{}, issueError(ctx, ca, err)

@@ -59,7 +59,7 @@ func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate) 
 	if !ok {
 		return "this upstream can't revoke it"
 	}
-	ours := bytes.Equal(leaf.RawSubjectPublicKeyInfo, order.csr.RawSPKI) || leaf.SerialNumber.Cmp(order.serial) == 0
+	ours := order.byCA || bytes.Equal(leaf.RawSubjectPublicKeyInfo, order.csr.RawSPKI) || leaf.SerialNumber.Cmp(order.serial) == 0
 	if !ours {
 		return "it isn't revoked, since it may not be for this request"
 	}

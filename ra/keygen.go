@@ -65,8 +65,10 @@ type Superseded struct {
 type making struct {
 	profile      *policy.Profile
 	confidential bool
+	upstream     KeyMaker // makes the key; nil: this server does
 	key          secret.Key
 	out          PrivateKey
+	made         *Made // once it is decided which
 }
 
 // Keygen decides about a request to /serverkeygen, makes the key once that is
@@ -99,7 +101,7 @@ func (a *Authority) Keygen(ctx context.Context, p *policy.Profile, req Keygen) (
 
 // make makes the key that was decided, and a request of our own for it: the CA
 // is asked with that one, for the names of the plan.
-func (a *Authority) make(ctx context.Context, t *task, out *Outcome) *Error {
+func (a *Authority) make(ctx context.Context, ca *CA, t *task, out *Outcome) *Error {
 	wanted := out.Decision.Keygen
 	if wanted == nil {
 		return Fail(Fault, "which key is to be made wasn't decided", nil)
@@ -107,6 +109,16 @@ func (a *Authority) make(ctx context.Context, t *task, out *Outcome) *Error {
 	if !wanted.For.Asked() && !t.making.confidential {
 		return Fail(Forbidden, "the private key would go out in clear, and the connection isn't encrypted from here to the client", nil).
 			Telling("ask for the private key to be encrypted (RFC 7030 section 4.4.1)")
+	}
+	made := &Made{Key: wanted.Key, By: "ra", For: wanted.For}
+	t.making.made = made
+	if wanted.Upstream {
+		maker, ok := ca.Upstream.(KeyMaker)
+		if !ok {
+			return Fail(Fault, fmt.Sprintf("upstream %s makes no keys", ca.Name), nil)
+		}
+		t.making.upstream, made.By = maker, "upstream"
+		return nil
 	}
 	seal, e := a.sealing(ctx, t.who, wanted.For)
 	if e != nil {
@@ -129,11 +141,53 @@ func (a *Authority) make(ctx context.Context, t *task, out *Outcome) *Error {
 		e.Findings = findings
 		return e
 	}
-	out.Made = &Made{SPKISHA256: sha256Hex(t.csr.RawSPKI), Key: wanted.Key, By: "ra", For: wanted.For}
+	made.SPKISHA256 = sha256Hex(t.csr.RawSPKI)
 	if t.making.out, err = seal.close(key.PKCS8()); err != nil {
 		return Fail(Fault, "the private key can't be encrypted", err)
 	}
+	out.Made = made
 	return nil
+}
+
+// issue asks the CA, which may make the key. m is nil where none is made.
+func (m *making) issue(ctx context.Context, ca *CA, order Order) (issued Issued, err error) {
+	if m == nil || m.upstream == nil {
+		return ca.Upstream.Issue(ctx, order)
+	}
+	issued, m.out, err = m.upstream.IssueWithKey(ctx, order)
+	return issued, err
+}
+
+// checkUpstream holds what the CA has made against what was wanted: a key that
+// the policy takes, in the form that was asked for. What doesn't conform is
+// withdrawn.
+func (m *making) checkUpstream(ctx context.Context, ca *CA, order Order, out *Outcome) *Error {
+	if m == nil || m.upstream == nil {
+		return nil
+	}
+	leaf := out.Certificate
+	out.Made = m.made
+	out.Made.SPKISHA256 = sha256Hex(leaf.RawSubjectPublicKeyInfo)
+	key, err := csr.ReadKey(leaf.RawSubjectPublicKeyInfo)
+	findings := m.profile.CheckMade(&csr.Request{RawSPKI: leaf.RawSubjectPublicKeyInfo, Key: key})
+	var problem string
+	switch {
+	case err != nil:
+		problem = "the key of the certificate can't be read"
+	case len(findings) > 0:
+		problem = "the policy refuses the key of the certificate"
+	case len(m.out.DER) == 0:
+		problem = "no private key came with the certificate"
+	case m.out.Encrypted != out.Made.For.Asked():
+		problem = "the private key came in clear and was to be encrypted, or the other way round"
+	default:
+		return nil
+	}
+	same := false
+	out.Conforms, out.Withheld, out.Certificate = &same, leaf, nil
+	e := Fail(Nonconforming, fmt.Sprintf("upstream %s: %s; the certificate (serial %x) is withheld; %s", ca.Name, problem, leaf.SerialNumber, withdraw(ctx, ca, order, leaf)), err)
+	e.Findings = findings
+	return e
 }
 
 // generate makes one key. RSA keys are made one after the other: each takes a

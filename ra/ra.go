@@ -92,6 +92,9 @@ type Order struct {
 	// takesSerial: the CA said that it uses our serial number.
 	takesSerial bool
 	made        bool
+	// byCA: the CA makes the key, of this kind.
+	byCA    bool
+	keyKind csr.Key
 }
 
 // Valid tells an order of an Authority from a zero value. Every upstream
@@ -116,8 +119,13 @@ func (o Order) NotBefore() time.Time { return o.notBefore }
 // NotAfter is in UTC, whole seconds, inclusive.
 func (o Order) NotAfter() time.Time { return o.notAfter }
 
-// CSR is the request as the device signed it.
+// CSR is the request as the device signed it. Where the key is made here for the
+// device it is a request of ours; where the CA is to make it (KeyMaker), the
+// device's, as if it had neither key nor signature.
 func (o Order) CSR() *csr.Request { return o.csr }
+
+// Key is the kind of the key that the CA is to make, in an order for a KeyMaker.
+func (o Order) Key() csr.Key { return o.keyKind }
 
 // RequestID ties the CA's records to ours.
 func (o Order) RequestID() string { return o.evidence.RequestID }
@@ -170,6 +178,14 @@ type Upstream interface {
 // 5280 section 5.3.1.
 type Revoker interface {
 	Revoke(ctx context.Context, c *x509.Certificate, reason int) error
+}
+
+// A KeyMaker is an Upstream that makes keys for devices (Carries says so by
+// Keygen). The private key is passed on as it comes, unopened: it is encrypted
+// where the request of the order asks for that (csr.Request.DecryptKey), and only
+// there.
+type KeyMaker interface {
+	IssueWithKey(ctx context.Context, o Order) (Issued, PrivateKey, error)
 }
 
 // A CRLSource is an Upstream that publishes a CRL.

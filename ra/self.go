@@ -98,7 +98,7 @@ func (a *Authority) enrollSelf(ctx context.Context, ca *CA, self SelfRequest, ou
 	order.self = true
 	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
-	m, e := a.issue(ctx, ca, order, out)
+	m, e := a.issue(ctx, ca, order, nil, out)
 	if e != nil {
 		return e
 	}

@@ -63,6 +63,16 @@ func parseKey(element []byte) (Key, error) {
 	}
 }
 
+// ReadKey reads a SubjectPublicKeyInfo in DER. A kind that isn't known gives
+// UnknownKey; the error is a *ParseError.
+func ReadKey(spki []byte) (Key, error) {
+	key, err := parseKey(spki)
+	if err != nil {
+		return Key{}, within("key", err)
+	}
+	return key, nil
+}
+
 func parseRSA(params, bits []byte) (Key, error) {
 	if !bytes.Equal(params, asn1NULL) {
 		return Key{}, bad("RSA: the parameters are not NULL") // RFC 3279 section 2.3.1

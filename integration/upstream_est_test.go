@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra/estclient"
 )
@@ -171,5 +172,36 @@ func TestAPolicyThatRewritesNeedsFullCMC(t *testing.T) {
 	errs, code := s.validate()
 	if code == 0 || !strings.Contains(errs, `policy.yaml:12:11: the upstream \"est\" can't be told the subject`) {
 		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// A rewrite travels from one RA to the other beside the device's request.
+func TestARewriteTravelsBetweenTwoServersByFullCMC(t *testing.T) {
+	t.Parallel()
+	ra, hq := chained(t, "cmc", strings.Replace("    fullcmc:\n"+strings.ReplaceAll(behalf, "\n", "\n  "), "    on_behalf", "      on_behalf", 1),
+		strings.NewReplacer("REWRITE", `      O: {set: "Example Net"}`, "VALIDITY", "20d"))
+	status, text, id, leaf := ra.asks("plc-1.site.example.net", csrtest.SAN(csrtest.DNS("plc-1.site.example.net")))
+	if status != http.StatusOK {
+		t.Fatalf("%d %s: %s\n%s", status, text, ra.record(id).Reason, hq.log)
+	}
+	if leaf.Subject.String() != "CN=plc-1.site.example.net,O=Example Net" || len(leaf.DNSNames) != 1 {
+		t.Errorf("the subject is %s, with %v", leaf.Subject, leaf.DNSNames)
+	}
+	record := ra.record(id)
+	if record.Conforms == nil || !*record.Conforms || !leaf.NotAfter.Equal(record.Plan.NotAfter) {
+		t.Errorf("conforms is %v, it ends on %s, planned was %s", record.Conforms, leaf.NotAfter, record.Plan.NotAfter)
+	}
+	far := hq.record(string(record.Upstream.Ref))
+	if far.Who == nil || far.Who.Role != "ra" || far.Outcome != "issued" {
+		t.Errorf("headquarters has who %+v, outcome %s", far.Who, far.Outcome)
+	}
+	names, err := csr.NamesOf(leaf)
+	if err != nil || names.Subject.String() != string(far.CSR.Subject) {
+		t.Errorf("headquarters was asked for %s", far.CSR.Subject)
+	}
+
+	status, _, id, _ = ra.asks("plc-1.elsewhere.example.net")
+	if record := ra.record(id); status != http.StatusBadGateway || record.Kind != "upstream_refused" || !strings.Contains(string(record.Reason), "failed, badRequest: refused by policy") {
+		t.Errorf("%d, recorded %s %s", status, record.Kind, record.Reason)
 	}
 }

@@ -28,6 +28,33 @@ const (
 // memory are linear in the size.
 func DER(message []byte) ([]byte, error) { return ofPeer.der(message) }
 
+// Elements gives what stands within one constructed element, each as it was
+// sent: what a MAC of its sender covers is not what [DER] makes of it. Bounds and
+// errors are those of DER.
+func Elements(message []byte) ([][]byte, error) {
+	if _, err := DER(message); err != nil {
+		return nil, err
+	}
+	s := scanner{in: message, most: maxElements}
+	h, err := s.header(0, len(message))
+	if err != nil || h.tag&constructed == 0 {
+		return nil, errors.New("it holds no elements")
+	}
+	end := len(message)
+	if h.indefinite {
+		end -= 2 // its end
+	}
+	var parts [][]byte
+	for pos := h.content; pos < end; {
+		next, err := s.element(pos, end, 1)
+		if err != nil {
+			return nil, err
+		}
+		parts, pos = append(parts, message[pos:next]), next
+	}
+	return parts, nil
+}
+
 // bounds are of a whole message.
 type bounds struct{ size, elements, certificates int }
 

@@ -170,5 +170,41 @@ func FuzzDER(f *testing.F) {
 		if again, err := DER(out); err != nil || !bytes.Equal(again, out) {
 			t.Errorf("%x comes back as %x, %v", out, again, err)
 		}
+		parts, err := Elements(in)
+		if err != nil || in[0] == tagOctetString|constructed {
+			return
+		}
+		var inside []byte
+		for _, part := range parts {
+			one, err := DER(part)
+			if err != nil {
+				t.Errorf("%x in %x: %v", part, in, err)
+			}
+			inside = append(inside, one...)
+		}
+		if !bytes.HasSuffix(out, inside) || len(out) != headerSize(len(inside))+len(inside) {
+			t.Errorf("%x holds %x", in, parts)
+		}
 	})
+}
+
+func TestElementsAreGivenAsTheyWereSent(t *testing.T) {
+	long := []byte{0x30, 0x83, 0, 0, 2, 5, 0}
+	endless := []byte{0x24, 0x80, 4, 1, 'a', 0, 0}
+	for name, message := range map[string][]byte{
+		"of short length":      seq(long, endless),
+		"of indefinite length": append(append(append([]byte{0x30, 0x80}, long...), endless...), 0, 0),
+	} {
+		got, err := Elements(message)
+		if err != nil || len(got) != 2 || !bytes.Equal(got[0], long) || !bytes.Equal(got[1], endless) {
+			t.Errorf("%s: %x, %v", name, got, err)
+		}
+	}
+	for name, message := range map[string][]byte{
+		"a primitive": {5, 0}, "nothing": nil, "bytes after it": {0x30, 0, 0}, "one without an end": {0x30, 0x80},
+	} {
+		if got, err := Elements(message); err == nil {
+			t.Errorf("%s: %x", name, got)
+		}
+	}
 }

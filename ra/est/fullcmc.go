@@ -3,6 +3,7 @@
 package est
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -38,14 +39,18 @@ func (x *exchange) fullCMC() (answer, *ra.Error) {
 	if fail := x.identify(); fail != nil {
 		return answer{}, fail
 	}
+	// A place is taken as on other operations: once it is known who asks.
+	if fail := x.receiveCMC(); fail != nil {
+		return answer{}, fail
+	}
+	if fail := x.cmcIdentity(); fail != nil {
+		return answer{}, fail
+	}
 	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
-		if fail := x.receiveCMC(); fail != nil {
-			return answer{}, fail
-		}
-		if fail := x.cmcIdentity(); fail != nil {
-			return answer{}, fail
-		}
 		if fail := x.checkControls(); fail != nil {
+			return answer{}, fail
+		}
+		if fail := x.nobodys(); fail != nil {
 			return answer{}, fail
 		}
 		if fail := x.cmcOnce(); fail != nil {
@@ -102,6 +107,8 @@ func (x *exchange) receiveSigned(message []byte) *ra.Error {
 	case err == nil:
 	case errors.Is(err, cms.ErrAlgorithm):
 		return ra.Fail(ra.Malformed, "CMC message", err).Meaning(cmc.BadAlg.String())
+	case errors.As(err, new(*cmc.Error)):
+		return cmcFailure("PKIData", err)
 	default:
 		// RFC 5272 section 3.2.1.3.4: whatever else is wrong with it, a
 		// message whose signature isn't good is nobody's.
@@ -119,27 +126,54 @@ func (m *cmcMessage) take(verified *cms.Verified) *ra.Error {
 	}
 	var err error
 	m.content = content.Bytes
-	if m.data, err = cmc.ParsePKIData(content.Bytes); err != nil {
+	if m.data, err = readPKIData(content.Bytes); err != nil {
 		return cmcFailure("PKIData", err)
 	}
 	return nil
 }
 
+// readPKIData reads it in DER or BER. What an identity proof covers is
+// reqSequence as it was sent (RFC 5272 section 6.2.1).
+func readPKIData(content []byte) (*cmc.PKIData, error) {
+	der, err := cms.DER(content)
+	if err != nil {
+		return nil, &cmc.Error{Fail: cmc.BadRequest, Reason: err.Error()}
+	}
+	data, err := cmc.ParsePKIData(der)
+	if err != nil || bytes.Equal(der, content) {
+		return data, err
+	}
+	sent, err := cms.Elements(content)
+	if err != nil {
+		return nil, err
+	}
+	data.RawRequests = sent[1] // there are four
+	return data, nil
+}
+
 // findKey finds the key that signed: that of a request in the message, which is
 // named by the subjectKeyIdentifier that it asks for (RFC 5272 section 3.2), or
-// that of a certificate in it.
+// that of a certificate in it. Where there is neither, and the PKIData can't be
+// read, the error is why not, of type *cmc.Error.
 func (m *cmcMessage) findKey(u cms.Unverified) (cms.SignerKey, error) {
+	var unread error
 	if len(u.Signer.KeyID) > 0 && u.Content.Type == cms.IDPKIData {
-		if data, err := cmc.ParsePKIData(u.Content.Bytes); err == nil {
-			for _, r := range data.Requests {
-				if key, ok := keyNamed(r, u.Signer.KeyID); ok {
-					m.own = r.ID
-					return key, nil
-				}
+		data, err := readPKIData(u.Content.Bytes)
+		if unread = err; err != nil {
+			data = &cmc.PKIData{}
+		}
+		for _, r := range data.Requests {
+			if key, ok := keyNamed(r, u.Signer.KeyID); ok {
+				m.own = r.ID
+				return key, nil
 			}
 		}
 	}
-	return cms.FindCertificate()(u)
+	key, err := cms.FindCertificate()(u)
+	if err != nil && unread != nil {
+		err = unread
+	}
+	return key, err
 }
 
 // keyNamed gives the key of a request that asks for a subjectKeyIdentifier.
@@ -176,17 +210,19 @@ func cmcFailure(what string, err error) *ra.Error {
 // decided by itself: what becomes of one says nothing of another.
 func (x *exchange) process() {
 	for _, r := range x.cmc.data.Requests {
-		y := x.partFor(r)
-		fail := y.cmcRequest(r)
-		x.parts = append(x.parts, y)
-		x.cmc.replies.add(r.ID, y, fail)
+		x.processPart(r.ID, x.partFor(r), func(y *exchange) *ra.Error { return y.cmcRequest(r) })
 	}
 	for _, c := range x.cmc.data.Controls.All(cmc.OIDRevokeRequest) {
-		y := x.partOf(policy.CMCRevoke, c.ID)
-		fail := y.cmcRevoke(c)
-		x.parts = append(x.parts, y)
-		x.cmc.replies.add(c.ID, y, fail)
+		x.processPart(c.ID, x.partOf(policy.CMCRevoke, c.ID), func(y *exchange) *ra.Error { return y.cmcRevoke(c) })
 	}
+}
+
+// processPart takes one. It has its record even where it ends by a panic.
+func (x *exchange) processPart(id cmc.BodyPartID, y *exchange, decide func(*exchange) *ra.Error) {
+	x.parts = append(x.parts, y)
+	fail := decide(y)
+	x.closing = x.closing || y.closing
+	x.cmc.replies.add(id, y, fail)
 }
 
 // partFor begins with one certification request.

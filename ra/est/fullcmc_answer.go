@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
@@ -33,11 +34,7 @@ func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID)
 func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
 	part.failed = fail
 	if fail != nil {
-		info, _ := cmc.ParseFailInfo(fail.FailInfo())
-		r.failed(info, fail.Public+" ("+part.id+")", id)
-		if r.fail == nil {
-			r.fail = fail
-		}
+		r.refuse(id, fail, " ("+part.id+")")
 		return
 	}
 	r.granted++
@@ -54,12 +51,8 @@ func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
 // rejection, which RFC 7030 section 4.3.2 wants to be no 200.
 func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 	m := x.cmc
-	if fail := x.getCertificates(); fail != nil {
-		return answer{}, fail
-	}
-	if fail := x.confirmed(); fail != nil {
-		return answer{}, fail
-	}
+	x.getCertificates()
+	x.confirmed()
 	if m.replies.granted == 0 && m.replies.fail != nil {
 		return answer{}, m.replies.fail
 	}
@@ -73,31 +66,42 @@ func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 	return x.success(wire.TypeCMCResponse, der), nil
 }
 
-// getCertificates answers getCert (RFC 5272 section 6.9) with the certificates of
-// the CA; those of devices are theirs.
-func (x *exchange) getCertificates() *ra.Error {
-	for _, c := range x.cmc.data.Controls.All(cmc.OIDGetCert) {
-		value, err := c.Value()
-		if err != nil {
-			return cmcFailure("getCert", err)
-		}
-		id, err := cmc.ParseGetCert(value)
-		if err != nil {
-			return cmcFailure("getCert", err)
-		}
-		found, fail := x.ofCA(id)
-		if fail != nil {
-			x.cmc.replies.failed(cmc.BadCertID, fail.Public, c.ID)
-			return fail
-		}
-		x.cmc.replies.certificates = append(x.cmc.replies.certificates, found)
-		x.cmc.replies.granted++
+// refuse takes a part that fails by itself: what is granted beside it stays so.
+func (r *cmcReply) refuse(id cmc.BodyPartID, fail *ra.Error, more string) {
+	info, _ := cmc.ParseFailInfo(fail.FailInfo())
+	r.failed(info, fail.Public+more, id)
+	if r.fail == nil {
+		r.fail = fail
 	}
-	return nil
 }
 
-// ofCA finds a certificate of the CA.
-func (x *exchange) ofCA(id cmc.CertID) (*x509.Certificate, *ra.Error) {
+// getCertificates answers getCert (RFC 5272 section 6.9) with the certificates of
+// the CA; those of devices are theirs.
+func (x *exchange) getCertificates() {
+	replies := &x.cmc.replies
+	for _, c := range x.cmc.data.Controls.All(cmc.OIDGetCert) {
+		found, fail := x.ofCA(c)
+		if fail != nil {
+			replies.refuse(c.ID, fail, "")
+			continue
+		}
+		if !slices.ContainsFunc(replies.certificates, found.Equal) {
+			replies.certificates = append(replies.certificates, found)
+		}
+		replies.granted++
+	}
+}
+
+// ofCA finds the certificate of the CA that a getCert asks for.
+func (x *exchange) ofCA(c cmc.Control) (*x509.Certificate, *ra.Error) {
+	value, err := c.Value()
+	if err != nil {
+		return nil, cmcFailure("getCert", err)
+	}
+	id, err := cmc.ParseGetCert(value)
+	if err != nil {
+		return nil, cmcFailure("getCert", err)
+	}
 	ca := x.s.Authority.CAs[x.profile.Upstream()]
 	if ca == nil {
 		return nil, ra.Fail(ra.Fault, "no upstream "+x.profile.Upstream(), nil)
@@ -116,7 +120,7 @@ func (x *exchange) ofCA(id cmc.CertID) (*x509.Certificate, *ra.Error) {
 
 // confirmed answers confirmCertAcceptance (RFC 5272 section 6.14), which this
 // server never asks for, and a client's own statusInfo.
-func (x *exchange) confirmed() *ra.Error {
+func (x *exchange) confirmed() {
 	d := x.cmc.data
 	for _, oid := range []string{cmc.OIDConfirmCert, cmc.OIDStatusInfo, cmc.OIDStatusInfoV2} {
 		for _, c := range d.Controls.All(oid) {
@@ -127,13 +131,13 @@ func (x *exchange) confirmed() *ra.Error {
 				_, err = cmc.ParseStatusInfo(value)
 			}
 			if err != nil {
-				return cmcFailure(cmc.Name(c.Type), err)
+				x.cmc.replies.refuse(c.ID, cmcFailure(cmc.Name(c.Type), err), "")
+				continue
 			}
 			x.cmc.replies.statuses = append(x.cmc.replies.statuses, cmc.StatusInfo{Status: cmc.Success, Bodies: cmc.To(c.ID)})
 			x.cmc.replies.full = true
 		}
 	}
-	return nil
 }
 
 // echoes are what comes back with each answer (RFC 5272 sections 6.4 and 6.6).

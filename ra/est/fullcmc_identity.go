@@ -84,17 +84,18 @@ func (x *exchange) sameAsTLS(cert *x509.Certificate, by policy.Registrar) *ra.Er
 	if cert == nil || x.signedBy(cert) {
 		return nil
 	}
+	const another = "the TLS client certificate is not the signer's, nor that of a registration authority that may ask for each subject in the message"
+	if !by.Proven() {
+		return ra.Fail(ra.Forbidden, another, nil)
+	}
 	for _, r := range x.cmc.data.Requests {
 		request, err := r.CSR()
 		if err != nil {
 			continue // it is refused for that
 		}
 		if !x.profile.Relays(by, request.Names, x.now) {
-			return ra.Fail(ra.Forbidden, "the TLS client certificate is not the signer's, nor that of a registration authority that may ask for each subject in the message", nil)
+			return ra.Fail(ra.Forbidden, another, nil)
 		}
-	}
-	if len(x.cmc.data.Requests) == 0 && !by.Proven() {
-		return ra.Fail(ra.Forbidden, "the TLS client certificate is not the signer's, nor that of a registration authority", nil)
 	}
 	x.relayed = true
 	return nil
@@ -115,39 +116,26 @@ func (x *exchange) linkCMC(r cmc.Request) *ra.Error {
 	} else if fail := x.link(); fail != nil {
 		return fail
 	}
-	if x.linking != policy.Absent || x.onBehalf {
+	if x.onBehalf {
 		return nil // an RA has seen to it
 	}
 	switch linked, err := x.linkedBy(r); {
 	case err != nil:
 		return ra.Fail(ra.LinkFailed, "popLinkWitnessV2", err).Meaning(cmc.POPFailed.String())
-	case linked:
+	case linked && x.linking == policy.Absent:
 		x.linking = policy.Matched
 	}
 	return nil
 }
 
-// linkedBy: the key of the request signed the message, with the identity proof
-// in it; or the request has the witness; or it has the names of the certificate
-// that signed (RFC 6402 section 2.4).
+// linkedBy: the request has the witness; or its key signed the message, with the
+// identity proof in it; or it has the names of the certificate that signed (RFC
+// 6402 section 2.4). A message with popLinkRandom has the witness in each request
+// (RFC 5272 section 6.3.1.1).
 func (x *exchange) linkedBy(r cmc.Request) (bool, error) {
 	m := x.cmc
-	if a, ok := x.csr.Attribute(cmc.OIDPopLinkWitnessV2); ok {
-		if m.link == nil {
-			return false, errors.New("no shared secret was proven that it could be made with")
-		}
-		random, present, err := m.data.Controls.Octets(cmc.OIDPopLinkRandom)
-		if err != nil || !present || len(a.Values) != 1 {
-			return false, errors.New("there is no one popLinkRandom for the one witness")
-		}
-		w, err := cmc.ParseWitness(a.Values[0])
-		if err != nil {
-			return false, err
-		}
-		if !w.Hash.Equal(cmc.OIDSHA256) {
-			return false, errors.New("its key is not made with SHA-256")
-		}
-		return true, w.Verify(m.link, random)
+	if _, witnessed := x.csr.Attribute(cmc.OIDPopLinkWitnessV2); witnessed || len(m.data.Controls.All(cmc.OIDPopLinkRandom)) > 0 {
+		return true, x.checkWitness()
 	}
 	if m.own == r.ID {
 		return true, nil
@@ -163,6 +151,50 @@ func (x *exchange) linkedBy(r cmc.Request) (bool, error) {
 	}
 	names, err := csr.NamesOf(x.who.Cert)
 	return err == nil && names.Equal(x.csr.Names), nil
+}
+
+// checkWitness verifies popLinkWitnessV2 of the request.
+func (x *exchange) checkWitness() error {
+	m := x.cmc
+	if m.link == nil {
+		return errors.New("no shared secret was proven that it could be made with")
+	}
+	a, _ := x.csr.Attribute(cmc.OIDPopLinkWitnessV2)
+	random, present, err := m.data.Controls.Octets(cmc.OIDPopLinkRandom)
+	if err != nil || !present || len(a.Values) != 1 {
+		return errors.New("there are not one popLinkRandom in the message and one witness in the request")
+	}
+	w, err := cmc.ParseWitness(a.Values[0])
+	if err != nil {
+		return err
+	}
+	if !w.Hash.Equal(cmc.OIDSHA256) {
+		return errors.New("its key is not made with SHA-256")
+	}
+	return w.Verify(m.link, random)
+}
+
+// nobodys refuses as a whole a message of several requests that proves nobody: no
+// line of `who` can take one of them, and strangers don't write records by the
+// hundred.
+func (x *exchange) nobodys() *ra.Error {
+	if x.who.Cert != nil || len(x.who.Passwords) > 0 {
+		return nil
+	}
+	var ids []cmc.BodyPartID
+	for _, r := range x.cmc.data.Requests {
+		ids = append(ids, r.ID)
+	}
+	for _, c := range x.cmc.data.Controls.All(cmc.OIDRevokeRequest) {
+		ids = append(ids, c.ID)
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	fail := x.shutOwn()
+	info, _ := cmc.ParseFailInfo(fail.FailInfo())
+	x.cmc.replies.failed(info, fail.Public+" ("+x.id+")", ids...)
+	return fail
 }
 
 // seenMessages is for all servers of the process.

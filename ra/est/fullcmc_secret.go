@@ -70,14 +70,28 @@ func (x *exchange) secret(id string, right func(keys store.ProofKeys, known bool
 	if x.s.Passwords == nil || !x.profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
 		return none, ra.Fail(ra.Forbidden, "a shared secret, and the profile takes no one-time password by CMC", nil)
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), checkWait)
+	checks, network := x.s.checks, networkOf(x.in.Remote)
+	if checks == nil {
+		checks = processChecks()
+	}
+	visit, fail := checks.enter(network)
+	if fail != nil {
+		return none, fail
+	}
+	defer visit.leave()
+	ctx, cancel := context.WithTimeout(x.r.Context(), checks.wait)
 	defer cancel()
-	attempt, fail := x.s.Attempts.begin(ctx, networkOf(x.in.Remote), "\x00"+policy.ViaProof, x.now)
+	attempt, fail := x.s.Attempts.begin(ctx, network, "\x00"+policy.ViaProof, x.now)
 	if fail != nil {
 		return none, fail
 	}
 	became := failed // by a panic too
 	defer func() { attempt.end(became) }()
+	// The key of a MAC is as slow to make as the hash of a password.
+	if fail := visit.place(ctx); fail != nil {
+		became = returned
+		return none, fail
+	}
 	found, keys, err := x.s.Passwords.Proof(x.r.Context(), id, x.target.label, x.now)
 	unusable, isUnusable := errors.AsType[*store.Unusable](err)
 	unknown := errors.Is(err, store.ErrUnknown)
@@ -113,16 +127,17 @@ func (x *exchange) receiveAuthenticated(message []byte) *ra.Error {
 		id, err = identificationIn(unverified)
 		return nil, err
 	}); id == "" {
+		if errors.As(err, new(*cmc.Error)) {
+			return cmcFailure("PKIData", err)
+		}
 		return ra.Fail(ra.Forbidden, "CMC message", err).Meaning(cmc.BadMessageCheck.String())
 	}
 	var verified *cms.Verified
 	found, fail := x.secret(id, func(keys store.ProofKeys, known bool) *ra.Error {
-		if !known {
-			return ra.Fail(ra.Forbidden, "the CMC message has the MAC of no one-time password that is good here", nil).Meaning(cmc.BadMessageCheck.String())
-		}
+		// Where there is no such password it takes as long to say so.
 		var err error
 		verified, err = sealed.Verify(func(cms.Content) ([]byte, error) { return []byte(id + hex.EncodeToString(keys.Link[:])), nil })
-		if err != nil {
+		if err != nil || !known {
 			return ra.Fail(ra.Forbidden, "CMC message", err).Meaning(cmc.BadMessageCheck.String())
 		}
 		return nil
@@ -139,7 +154,7 @@ func identificationIn(c cms.Content) (string, error) {
 	if c.Type != cms.IDPKIData {
 		return "", errors.New("it holds no PKIData")
 	}
-	data, err := cmc.ParsePKIData(c.Bytes)
+	data, err := readPKIData(c.Bytes)
 	if err != nil {
 		return "", err
 	}

@@ -61,6 +61,9 @@ func (s *sqlStore) Devices() Devices { return devices{s} }
 // Claims implements Store.
 func (s *sqlStore) Claims() Claims { return claims{s} }
 
+// Renewals implements Store.
+func (s *sqlStore) Renewals() Renewals { return renewals{s} }
+
 // Made implements Store.
 func (s *sqlStore) Made() Made { return made{s} }
 

@@ -24,6 +24,7 @@ type Store interface {
 	Devices() Devices
 	Claims() Claims
 	Made() Made
+	Renewals() Renewals
 	Upkeep() Upkeep
 	// Close ends it. Nothing is called after it.
 	Close() error

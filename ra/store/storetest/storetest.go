@@ -46,6 +46,8 @@ func Suite(t *testing.T, open func(t testing.TB) store.Store) {
 		"a repeat finds what the same request had before":           madeAgain,
 		"a certificate of any size is remembered":                   madeLarge,
 		"a key to encrypt for is found with its device alone":       decryptKeys,
+		"a certificate's chain is kept while it may be renewed":     chains,
+		"chains of many renewals at once are all kept":              manyChains,
 		"a list gives passwords in the order they were made":        listed,
 		"a write whose context has ended changes nothing":           ended,
 		"nothing that is written ends up in an error or its format": silent,

@@ -15,7 +15,7 @@ import (
 // environment is what the configuration offers to the policy. upstreams are
 // what the CAs can express; asksCRL tells whether the CRL of one is asked.
 func (h *Handler) environment(upstreams map[string]policy.Capabilities, asksCRL func(upstream string) bool) (policy.Environment, error) {
-	env := policy.Environment{Upstreams: upstreams, Webhook: h.Webhook != nil, Issuing: make(map[string]string)}
+	env := policy.Environment{Upstreams: upstreams, Webhook: h.Webhook != nil, Store: true /* where a policy wants one, there is one */, Issuing: make(map[string]string)}
 	for _, a := range h.anchorConfigs() {
 		env.Anchors = append(env.Anchors, a.Name)
 		if a.AnyEKU {

@@ -366,6 +366,7 @@ func (h *Handler) assemble() error {
 	if h.store != nil {
 		h.server.Passwords, h.server.Devices = h.store, h.store
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
+		h.server.Authority.Renewals = h.store
 	}
 	return nil
 }

@@ -102,6 +102,24 @@ func (l *lateStore) Settle(ctx context.Context, t store.Settlement) error {
 	return s.Claims().Settle(ctx, t)
 }
 
+// Chain implements store.Renewals.
+func (l *lateStore) Chain(ctx context.Context, ids ...[32]byte) (policy.Chain, error) {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return policy.Chain{}, err
+	}
+	return s.Renewals().Chain(ctx, ids...)
+}
+
+// KeepChains implements store.Renewals.
+func (l *lateStore) KeepChains(ctx context.Context, links []store.Link, now time.Time) error {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Renewals().KeepChains(ctx, links, now)
+}
+
 // Issued implements store.Made.
 func (l *lateStore) Issued(ctx context.Context, m store.MadeCertificate) ([][]byte, error) {
 	s, err := l.wait(ctx)
@@ -185,7 +203,7 @@ func (a *App) openStore() error {
 // Store is the open store, for the admin API.
 func (a *App) Store(ctx context.Context) (store.Store, error) {
 	if a.store == nil {
-		return nil, errors.New("no policy has one_time_password, registry or serverkeygen, and no `store` is written: there is no store")
+		return nil, errors.New("no policy has one_time_password, registry, serverkeygen, renewals or enrolled_within, and no `store` is written: there is no store")
 	}
 	return a.store.wait(ctx)
 }

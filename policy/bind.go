@@ -19,6 +19,7 @@ func (p *Policy) Bind(env Environment) error {
 				b.who(operation.who)
 			}
 			b.keygen(profile, operation)
+			b.counts(operation.renewal.cap)
 		}
 		b.upstream(profile)
 		b.registrars(profile)
@@ -116,6 +117,21 @@ func (b *binder) keygen(p *Profile, o *op) {
 	}
 	if can, ok := b.env.Upstreams[b.upstreamOf(p)]; ok && !can.Keygen {
 		b.add(o.keygen.madeByAt.at, "the upstream %s makes no keys: `%s: ra` has this server make them", quote(b.upstreamOf(p)), o.keygen.madeByAt.path)
+	}
+}
+
+// counts refuses caps where what they count would be forgotten.
+func (b *binder) counts(c renewalCap) {
+	if b.env.Store {
+		return
+	}
+	for _, at := range []struct {
+		spot   spot
+		counts bool
+	}{{c.mostAt, c.most > 0}, {c.withinAt, c.within > 0}} {
+		if at.counts {
+			b.add(at.spot.at, "`%s` wants a store that keeps what was counted, and there is none", at.spot.path)
+		}
 	}
 }
 

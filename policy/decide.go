@@ -84,6 +84,7 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 	if req.Op.Renews() {
 		j.renewal()
 	}
+	decision.Chain = j.chain()
 	if operation.keygen == nil {
 		j.keyReuse()
 	} else {

@@ -163,6 +163,8 @@ var reenrollShape = &shape{kind: aMap, keys: append(operation(linkingKey),
 		initial: "forbid", doc: "whether the old key may be certified again"},
 	key{name: "window", is: &shape{kind: aShare}, initial: "100%", doc: "the last share of the lifetime, in which renewal is allowed"},
 	key{name: "expired", is: period, initial: "0s", doc: "how long after notAfter renewal is still allowed"},
+	key{name: "renewals", is: number, initial: "none", doc: "the most renewals in a row since an enrolment by other credentials than a certificate of this CA"},
+	key{name: "enrolled_within", is: period, initial: "none", doc: "how long after such an enrolment renewal is still allowed"},
 )}
 
 var whoShape = &shape{kind: aMap, keys: slices.Concat([]key{

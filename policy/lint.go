@@ -42,6 +42,7 @@ const (
 	lintNoMoreTime      = "no-more-time"
 	lintSerialAlone     = "serial-alone"
 	lintClearKey        = "clear-key"
+	lintUncounted       = "uncounted-renewals"
 )
 
 // lints are all lints, in the order of the documentation.
@@ -67,6 +68,7 @@ var lints = []Lint{
 	{lintNoMoreTime, "A renewal gives no more time than the certificate has that it replaces.", true},
 	{lintSerialAlone, "A serial number is wanted without the issuer that makes it one certificate's.", false},
 	{lintClearKey, "A private key goes out in clear, inside TLS, to who doesn't ask for encryption.", true},
+	{lintUncounted, "A profile renews for ever what another profile renews so many times.", true},
 }
 
 // Lints gives every kind of warning, for documents that list them.

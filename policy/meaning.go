@@ -47,6 +47,7 @@ var meanings = map[string]meaning{
 	"serverkeygen.key": writes, "serverkeygen.encryption": ordered("required", "if_asked"), "serverkeygen.made_by": writes,
 	"who": widens, "names": widens, "on_behalf.linking": inert, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
 	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,
+	"renewals": bound, "enrolled_within": bound,
 
 	"allow": widens, "require": narrows, "max": bound, "wildcard": trueWide, "ignore": widens, "set": writes, "beside": writes,
 	"usage.key": {change: MoreIsWider}, "usage.ext": {change: MoreIsWider}, "cel": writes,

@@ -20,6 +20,7 @@ type renewal struct {
 	windowAt  spot
 	share     int // percent
 	expiredAt spot
+	cap       renewalCap
 }
 
 func (c *compiler) renewal(o *op, n node) {
@@ -29,12 +30,13 @@ func (c *compiler) renewal(o *op, n node) {
 		keyAt: key.spot(), keepKey: key.value() == "allow",
 		windowAt: window.spot(), share: 100,
 		expiredAt: expired.spot(),
+		cap:       c.renewalCap(n),
 	}
 	if share, ok := window.share(); ok {
 		o.renewal.share = share
 	}
 	o.expired, _ = expired.duration()
-	if o.renewal.keepKey {
+	if o.renewal.keepKey && !o.renewal.cap.counts() {
 		c.warn(lintSameKey, o.renewal.keyAt, "the old key may be certified again: who has stolen it can renew for ever")
 	}
 }

@@ -30,7 +30,11 @@ type TestCase struct {
 	Renews  *TestCert // nil: the client certificate, on a reenroll
 	// HeldBy is the subject of another certificate with the CSR's key.
 	HeldBy string
-	Want   TestWant
+	// Renewed and Enrolled are the chain of the client certificate: how many
+	// renewals there were, and since when (zero: since it began).
+	Renewed  int
+	Enrolled time.Time
+	Want     TestWant
 }
 
 // TestWho is who asks, as if it had been proven.
@@ -173,6 +177,8 @@ var (
 			{name: "size", is: &shape{kind: aSize}, initial: "what the parts need", doc: "the size of the request in DER"},
 		}}, required: true, doc: "the request"},
 		{name: "renews", is: certShape, initial: "the client certificate", doc: "the certificate that a reenroll renews"},
+		{name: "renewed", is: number, initial: "0", doc: "how many renewals in a row lie between the client certificate and the enrolment, itself among them"},
+		{name: "enrolled", is: instant, initial: "when the client certificate begins", doc: "when that enrolment was"},
 		{name: "key_held_by", is: text, doc: "the subject of another certificate that has the request's key"},
 		{name: "want", is: &shape{kind: aMap, keys: []key{
 			{name: "verdict", is: &shape{kind: aWord, words: []word{{text: "allow"}, {text: "deny"}, {text: "fault"}}}, required: true, doc: "what the policy is to say"},
@@ -240,8 +246,10 @@ func (r *testReader) testCase(n node) TestCase {
 	c := TestCase{
 		Pos: n.at, Name: name.value(), Label: n.get("label").value(), Op: Op(n.get("op").value()), At: instantOf(n.get("at")),
 		Linking: linkingOf(n.get("linking").value()), HeldBy: n.get("key_held_by").value(),
-		CSR: r.csr(n.get("csr")), Want: r.want(n.get("want")),
+		Enrolled: instantOf(n.get("enrolled")),
+		CSR:      r.csr(n.get("csr")), Want: r.want(n.get("want")),
 	}
+	c.Renewed, _ = n.get("renewed").number()
 	if c.Op == "" {
 		c.Op = SimpleEnroll
 	}

@@ -79,6 +79,9 @@ type Request struct {
 	// Until is when the certificate must have ended, where a registration
 	// authority asks for less than the profile would give; zero: it doesn't say.
 	Until time.Time
+	// Chain is that of Who.Cert, where this CA has issued it; nil: nobody has
+	// counted.
+	Chain *Chain
 	Now   time.Time
 }
 
@@ -265,6 +268,9 @@ type Decision struct {
 	Plan     Plan
 	// Uses is what the request uses up, where it is granted.
 	Uses []Use
+	// Chain is that of the certificate, where the profile counts renewals. It
+	// is to be kept, so that the next request for a renewal has it.
+	Chain *Chain
 	// Keygen is the key that is to be made, of a request to /serverkeygen; nil
 	// of any other, and where it isn't clear how it would be given out.
 	Keygen *Keygen
@@ -328,6 +334,8 @@ type Environment struct {
 	// Webhook says that a webhook is asked about each request.
 	Webhook    bool
 	Registries []string // device registries
+	// Store says that what a policy counts survives a restart.
+	Store bool
 	// Unrevoked are the anchors without a source of revocation.
 	Unrevoked []string
 	// AnyEKU are the anchors that take certificates without clientAuth.

@@ -245,7 +245,7 @@ func (p *Policy) UsesRegistries() bool { return p.any(func(q proof) bool { retur
 
 // UsesStore tells whether any profile wants something that survives a restart.
 func (p *Policy) UsesStore() bool {
-	return p.UsesPasswords() || p.UsesRegistries() || slices.ContainsFunc(p.profiles, func(profile *Profile) bool { return profile.Offers(ServerKeygen) })
+	return p.UsesPasswords() || p.UsesRegistries() || p.CountsRenewals() || slices.ContainsFunc(p.profiles, func(profile *Profile) bool { return profile.Offers(ServerKeygen) })
 }
 
 func (p *Policy) any(is func(proof) bool) bool {

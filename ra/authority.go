@@ -46,6 +46,9 @@ type Authority struct {
 	// go out encrypted, such as this server's own; nil, or none: a key of this
 	// process signs, which nobody vouches for.
 	KeySigner func() (KeySigner, bool)
+	// Renewals keeps how often certificates were renewed; nil: nothing does, and
+	// a profile that counts grants nothing.
+	Renewals store.Renewals
 
 	own ownSigner
 	rsa struct {
@@ -75,6 +78,7 @@ type found struct {
 	renews *x509.Certificate
 	holder *policy.KeyHolder
 	data   policy.Facts
+	chain  *policy.Chain
 }
 
 // Enroll decides about one request and issues. The caller has parsed the CSR,
@@ -91,7 +95,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 	}
 	t := task{csr: req.CSR, who: req.Who, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
 	t.decide = func(f found) policy.Decision {
-		req.Renews, req.KeyHolder, req.Who.Data = f.renews, f.holder, f.data
+		req.Renews, req.KeyHolder, req.Who.Data, req.Chain = f.renews, f.holder, f.data, f.chain
 		return p.Decide(req.Request)
 	}
 	if req.Op.Renews() {
@@ -153,6 +157,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		}
 		out.Replaces = renews
 	}
+	if out.Chain, e = a.chainOf(ctx, ca, p, t, out.Replaces); e != nil {
+		return e
+	}
 	data, e := a.consult(ctx, t, out)
 	if e != nil {
 		return e
@@ -166,7 +173,7 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		}
 		out.KeyHolder, end = holder, done
 	}
-	out.Decision = t.decide(found{out.Replaces, out.KeyHolder, data})
+	out.Decision = t.decide(found{out.Replaces, out.KeyHolder, data, out.Chain})
 	if out.Decision.Verdict != policy.Allow {
 		return refusal(out.Decision)
 	}
@@ -205,6 +212,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		return e
 	}
 	defer func() { settle(out, e) }()
+	if e := a.intendChain(ctx, p, t, order, out); e != nil {
+		return e
+	}
 	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
 	if t.making != nil && t.making.upstream != nil {
@@ -220,6 +230,7 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if e := t.making.checkUpstream(ctx, ca, order, out); e != nil {
 		return e
 	}
+	a.keepChain(ctx, p, t, out)
 	a.supersede(ctx, ca, label, t, out)
 	return nil
 }

@@ -87,7 +87,7 @@ func (a *Authority) Keygen(ctx context.Context, p *policy.Profile, req Keygen) (
 	}
 	t.identity = identityOf(req.Who, t.csr)
 	t.decide = func(f found) policy.Decision {
-		req.Who.Data = f.data
+		req.Who.Data, req.Chain = f.data, f.chain
 		return p.Decide(req.Request)
 	}
 	out, err := a.run(ctx, p, policy.ServerKeygen, req.Label, t)

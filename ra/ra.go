@@ -64,6 +64,8 @@ type Outcome struct {
 	Replaces *x509.Certificate
 	// KeyHolder is for whom the key was certified before; nil for nobody.
 	KeyHolder *policy.KeyHolder
+	// Chain is that of the client certificate; nil where nobody counts.
+	Chain *policy.Chain
 	// Data is what the Hook said.
 	Data policy.Facts
 	// Serial is the serial number that we chose, NotBefore and NotAfter the

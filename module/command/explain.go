@@ -4,6 +4,7 @@ package command
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,13 +30,15 @@ type explanation struct {
 	data, claims               string
 	linked                     bool
 	audit, id                  string
+	renewed                    int
+	enrolled                   string
 	format                     string
 }
 
 func explainCommand() *cobra.Command {
 	var e explanation
 	cmd := &cobra.Command{
-		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--claims <file>] [--data <file>] [--linked] [--at <time>] [--format text|json]",
+		Use:   "explain <file> [--csr <file> | --subject <subject> --san <name>... | --audit <log> --id <request id>] [--label <label>] [--op <operation>] [--who <who>]... [--renews <file>] [--renewed <number>] [--enrolled <time>] [--claims <file>] [--data <file>] [--linked] [--at <time>] [--format text|json]",
 		Short: "Says what a policy decides of a request, and by which lines",
 		Long: `Puts a certification request before a policy file, without a server and without
 a CA, and tells the decision so that a reviewer can follow it: the verdict, what
@@ -83,6 +86,8 @@ any other verdict.`,
 	flags.StringVar(&e.id, "id", "", "request id in the audit log, as X-Request-Id had it")
 	flags.StringArrayVar(&e.who, "who", nil, "who asks (repeatable)")
 	flags.StringVar(&e.renews, "renews", "", "certificate that a simplereenroll replaces (default: that of --who)")
+	flags.IntVar(&e.renewed, "renewed", 0, "how many renewals in a row lead to the client certificate, itself among them")
+	flags.StringVar(&e.enrolled, "enrolled", "", "when the enrolment before them was (default: when the client certificate began)")
 	flags.StringVar(&e.claims, "claims", "", "file with the claims of the token, a JSON object")
 	flags.StringVar(&e.data, "data", "", "file with what the webhook says, a JSON object")
 	flags.BoolVar(&e.linked, "linked", false, "the request is bound to its TLS channel (RFC 7030 section 3.5)")
@@ -221,6 +226,9 @@ func (e *explanation) circumstances() (policy.Arrival, error) {
 	if req.Who, err = identity(e.who); err != nil {
 		return req, err
 	}
+	if req.Chain, err = e.chain(req.Who.Cert); err != nil {
+		return req, err
+	}
 	if e.claims != "" {
 		if req.Who.Claims, err = readFacts(e.claims); err != nil {
 			return req, err
@@ -241,6 +249,25 @@ func (e *explanation) circumstances() (policy.Arrival, error) {
 		req.Renews = req.Who.Cert
 	}
 	return req, nil
+}
+
+// chain is how the client certificate goes back to an enrolment; nil: nothing is
+// said of it.
+func (e *explanation) chain(cert *x509.Certificate) (*policy.Chain, error) {
+	if e.renewed == 0 && e.enrolled == "" {
+		return nil, nil
+	}
+	if cert == nil || e.renewed < 0 {
+		return nil, errors.New("--renewed and --enrolled: want a number from 0, and the client certificate that was renewed, by --who cert:ANCHOR:FILE")
+	}
+	var since time.Time
+	if e.enrolled != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339, e.enrolled); err != nil {
+			return nil, fmt.Errorf("--enrolled %q: want a time such as 2030-01-02T15:04:05Z", e.enrolled)
+		}
+	}
+	return policy.ChainOf(cert, e.renewed, since), nil
 }
 
 // readFacts reads a JSON object.

@@ -70,6 +70,9 @@ func (b builder) request() (policy.Arrival, error) {
 			return req, err
 		}
 	}
+	if req.Chain, err = chain(c, req.Who.Cert); err != nil {
+		return req, err
+	}
 	old := req.Renews
 	if old == nil {
 		old = req.Who.Cert
@@ -94,6 +97,18 @@ func (b builder) request() (policy.Arrival, error) {
 		req.KeyHolder = &policy.KeyHolder{Names: digest, Serial: "01"}
 	}
 	return req, nil
+}
+
+// chain is how the client certificate goes back to an enrolment; nil: the case
+// says nothing of it.
+func chain(c policy.TestCase, cert *x509.Certificate) (*policy.Chain, error) {
+	if c.Renewed == 0 && c.Enrolled.IsZero() {
+		return nil, nil
+	}
+	if cert == nil {
+		return nil, wrong(c.Pos, "`renewed` and `enrolled` are of the client certificate, and there is none")
+	}
+	return policy.ChainOf(cert, c.Renewed, c.Enrolled), nil
 }
 
 // once adds the one-time password and the device.

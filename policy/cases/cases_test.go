@@ -34,7 +34,7 @@ default: all
 profiles:
   all:
     enroll: {who: [{http_basic: {users: [one]}}, {client_cert: {anchor: depot, issuer: {CN: depots}, serial: "0a1b", san: {dns: ["*.example"]}}}, {provider: {name: ldap}}], linking: if_present}
-    reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present}
+    reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present, renewals: 4, enrolled_within: 365d}
     on_behalf: {who: [{client_cert: {anchor: ours, role: ra, subject: {CN: ra.example}}, names: ["*.site.example.net", "a.example.net"]}], linking: trusted}
     subject: {CN: {allow: ["*.example.net"]}}
     san:
@@ -96,6 +96,25 @@ cases:
     who: {cert: {anchor: ours, subject: CN=a.example.net}}
     csr: {subject: CN=a.example.net, same_key: true}
     want: {verdict: deny, findings: [{path: reenroll.same_key, effect: refused}], only: true}
+  - name: renewed as often as may be
+    op: simplereenroll
+    renewed: 4
+    who: {cert: {anchor: ours, subject: CN=a.example.net}}
+    csr: {subject: CN=a.example.net}
+    want: {verdict: deny, findings: [reenroll.renewals], only: true}
+  - name: renewed once less
+    op: simplereenroll
+    renewed: 3
+    who: {cert: {anchor: ours, subject: CN=a.example.net}}
+    csr: {subject: CN=a.example.net}
+    want: {verdict: allow}
+  - name: enrolled long ago
+    op: simplereenroll
+    renewed: 3
+    enrolled: 2024-01-01T00:00:00Z
+    who: {cert: {anchor: ours, subject: CN=a.example.net}}
+    csr: {subject: CN=a.example.net}
+    want: {verdict: deny, findings: [reenroll.enrolled_within], only: true}
   - name: an RA for a device
     linking: mismatched
     who: {cert: {anchor: ours, role: ra, subject: CN=ra.example}}

@@ -49,6 +49,17 @@ type Input struct {
 	// KeyHolder is for whom the key of the request was certified before; left
 	// out where it is new.
 	KeyHolder *KeyHolder `json:"key_holder,omitempty"`
+	// Chain is how Cert goes back to an enrolment, where the policy counts
+	// renewals.
+	Chain *Chain `json:"chain,omitempty"`
+}
+
+// Chain is how a certificate goes back to an enrolment by other credentials.
+type Chain struct {
+	// Renewals is how many there were in a row since then.
+	Renewals int `json:"renewals"`
+	// Since is when the enrolment was.
+	Since time.Time `json:"since"`
 }
 
 // KeyHolder is for whom a key was certified.
@@ -148,6 +159,9 @@ func OfInput(q policy.Arrival, needs func(asn1.ObjectIdentifier) bool) *Input {
 	}
 	if held := q.KeyHolder; held != nil {
 		in.KeyHolder = &KeyHolder{Names: hex.EncodeToString(held.Names[:]), Serial: held.Serial}
+	}
+	if q.Chain != nil {
+		in.Chain = &Chain{q.Chain.Renewals, q.Chain.Since.UTC()}
 	}
 	in.Data, in.Claims = q.Who.Data.JSON(), q.Who.Claims.JSON()
 	for _, a := range q.Who.Accounts {

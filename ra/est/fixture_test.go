@@ -126,7 +126,7 @@ func policyOf(t testing.TB, text string) *policy.Policy {
 		t.Fatal(err)
 	}
 	if err := p.Bind(policy.Environment{
-		Digest: policy.Digest{Unread: true}, Bearers: []string{"staff"}, Anchors: []string{"ours", "idevid", "partner"}, Issuing: map[string]string{"ours": "test"}, RAIssuers: []string{"partner"}, Users: []string{"estuser"}, Providers: []string{"staff"},
+		Store: true, Digest: policy.Digest{Unread: true}, Bearers: []string{"staff"}, Anchors: []string{"ours", "idevid", "partner"}, Issuing: map[string]string{"ours": "test"}, RAIssuers: []string{"partner"}, Users: []string{"estuser"}, Providers: []string{"staff"},
 		Upstreams: map[string]policy.Capabilities{"test": new(ratest.CA).Carries()},
 	}); err != nil {
 		t.Fatal(err)

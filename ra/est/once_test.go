@@ -62,7 +62,6 @@ type onceSite struct {
 	*site
 	store store.Store
 	clock time.Time
-	names int
 }
 
 func newOnce(t testing.TB, changes ...func(*site)) *onceSite {
@@ -166,7 +165,7 @@ func TestThreat_AOneTimePasswordIsGoodForOneKey(t *testing.T) {
 	if !strings.HasPrefix(g.Header.Get("WWW-Authenticate"), "Basic ") {
 		t.Errorf("the challenge is %q", g.Header.Get("WWW-Authenticate"))
 	}
-	g = o.enroll("at another label", 403, "fleet", o.csr("P-256/a", "a.example"), user)
+	o.enroll("at another label", 403, "fleet", o.csr("P-256/a", "a.example"), user)
 	o.enroll("the first", 200, "basic", o.csr("P-256/a", "a.example"), user)
 	o.enroll("the same again: its answer was lost", 200, "basic", o.csr("P-256/a", "a.example"), "anybody"+user)
 	g = o.enroll("another key", 403, "basic", o.csr("P-256/b", "a.example"), user)

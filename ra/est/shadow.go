@@ -74,7 +74,7 @@ func (x *exchange) shadowDecision(shadow *policy.Policy) policy.Decision {
 // decided is the request as the authority put it before the policy.
 func (x *exchange) decided() policy.Arrival {
 	request := x.request
-	request.Renews, request.KeyHolder, request.Who.Data = x.outcome.Replaces, x.outcome.KeyHolder, x.outcome.Data
+	request.Renews, request.KeyHolder, request.Who.Data, request.Chain = x.outcome.Replaces, x.outcome.KeyHolder, x.outcome.Data, x.outcome.Chain
 	return request
 }
 

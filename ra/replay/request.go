@@ -56,6 +56,9 @@ func Request(r *audit.Record) (policy.Arrival, error) {
 	if req.KeyHolder, err = holder(in.KeyHolder); err != nil {
 		return req, fmt.Errorf("input.key_holder: %w", err)
 	}
+	if in.Chain != nil {
+		req.Chain = &policy.Chain{Renewals: in.Chain.Renewals, Since: in.Chain.Since}
+	}
 	parts, err := restored(in.CSR)
 	if err == nil && req.Op == policy.ServerKeygen {
 		req.Keyless, err = csr.RestoreKeyless(parts)

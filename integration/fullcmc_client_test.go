@@ -74,10 +74,11 @@ func TestTheClientDoesAllOfFullCMC(t *testing.T) {
 	t.Parallel()
 	d, registrar := newCMCDevice(t)
 	c := &cmcClient{d, d.site.tlsRoot()}
-	ids, secrets := c.passwords(3)
+	ids, secrets := c.passwords(4)
 	write(t, d.site.dir, "secret", secrets[0]+"\n")
 	write(t, d.site.dir, "crmf", secrets[1]+"\n")
 	write(t, d.site.dir, "unused", secrets[2]+"\n")
+	write(t, d.site.dir, "mac", secrets[3]+"\n")
 	c.pair("ra", registrar)
 	dev := newDevice(t, d.site)
 	dev.dir = d.site.dir
@@ -91,6 +92,7 @@ func TestTheClientDoesAllOfFullCMC(t *testing.T) {
 		c.granted(`(?m)^request 1 \(CN=`+name+`\): granted$`, "enroll", append(append(proof(i, []string{"secret", "crmf"}[i]), form...),
 			"--key", "key"+fmt.Sprint(i), "--subject", "CN="+name, "--san", name)...)
 	}
+	c.granted(`subject   CN=m.example.net`, "enroll", append(proof(3, "mac"), "--mac-hash", "--crmf", "--key", "m.key", "--subject", "CN=m.example.net")...)
 	c.granted(`subject   CN=a0.example.net`, "renew", "--cert", "a.pem", "--key", "key0", "--new-key", "key0b", "--out", "a2.pem")
 	c.granted(`subject   CN=a1.example.net`, "renew", "--cert", "b.pem", "--key", "key1", "--new-key", "key1b", "--crmf", "--linking", "--out", "b2.pem")
 

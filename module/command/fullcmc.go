@@ -34,7 +34,7 @@ type cmcAsker struct {
 	enrolment
 	cert, certKey, tlsCert, tlsKey        string
 	identification, secretFile, secretEnv string
-	mac                                   bool
+	mac, macHash                          bool
 }
 
 // flags adds those of who asks. certs is false where the command has its own of
@@ -59,6 +59,7 @@ func (a *cmcAsker) secretFlags(cmd *cobra.Command) {
 
 func (a *cmcAsker) macFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&a.mac, "mac", false, "authenticate the message by the shared secret in the place of a signature (AuthenticatedData)")
+	cmd.Flags().BoolVar(&a.macHash, "mac-hash", false, "as --mac, by the SHA-256 of the secret in hex: what Estra wants of a one-time password")
 }
 
 // request begins with who asks. All files are read before anything is sent.
@@ -66,6 +67,7 @@ func (a *cmcAsker) request() (ask estclient.FullRequest, err error) {
 	if ask.Signer, err = pair(a.cert, a.certKey); err != nil {
 		return ask, err
 	}
+	a.mac = a.mac || a.macHash
 	secret, given, err := readSecret("secret", a.secretFile, a.secretEnv)
 	switch {
 	case err != nil:
@@ -73,9 +75,9 @@ func (a *cmcAsker) request() (ask estclient.FullRequest, err error) {
 	case given:
 		ask.Secret = &estclient.SharedSecret{Identification: a.identification, Secret: secret}
 	case a.identification != "" || a.mac:
-		return ask, errors.New("--identification and --mac need --secret-file or --secret-env")
+		return ask, errors.New("--identification, --mac and --mac-hash need --secret-file or --secret-env")
 	}
-	if ask.MAC = a.mac; a.mac && ask.Signer != nil {
+	if ask.MAC, ask.HashedMAC = a.mac, a.macHash; a.mac && ask.Signer != nil {
 		return ask, errors.New("--mac and a certificate: a message has a MAC or a signature, and not both")
 	}
 	return ask, nil

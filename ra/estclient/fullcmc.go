@@ -44,6 +44,9 @@ type FullRequest struct {
 	// MAC authenticates the message with Secret in the place of a signature
 	// (AuthenticatedData). Then Signer is none.
 	MAC bool
+	// HashedMAC derives the MAC from the SHA-256 of Secret in hexadecimal: what a
+	// server wants that keeps hashes of secrets. It goes with MAC.
+	HashedMAC bool
 }
 
 // A Wish is one certificate asked for.
@@ -139,6 +142,8 @@ func (ask *FullRequest) check() error {
 		return errors.New("nothing is asked for")
 	case ask.MAC && ask.Secret == nil:
 		return errors.New("a MAC needs a shared secret")
+	case ask.HashedMAC && !ask.MAC:
+		return errors.New("a hashed secret is for a MAC alone")
 	case ask.MAC && ask.Signer != nil:
 		return errors.New("a message has a MAC or a signature, and not both")
 	case ask.Secret != nil && ask.Secret.Secret == "":

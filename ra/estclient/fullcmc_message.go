@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -320,7 +321,12 @@ func (m *cmcMessage) seal(c *Client, ask *FullRequest, content cms.Content) ([]b
 	switch {
 	case ask.MAC:
 		// RFC 5272 section 3.2: the identifier, and the secret after it.
-		m.secret = []byte(ask.Secret.Identification + string(ask.Secret.Secret))
+		secret := string(ask.Secret.Secret)
+		if ask.HashedMAC {
+			sum := sha256.Sum256([]byte(secret))
+			secret = hex.EncodeToString(sum[:])
+		}
+		m.secret = []byte(ask.Secret.Identification + secret)
 		return cms.Authenticate(content, cms.Password{Secret: m.secret})
 	case ask.Signer != nil:
 		return m.signByCertificate(c, ask, content)

@@ -37,6 +37,7 @@ type cmcServer struct {
 	// raw is sent in its place.
 	raw func(w http.ResponseWriter)
 
+	macSecret string
 	// pending is the key of a request that waits.
 	pending crypto.Signer
 
@@ -103,6 +104,7 @@ func serveCMC(t *testing.T) *cmcServer {
 	ca := newAuthority(t, "Example")
 	x := &cmcServer{recorder: serve(t, ca, ca.server(nil), 0), t: t}
 	x.signer, x.pending = ca.server(withUsage(cmcRA)), newKey(t)
+	x.macSecret = otp
 	x.answer = func(w http.ResponseWriter, req *http.Request, s seen) bool {
 		if path.Base(req.URL.Path) != "fullcmc" {
 			return false
@@ -142,7 +144,7 @@ func (x *cmcServer) open(body []byte) (cmcGot, []byte, error) {
 		if err != nil {
 			return got, nil, err
 		}
-		mac = []byte(otpID + otp)
+		mac = []byte(otpID + x.macSecret)
 		if v, err = message.Verify(func(cms.Content) ([]byte, error) { return mac, nil }); err != nil {
 			return got, nil, err
 		}

@@ -11,10 +11,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"math/big"
 	"strings"
@@ -55,6 +57,7 @@ func TestFullCMCEnrolls(t *testing.T) {
 	wish := func(name string) Wish { return Wish{Key: newKey(t), Template: device(t, name)} }
 	inCRMF := func(w Wish) Wish { w.CRMF = true; return w }
 	const ids, tx = "senderNonce transactionId", " identification popLinkRandom"
+	sum := sha256.Sum256([]byte(otp))
 	for name, test := range map[string]struct {
 		ask      FullRequest
 		controls string
@@ -66,6 +69,7 @@ func TestFullCMCEnrolls(t *testing.T) {
 		"so it does over CRMF as well":      {FullRequest{Wishes: []Wish{inCRMF(wish("a.example"))}, Secret: otpSecret()}, ids + tx + " identityProofV2", 0},
 		"two requests by the first's key":   {FullRequest{Wishes: []Wish{wish("a.example"), inCRMF(wish("b.example"))}, Secret: otpSecret()}, ids + tx + " identityProofV2", 0},
 		"a MAC in the place of a signature": {FullRequest{Wishes: []Wish{wish("a.example")}, Secret: otpSecret(), MAC: true}, ids + tx, 0},
+		"a MAC by the hash of the secret":   {FullRequest{Wishes: []Wish{wish("a.example")}, Secret: otpSecret(), MAC: true, HashedMAC: true}, ids + tx, 0},
 		"a certificate is renewed":          {FullRequest{Wishes: []Wish{{Key: newKey(t), Template: Template{Names: names}, KeepNames: true}}, Signer: &current}, ids, 1},
 		"it is renewed with the same key": {FullRequest{
 			Wishes: []Wish{{Key: current.PrivateKey.(crypto.Signer), Template: Template{Names: names}, KeepNames: true}}, Signer: &current,
@@ -73,6 +77,9 @@ func TestFullCMCEnrolls(t *testing.T) {
 		"a registration authority brings what others made": {FullRequest{Wishes: []Wish{{CSR: other}, inCRMF(wish("b.example"))}, Signer: &ra}, ids, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if x.macSecret = otp; test.ask.HashedMAC {
+				x.macSecret = hex.EncodeToString(sum[:])
+			}
 			done, err := x.client().FullCMC(context.Background(), test.ask)
 			if err != nil {
 				t.Fatal(err)
@@ -255,6 +262,7 @@ func TestFullCMCRequestsThatMakeNoSense(t *testing.T) {
 	}{
 		"nothing":                   {FullRequest{}, "nothing is asked for"},
 		"a MAC without a secret":    {FullRequest{Wishes: []Wish{wish}, MAC: true}, "needs a shared secret"},
+		"a hash without a MAC":      {FullRequest{Wishes: []Wish{wish}, Secret: otpSecret(), HashedMAC: true}, "for a MAC alone"},
 		"a MAC and a signature":     {FullRequest{Wishes: []Wish{wish}, MAC: true, Secret: otpSecret(), Signer: signer}, "not both"},
 		"an empty secret":           {FullRequest{Wishes: []Wish{wish}, Secret: &SharedSecret{}}, "secret is empty"},
 		"nobody who signs":          {FullRequest{Revoke: []cmc.Revocation{{}}}, "nobody can sign"},

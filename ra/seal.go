@@ -9,10 +9,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // RFC 5280 section 4.2.1.2 makes key identifiers with it
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
@@ -85,7 +83,7 @@ var errKeyUsage = errors.New("the certificate's key is for something else")
 
 // decryptKey looks at the client certificate, and then where DecryptKeys does.
 func (a *Authority) decryptKey(ctx context.Context, who policy.Identity, wanted csr.DecryptKey) (cms.Recipient, error) {
-	if wanted.Asymmetric && who.Cert != nil && bytes.Equal(keyIdentifier(who.Cert), wanted.ID) {
+	if wanted.Asymmetric && who.Cert != nil && bytes.Equal(cms.KeyIdentifier(who.Cert), wanted.ID) {
 		return RecipientOf(who.Cert, wanted.ID)
 	}
 	if a.DecryptKeys == nil {
@@ -102,23 +100,6 @@ func RecipientOf(cert *x509.Certificate, id []byte) (cms.Recipient, error) {
 		return r, fmt.Errorf("%w: %w", errKeyUsage, err)
 	}
 	return r, err
-}
-
-// keyIdentifier is the certificate's own, or what RFC 5280 section 4.2.1.2 (1)
-// makes of its key.
-func keyIdentifier(cert *x509.Certificate) []byte {
-	if len(cert.SubjectKeyId) > 0 {
-		return cert.SubjectKeyId
-	}
-	var info struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(cert.RawSubjectPublicKeyInfo, &info); err != nil {
-		return nil
-	}
-	sum := sha1.Sum(info.Key.RightAlign()) //nolint:gosec // as above
-	return sum[:]
 }
 
 // close encrypts a private key: EnvelopedData over SignedData over an

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/estclient"
 )
 
@@ -99,10 +100,10 @@ func certificateKey(client *estclient.Client) (key estclient.DecryptKey, err err
 		return key, err
 	}
 	private, ok := client.Certificate.PrivateKey.(crypto.Signer)
-	if !ok || len(leaf.SubjectKeyId) == 0 {
-		return key, errors.New("--decrypt-with-cert: the certificate has no subjectKeyIdentifier to name its key by")
+	if !ok {
+		return key, errors.New("--decrypt-with-cert: the key of the certificate isn't here")
 	}
-	return estclient.AsymmetricKey(leaf.SubjectKeyId, private)
+	return estclient.AsymmetricKey(cms.KeyIdentifier(leaf), private)
 }
 
 func hexID(flag, text string) ([]byte, error) {

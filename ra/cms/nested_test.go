@@ -5,8 +5,11 @@ package cms
 import (
 	"bytes"
 	"crypto/ecdh"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // RFC 5280 section 4.2.1.2
+	"crypto/x509"
 	"testing"
 )
 
@@ -81,5 +84,25 @@ func TestAKeyOpensWhatItsCapabilitiesLead(t *testing.T) {
 		if _, err := key.Capabilities(); err == nil {
 			t.Errorf("a key that is %s can something", name)
 		}
+	}
+}
+
+func TestAKeyIdentifierIsThereWithoutTheExtension(t *testing.T) {
+	key := signingKeys(t)["P-256"]
+	cert := certify(t, "a", key)
+	if got := KeyIdentifier(cert); !bytes.Equal(got, cert.SubjectKeyId) {
+		t.Errorf("%x, and the certificate has %x", got, cert.SubjectKeyId)
+	}
+	without := *cert
+	without.SubjectKeyId = nil
+	public, err := key.Public().(*ecdsa.PublicKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha1.Sum(public); !bytes.Equal(KeyIdentifier(&without), sum[:]) { //nolint:gosec // RFC 5280 section 4.2.1.2
+		t.Errorf("%x", KeyIdentifier(&without))
+	}
+	if KeyIdentifier(&x509.Certificate{}) != nil {
+		t.Error("no key has an identifier")
 	}
 }

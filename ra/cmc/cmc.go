@@ -12,6 +12,7 @@ package cmc
 
 import (
 	"encoding/asn1"
+	"math/big"
 	"strconv"
 )
 
@@ -21,6 +22,9 @@ type BodyPartID uint32
 
 // String is the number.
 func (id BodyPartID) String() string { return strconv.FormatUint(uint64(id), 10) }
+
+// Big is the number.
+func (id BodyPartID) Big() *big.Int { return big.NewInt(int64(id)) }
 
 // maxParts bounds each list: the elements of one PKIData or PKIResponse, the
 // values of a control, ids in a list.

@@ -54,7 +54,8 @@ type exchange struct {
 	part  policy.Op   // what a request in it is for; "" outside of /fullcmc
 	parts []*exchange // one for each request in it
 	// until is when an RA wants the certificate to have ended.
-	until time.Time
+	until          time.Time
+	challengeGiven bool // to the key of a part
 	// relayed says that an RA brought on its connection what another has signed.
 	relayed bool
 	failed  *ra.Error // of a part

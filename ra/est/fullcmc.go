@@ -267,8 +267,8 @@ func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
 	if fail != nil {
 		return fail
 	}
-	if err := request.CheckPOP(); err != nil {
-		return x.noPOP(r, err)
+	if fail := x.possessed(r); fail != nil {
+		return fail
 	}
 	if fail := x.linkCMC(r); fail != nil {
 		return fail
@@ -282,7 +282,7 @@ func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
 // noPOP says why possession isn't proven.
 func (x *exchange) noPOP(r cmc.Request, err error) *ra.Error {
 	fail := ra.Fail(ra.POPFailed, "certification request", err)
-	if r.Format == cmc.CRMF && (r.CRMF.POP.Kind == cmc.NoPOP || r.CRMF.POP.Kind == cmc.ChallengePOP) {
+	if r.Format == cmc.CRMF && r.CRMF.POP.Kind == cmc.NoPOP {
 		return fail.Meaning(cmc.FailPOPRequired.String())
 	}
 	return fail

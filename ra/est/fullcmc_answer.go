@@ -24,6 +24,7 @@ type cmcReply struct {
 	granted      int
 	fail         *ra.Error // the first
 	full         bool      // a Simple PKI Response wouldn't do
+	challenges   [][]byte  // values of encryptedPOP
 }
 
 func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID) {
@@ -34,6 +35,10 @@ func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID)
 func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
 	part.failed = fail
 	if fail != nil {
+		if part.challengeGiven {
+			r.challenged(id, fail, part.id)
+			return
+		}
 		r.refuse(id, fail, " ("+part.id+")")
 		return
 	}
@@ -64,6 +69,14 @@ func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 		return answer{}, ra.Fail(ra.Fault, "the answer can't be signed", err)
 	}
 	return x.success(wire.TypeCMCResponse, der), nil
+}
+
+// challenged takes a part whose key is to open a challenge first.
+func (r *cmcReply) challenged(id cmc.BodyPartID, fail *ra.Error, request string) {
+	r.statuses = append(r.statuses, cmc.StatusInfo{Status: cmc.POPRequired, Bodies: cmc.To(id), Text: fail.Public + " (" + request + ")"})
+	if r.fail == nil {
+		r.fail = fail
+	}
 }
 
 // refuse takes a part that fails by itself: what is granted beside it stays so.
@@ -178,6 +191,10 @@ func (x *exchange) fullResponse(statuses []cmc.StatusInfo) ([]byte, error) {
 		}
 		id := cmc.BodyPartID(len(response.Controls) + 1) //nolint:gosec // at most as many as were read
 		response.Controls = append(response.Controls, cmc.NewControl(id, cmc.OIDStatusInfoV2, value))
+	}
+	for _, value := range x.cmc.replies.challenges {
+		id := cmc.BodyPartID(len(response.Controls) + 1) //nolint:gosec // as above
+		response.Controls = append(response.Controls, cmc.NewControl(id, cmc.OIDEncryptedPOP, value))
 	}
 	content, err := response.Marshal()
 	if err != nil {

@@ -37,6 +37,7 @@ var controls = map[string]treatment{
 	cmc.OIDGetCert:          {taken: true},
 	cmc.OIDConfirmCert:      {taken: true},
 	cmc.OIDControlProcessed: {taken: true},
+	cmc.OIDDecryptedPOP:     {taken: true},
 
 	cmc.OIDIdentityProof:     {fail: cmc.BadIdentity, why: "identityProof of the first version uses SHA-1: use identityProofV2"},
 	cmc.OIDPopLinkWitness:    {fail: cmc.BadRequest, why: "popLinkWitness stands in a certification request"},
@@ -50,7 +51,6 @@ var controls = map[string]treatment{
 	cmc.OIDModCertTemplate:   {fail: cmc.BadRequest, why: "only a registration authority that the policy names may change what a request asks for"},
 	cmc.OIDAddExtensions:     {fail: cmc.UnsupportedExt, why: "the policy alone adds extensions"},
 	cmc.OIDEncryptedPOP:      {fail: cmc.BadRequest, why: "encryptedPOP is a server's"},
-	cmc.OIDDecryptedPOP:      {fail: cmc.POPFailed, why: "this server has given no such challenge"},
 	cmc.OIDBatchRequests:     {fail: cmc.BadRequest, why: "send each message by itself"},
 	cmc.OIDBatchResponses:    {fail: cmc.BadRequest, why: "batchResponses is a server's"},
 	cmc.OIDResponseBody:      {fail: cmc.BadRequest, why: "responseBody is a server's"},

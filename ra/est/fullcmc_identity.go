@@ -227,13 +227,15 @@ func (x *exchange) cmcOnce() *ra.Error {
 		key := sha256.Sum256(signer)
 		return !seenMessages.once(sha256.Sum256(slices.Concat(key[:], []byte(what), []byte{0}, value)), x.now)
 	}
+	// An answer to a challenge goes on with the transaction.
+	goesOn := len(m.data.Requests) == 0 || len(m.data.Controls.All(cmc.OIDDecryptedPOP)) > 0
 	var replayed bool
 	switch {
 	case hasNonce && again("nonce", nonce):
 		replayed = true
-	case hasTransaction && len(m.data.Requests) > 0 && again("transaction", cmc.Integer(transaction)):
+	case hasTransaction && !goesOn && again("transaction", cmc.Integer(transaction)):
 		replayed = true
-	case !hasNonce && !hasTransaction:
+	case !hasNonce && (!hasTransaction || goesOn):
 		replayed = again("content", m.content)
 	}
 	if replayed {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
@@ -68,7 +69,7 @@ func newCMC(t testing.TB) *cmcSite {
 // password makes one for identity proofs.
 func (x *cmcSite) password(label string, bound ...string) store.Created {
 	x.t.Helper()
-	template := store.Template{Label: label, Expires: x.clock.Add(1e12), Proof: true}
+	template := store.Template{Label: label, Expires: x.clock.Add(time.Hour), Proof: true}
 	if len(bound) > 0 {
 		var err error
 		if template.Names.Names.Subject, err = csr.ParseName(bound[0]); err != nil {

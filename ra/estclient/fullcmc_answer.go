@@ -40,6 +40,10 @@ func (c *Client) readCMC(a *answer, m *cmcMessage, peer *x509.Certificate) (*Ful
 	return done, done.err(a, c)
 }
 
+// refuses says that nothing was granted, and nothing follows from the answer. What
+// is pending may come with 202 (RFC 7030 section 4.2.3).
+func (a *answer) refuses() bool { return a.status != http.StatusOK && a.status != http.StatusAccepted }
+
 // err lists what wasn't granted.
 func (f *FullAnswer) err(a *answer, c *Client) error {
 	refused := a.refusal(policy.FullCMC, c.now())
@@ -110,7 +114,7 @@ func (c *Client) readSigned(a *answer, m *cmcMessage, signed *cms.Signed, peer *
 		return nil, err
 	}
 	if f.Signer, err = c.answerer(verified, peer); err != nil {
-		if a.status == http.StatusOK {
+		if !a.refuses() {
 			return nil, err
 		}
 		f.Unverified = err
@@ -178,7 +182,7 @@ func (c *Client) readResponse(f *FullAnswer, a *answer, m *cmcMessage, v *cms.Ve
 	if err != nil {
 		return nil, err
 	}
-	nonce, err := m.answeredBy(response.Controls, a.status == http.StatusOK)
+	nonce, err := m.answeredBy(response.Controls, !a.refuses())
 	if err != nil {
 		return nil, err
 	}

@@ -174,7 +174,7 @@ func TestFullCMCRefusalsAreTold(t *testing.T) {
 		say    []cmc.StatusInfo
 		want   string
 	}{
-		"the whole":          {403, fail(cmc.BadIdentity, "no such\npassword", 0), "fullcmc: the server answered 403 Forbidden; " + one + "refused, badIdentity (the proof of identity is not good): no such password (request abc)"},
+		"the whole":          {403, fail(cmc.BadIdentity, "no such\npassword", 0), "fullcmc: the server answered 403 Forbidden; " + one + "refused, badIdentity (who asks is not proven, or may not ask for this): no such password (request abc)"},
 		"the request":        {400, fail(cmc.POPFailed, "", 1), one + "refused, popFailed (the proof of possession of the key is not good, or not linked to who asks)"},
 		"a control":          {400, fail(cmc.BadRequest, "what is that?", 2), one + "the server says nothing of it; control senderNonce: refused, badRequest (it is not permitted, or was not understood): what is that?"},
 		"what nobody sent":   {400, fail(cmc.BadRequest, "", 77), "body part 77: refused"},
@@ -231,6 +231,30 @@ func TestARefusalIsToldWithoutNonceAndWhoeverSigned(t *testing.T) {
 	_, err = x.client().FullCMC(context.Background(), ask)
 	if waits, ok := errors.AsType[*StatusError](err); !ok || !waits.Pending() || waits.RetryAfter != time.Minute {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A server may say by HTTP too that something is pending: then the message counts
+// as with 200.
+func TestFullCMCIsPendingWith202(t *testing.T) {
+	x := serveCMC(t)
+	x.status = http.StatusAccepted
+	ask := FullRequest{Wishes: []Wish{{Key: newKey(t), Template: device(t, "a.example")}}}
+	x.edit = func(r *cmcReply) {
+		r.certs = nil
+		r.say(t, cmc.StatusInfo{Status: cmc.Pending, Bodies: cmc.To(1), Pend: &cmc.PendInfo{Token: []byte("token"), Time: time.Now()}})
+	}
+	done, err := x.client().FullCMC(context.Background(), ask)
+	if waits, ok := errors.AsType[*CMCError](err); !ok || !waits.Pending() || string(done.Parts[0].Query.Token) != "token" {
+		t.Errorf("%+v, error %v", done, err)
+	}
+	x.edit = func(r *cmcReply) { r.drop(cmc.OIDRecipientNonce) }
+	if done, err := x.client().FullCMC(context.Background(), ask); done != nil || err == nil || !strings.Contains(err.Error(), "it has no recipientNonce") {
+		t.Errorf("%+v, error %v", done, err)
+	}
+	x.edit = func(r *cmcReply) { r.signedBy(t, newAuthority(t, "Stranger").server(withUsage(cmcRA))) }
+	if done, err := x.client().FullCMC(context.Background(), ask); done != nil || err == nil || !strings.Contains(err.Error(), "does not verify under the explicit trust anchors") {
+		t.Errorf("%+v, error %v", done, err)
 	}
 }
 

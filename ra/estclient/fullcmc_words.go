@@ -28,7 +28,7 @@ var failWords = map[cmc.FailInfo]string{
 	cmc.BadCertID:       "no certificate is the one that was named",
 	cmc.UnsupportedExt:  "an extension is not accepted",
 	cmc.MustArchiveKeys: "the private key would have to be archived by the CA",
-	cmc.BadIdentity:     "the proof of identity is not good",
+	cmc.BadIdentity:     "who asks is not proven, or may not ask for this",
 	cmc.FailPOPRequired: "a proof of possession of the key is missing",
 	cmc.POPFailed:       "the proof of possession of the key is not good, or not linked to who asks",
 	cmc.NoKeyReuse:      "the key was used before: make a new one",

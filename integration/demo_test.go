@@ -25,6 +25,7 @@ func TestTheDemoDoesEveryStep(t *testing.T) {
 		"answer    403 linking of identity and proof of possession is required", "EST-Linking-Required: tls-exporter",
 		"403 refused by policy", "policy.yaml:", "O=Example Net", "linked    by tls-exporter", "password  reserved",
 		"answer    403 authentication required", "reserved for a request with another key", "password  used",
+		"answer    403 for a key in clear", "key       ecdsa P-256, made by the server, encrypted", "serverkeygen   200 issued, by client_cert",
 		"simpleenroll   200 issued, by one_time_password", "TLS 1.3, linking matched", "simplereenroll 200 issued, by client_cert", `"op":"simpleenroll"`, `"op":"simplereenroll"`, "Every step did what it should.",
 	} {
 		if !strings.Contains(out, want) {

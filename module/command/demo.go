@@ -22,7 +22,8 @@ func demoCommand() *cobra.Command {
 and Caddy's own CA behind it, and plays a device: CA certificates by their
 fingerprint, CSR attributes, a first certificate with a one-time password and
 linked to the TLS channel, what is refused before and after that, a renewal with
-a new key. Then it shows the audit records.
+a new key, a key made by the server that only the device can open. Then it shows the
+audit records.
 
 Nothing is installed on this machine. Afterwards the server is stopped and the
 folder removed; with --keep both stay until Ctrl-C, and the lines are printed
@@ -91,6 +92,7 @@ func play(ctx context.Context, s *story, d *demoDevice) error {
 		{"The device enrolls with its password, linked to the TLS channel", d.enroll},
 		{"Somebody else has the password by now, comes with a key of their own, and is refused", d.stolen},
 		{"The device renews with its certificate alone, and a new key", d.renew},
+		{"The device has a key made by the server, which it alone can open", d.generated},
 		{"The audit log has a record of each", d.audit},
 	} {
 		if err := s.tell(ctx, step.title, step.do); err != nil {

@@ -22,6 +22,7 @@ type cmcMessage struct {
 	data    *cmc.PKIData // nil until it was verified
 	content []byte       // what data was read of
 	signer  cms.VerifiedSigner
+	inner   bool // it stands in another, which an RA has signed
 	// certificates are those in the message, which no signature covers.
 	certificates certificates
 	// own is the request whose key signed the message; 0: a certificate did.
@@ -47,18 +48,32 @@ func (x *exchange) fullCMC() (answer, *ra.Error) {
 		return answer{}, fail
 	}
 	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
-		if fail := x.checkControls(); fail != nil {
+		if fail := x.processMessage(); fail != nil {
 			return answer{}, fail
 		}
-		if fail := x.nobodys(); fail != nil {
-			return answer{}, fail
-		}
-		if fail := x.cmcOnce(); fail != nil {
-			return answer{}, fail
-		}
-		x.process()
 		return x.cmcAnswer()
 	})
+}
+
+// processMessage does what a message asks for, once it is known who asks. What
+// becomes of its parts stands in the replies.
+func (x *exchange) processMessage() *ra.Error {
+	if fail := x.checkControls(); fail != nil {
+		return fail
+	}
+	if fail := x.nobodys(); fail != nil {
+		return fail
+	}
+	if fail := x.cmcOnce(); fail != nil {
+		return fail
+	}
+	if fail := x.batch(); fail != nil {
+		return fail
+	}
+	x.process()
+	x.getCertificates()
+	x.confirmed()
+	return nil
 }
 
 // receiveCMC reads the message and verifies who signed it.
@@ -76,6 +91,11 @@ func (x *exchange) receiveCMC() *ra.Error {
 		return ra.Fail(ra.Malformed, "body", err)
 	}
 	x.armoured = armoured
+	return x.receiveMessage(message)
+}
+
+// receiveMessage reads a message, from the body or from within another.
+func (x *exchange) receiveMessage(message []byte) *ra.Error {
 	kind, err := cms.ContentType(message)
 	if err != nil {
 		return ra.Fail(ra.Malformed, "CMC message", err)

@@ -25,6 +25,7 @@ type cmcReply struct {
 	fail         *ra.Error // the first
 	full         bool      // a Simple PKI Response wouldn't do
 	challenges   [][]byte  // values of encryptedPOP
+	contents     []cmc.Content
 }
 
 func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID) {
@@ -56,8 +57,6 @@ func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
 // rejection, which RFC 7030 section 4.3.2 wants to be no 200.
 func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 	m := x.cmc
-	x.getCertificates()
-	x.confirmed()
 	if m.replies.granted == 0 && m.replies.fail != nil {
 		return answer{}, m.replies.fail
 	}
@@ -196,6 +195,9 @@ func (x *exchange) fullResponse(statuses []cmc.StatusInfo) ([]byte, error) {
 		id := cmc.BodyPartID(len(response.Controls) + 1) //nolint:gosec // as above
 		response.Controls = append(response.Controls, cmc.NewControl(id, cmc.OIDEncryptedPOP, value))
 	}
+	if err := addBatch(response, x.cmc.replies.contents); err != nil {
+		return nil, err
+	}
 	content, err := response.Marshal()
 	if err != nil {
 		return nil, err
@@ -227,6 +229,38 @@ func (x *exchange) ownSigner() (cms.Signer, []*x509.Certificate, error) {
 	return cms.Signer{Key: key, ID: cms.IssuerAndSerial(chain[0]), Time: x.now}, chain, nil
 }
 
+// addBatch puts in the answers to messages within.
+func addBatch(r *cmc.PKIResponse, contents []cmc.Content) error {
+	if len(contents) == 0 {
+		return nil
+	}
+	var ids []cmc.BodyPartID
+	for _, c := range contents {
+		ids = append(ids, c.ID)
+	}
+	value, err := cmc.MarshalPath(ids)
+	if err != nil {
+		return err
+	}
+	id := cmc.BodyPartID(len(r.Controls) + 1) //nolint:gosec // as above
+	r.Controls, r.Contents = append(r.Controls, cmc.NewControl(id, cmc.OIDBatchResponses, value)), contents
+	return nil
+}
+
+// statusesFor are those of the parts, or what became of the whole.
+func (x *exchange) statusesFor(fail *ra.Error) []cmc.StatusInfo {
+	statuses := x.cmc.replies.statuses
+	if len(statuses) > 0 || fail == nil {
+		return statuses
+	}
+	info, _ := cmc.ParseFailInfo(fail.FailInfo())
+	var body cmc.BodyPartID // 0, the whole: RFC 5272 section 3.2.1.3.4
+	if e, ok := errors.AsType[*cmc.Error](error(fail)); ok {
+		body = e.Body
+	}
+	return []cmc.StatusInfo{cmc.FailedWith(info, fail.Public+" ("+x.id+")", body)}
+}
+
 // cmcRefusal is the answer to a message that wasn't granted: an HTTP error with a
 // CMC message in it (RFC 7030 section 4.3.2). It is false outside of /fullcmc,
 // and where nothing can be signed.
@@ -234,16 +268,7 @@ func (x *exchange) cmcRefusal(fail *ra.Error) (answer, bool) {
 	if x.cmc == nil {
 		return answer{}, false
 	}
-	statuses := x.cmc.replies.statuses
-	if len(statuses) == 0 {
-		info, _ := cmc.ParseFailInfo(fail.FailInfo())
-		var body cmc.BodyPartID // 0, the whole: RFC 5272 section 3.2.1.3.4
-		if e, ok := errors.AsType[*cmc.Error](error(fail)); ok {
-			body = e.Body
-		}
-		statuses = []cmc.StatusInfo{cmc.FailedWith(info, fail.Public+" ("+x.id+")", body)}
-	}
-	der, err := x.fullResponse(statuses)
+	der, err := x.fullResponse(x.statusesFor(fail))
 	if err != nil {
 		return answer{}, false
 	}

@@ -20,7 +20,7 @@ import (
 // proof of possession or of an identity adds nothing here: the one is verified
 // again, and for the other it answers by its names. What it changes is decided as
 // if the device had asked for it.
-var ofRA = map[string]bool{cmc.OIDLraPOPWitness: true, cmc.OIDRAIdentityWitness: true, cmc.OIDModCertTemplate: true}
+var ofRA = map[string]bool{cmc.OIDLraPOPWitness: true, cmc.OIDRAIdentityWitness: true, cmc.OIDModCertTemplate: true, cmc.OIDBatchRequests: true}
 
 // checkWitnesses holds that what an RA says is about this message.
 func (x *exchange) checkWitnesses() error {

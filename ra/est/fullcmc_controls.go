@@ -51,7 +51,7 @@ var controls = map[string]treatment{
 	cmc.OIDModCertTemplate:   {fail: cmc.BadRequest, why: "only a registration authority that the policy names may change what a request asks for"},
 	cmc.OIDAddExtensions:     {fail: cmc.UnsupportedExt, why: "the policy alone adds extensions"},
 	cmc.OIDEncryptedPOP:      {fail: cmc.BadRequest, why: "encryptedPOP is a server's"},
-	cmc.OIDBatchRequests:     {fail: cmc.BadRequest, why: "send each message by itself"},
+	cmc.OIDBatchRequests:     {fail: cmc.BadRequest, why: "only a registration authority that the policy names may bring several messages in one, and none within another"},
 	cmc.OIDBatchResponses:    {fail: cmc.BadRequest, why: "batchResponses is a server's"},
 	cmc.OIDResponseBody:      {fail: cmc.BadRequest, why: "responseBody is a server's"},
 	cmc.OIDResponseInfo:      {fail: cmc.BadRequest, why: "responseInfo is a server's"},
@@ -77,7 +77,7 @@ func (x *exchange) checkControls() *ra.Error {
 	for _, c := range m.data.Controls {
 		t, known := controls[c.Type.String()]
 		switch {
-		case t.taken || processed[c.ID] || byRA && ofRA[c.Type.String()]:
+		case t.taken || processed[c.ID] || byRA && ofRA[c.Type.String()] && (!m.inner || c.Type.String() != cmc.OIDBatchRequests):
 		case !known:
 			unknown, words = append(unknown, c.ID), append(words, cmc.Name(c.Type))
 		default:
@@ -103,7 +103,7 @@ func (x *exchange) checkControls() *ra.Error {
 func (x *exchange) checkSomething() *ra.Error {
 	d := x.cmc.data
 	n := len(d.Requests)
-	for _, oid := range []string{cmc.OIDRevokeRequest, cmc.OIDGetCert, cmc.OIDConfirmCert, cmc.OIDStatusInfo, cmc.OIDStatusInfoV2} {
+	for _, oid := range []string{cmc.OIDRevokeRequest, cmc.OIDGetCert, cmc.OIDBatchRequests, cmc.OIDConfirmCert, cmc.OIDStatusInfo, cmc.OIDStatusInfoV2} {
 		n += len(d.Controls.All(oid))
 	}
 	if n == 0 {

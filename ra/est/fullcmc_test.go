@@ -148,6 +148,13 @@ func (x *cmcSite) response(g got) (r *cmc.PKIResponse, certs []*x509.Certificate
 	if err != nil {
 		x.t.Fatal(err)
 	}
+	return x.read(v)
+}
+
+// read reads the response that was verified.
+func (x *cmcSite) read(v *cms.Verified) (r *cmc.PKIResponse, certs []*x509.Certificate, text string) {
+	x.t.Helper()
+	var err error
 	if signer := v.Signers()[0].Key.Certificate; !signer.Equal(x.own.Leaf) {
 		x.t.Errorf("signed by %v", signer.Subject)
 	}

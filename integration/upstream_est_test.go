@@ -201,7 +201,7 @@ func TestARewriteTravelsBetweenTwoServersByFullCMC(t *testing.T) {
 	}
 
 	status, _, id, _ = ra.asks("plc-1.elsewhere.example.net")
-	if record := ra.record(id); status != http.StatusBadGateway || record.Kind != "upstream_refused" || !strings.Contains(string(record.Reason), "failed, badRequest: refused by policy") {
+	if record := ra.record(id); status != http.StatusBadGateway || record.Kind != "upstream_refused" || !strings.Contains(string(record.Reason), "refused by policy") {
 		t.Errorf("%d, recorded %s %s", status, record.Kind, record.Reason)
 	}
 }

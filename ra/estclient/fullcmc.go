@@ -41,6 +41,12 @@ type FullRequest struct {
 	// Secret, when not nil, proves who asks: by identityProofV2, and in each
 	// request by popLinkWitnessV2 (RFC 5272 sections 6.2.1 and 6.3.1.1).
 	Secret *SharedSecret
+	// Registrar says that Signer is a registration authority's, who asks for
+	// others: it has verified the proof of possession of each of the Wishes, and
+	// who asks for it (RFC 5272 section 6.8, RFC 6402 section 2.5), and the
+	// message says so. What comes back is for it to compare: no certificate is
+	// held to the trust anchors here.
+	Registrar bool
 	// MAC authenticates the message with Secret in the place of a signature
 	// (AuthenticatedData). Then Signer is none.
 	MAC bool
@@ -61,6 +67,12 @@ type Wish struct {
 	// CSR is a PKCS #10 in DER that was made elsewhere, in the place of all
 	// others.
 	CSR []byte
+	// Message is a CertReqMsg of CRMF in DER that was made elsewhere, in the
+	// place of CSR.
+	Message []byte
+	// Changes are what a Registrar asks for in the place of what the request
+	// says (RFC 5272 section 6.5.1). Their references are set here.
+	Changes []cmc.Modification
 }
 
 // A SharedSecret is one that the server knows as well, such as a one-time
@@ -144,6 +156,8 @@ func (ask *FullRequest) check() error {
 		return errors.New("a MAC needs a shared secret")
 	case ask.HashedMAC && !ask.MAC:
 		return errors.New("a hashed secret is for a MAC alone")
+	case ask.Registrar && ask.Signer == nil:
+		return errors.New("a registration authority signs with its certificate, and there is none")
 	case ask.MAC && ask.Signer != nil:
 		return errors.New("a message has a MAC or a signature, and not both")
 	case ask.Secret != nil && ask.Secret.Secret == "":
@@ -172,7 +186,7 @@ func (c *Client) prepare(ctx context.Context, ask *FullRequest) (link bool, err 
 	var wanted csrattrs.Wanted
 	asked := ask.Query != nil // a query has no requests to fill
 	for i, wish := range ask.Wishes {
-		if wish.CSR == nil && !asked {
+		if !wish.made() && !asked {
 			if wanted, err = c.Wanted(ctx); err != nil {
 				return false, err
 			}
@@ -186,10 +200,13 @@ func (c *Client) prepare(ctx context.Context, ask *FullRequest) (link bool, err 
 	return c.Link || asksLinking(wanted), nil
 }
 
+// made says that the request was made elsewhere.
+func (w Wish) made() bool { return w.CSR != nil || w.Message != nil }
+
 // fill gives the wish as the server wants it.
 func (w Wish) fill(wanted csrattrs.Wanted) (Wish, error) {
 	switch {
-	case w.CSR != nil:
+	case w.made():
 		return w, nil
 	case w.KeepNames:
 		w.Template = w.Template.fillRest(wanted)

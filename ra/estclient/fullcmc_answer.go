@@ -338,6 +338,9 @@ func (c *Client) match(f *FullAnswer, m *cmcMessage, certs []*x509.Certificate) 
 			return fmt.Errorf("it holds %d certificates for the key of %s, want one", len(found), p.What)
 		}
 		p.Enrolled = &Enrolled{Certificate: found[0], CSR: wish.csr, Linked: wish.linked, RequestID: f.RequestID, asked: wish.asked}
+		if m.registrar {
+			continue
+		}
 		if err := c.check(p.Enrolled, wish.key, certs...); err != nil {
 			return fmt.Errorf("the certificate for %s: %w", p.What, err)
 		}

@@ -40,6 +40,7 @@ type cmcMessage struct {
 	wishes      []wantedCert // by requests, those of a query too
 	signer      *x509.Certificate
 	secret      []byte // of a MAC
+	registrar   bool
 
 	data   cmc.PKIData
 	random []byte // popLinkRandom
@@ -55,7 +56,7 @@ type wantedCert struct {
 
 // newMessage makes the message that asks.
 func (c *Client) newMessage(s *session, ask *FullRequest, link bool) (*cmcMessage, error) {
-	m := &cmcMessage{controls: map[cmc.BodyPartID]string{}, query: ask.Query}
+	m := &cmcMessage{controls: map[cmc.BodyPartID]string{}, query: ask.Query, registrar: ask.Registrar}
 	challenge, linked, err := s.challenge(link)
 	if err != nil {
 		return nil, err
@@ -66,6 +67,9 @@ func (c *Client) newMessage(s *session, ask *FullRequest, link bool) (*cmcMessag
 		}
 	}
 	if err := m.addWishes(c, ask, challenge, linked); err != nil {
+		return nil, err
+	}
+	if err := m.addWitnesses(ask); err != nil {
 		return nil, err
 	}
 	if err := m.addRevocations(ask.Revoke); err != nil {
@@ -110,8 +114,7 @@ func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge, linked st
 			m.wishes = append(m.wishes, wantedCert{key: public, csr: wish.CSR})
 			continue
 		}
-		id := cmc.BodyPartID(i + 1)
-		request, err := m.request(c, ask, id, wish, challenge)
+		request, err := m.request(c, ask, cmc.BodyPartID(i+1), wish, challenge)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -120,12 +123,12 @@ func (m *cmcMessage) addWishes(c *Client, ask *FullRequest, challenge, linked st
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		wanted := wantedCert{key: public, csr: sent.Raw, asked: sent.Extensions}
-		if wish.CSR == nil {
+		if !wish.made() {
 			wanted.linked = linked
 		}
 		m.data.Requests = append(m.data.Requests, request)
 		m.wishes = append(m.wishes, wanted)
-		m.parts = append(m.parts, Part{ID: id, What: what + whoFor(sent.Names)})
+		m.parts = append(m.parts, Part{ID: request.ID, What: what + whoFor(sent.Names)})
 	}
 	return nil
 }
@@ -140,13 +143,17 @@ func whoFor(names csr.Names) string {
 
 // public is the key that the certificate is for.
 func (w Wish) public() (crypto.PublicKey, error) {
-	if w.CSR == nil {
+	if !w.made() {
 		if w.Key == nil {
 			return nil, errors.New("it has neither key nor CSR")
 		}
 		return w.Key.Public(), nil
 	}
-	request, err := csr.Parse(w.CSR)
+	made, err := w.elsewhere(1)
+	if err != nil {
+		return nil, err
+	}
+	request, err := made.CSR()
 	if err != nil {
 		return nil, err
 	}
@@ -156,10 +163,19 @@ func (w Wish) public() (crypto.PublicKey, error) {
 	return request.Key.Public, nil
 }
 
+// elsewhere embeds what was made elsewhere, as it is. A CRMF request has an id of
+// its own.
+func (w Wish) elsewhere(id cmc.BodyPartID) (cmc.Request, error) {
+	if w.Message != nil {
+		return cmc.NewCRMF(w.Message)
+	}
+	return cmc.NewPKCS10(id, w.CSR)
+}
+
 // request makes one certification request.
 func (m *cmcMessage) request(c *Client, ask *FullRequest, id cmc.BodyPartID, wish Wish, challenge string) (cmc.Request, error) {
-	if wish.CSR != nil {
-		return cmc.NewPKCS10(id, wish.CSR)
+	if wish.made() {
+		return wish.elsewhere(id)
 	}
 	t, err := m.witnessed(wish.Template, ask.Secret)
 	if err != nil {
@@ -239,10 +255,44 @@ func keyID(public crypto.PublicKey) ([]byte, error) {
 // addControl gives the control the next free id.
 func (m *cmcMessage) addControl(oid string, value []byte) cmc.BodyPartID {
 	id := cmc.BodyPartID(len(m.data.Requests) + len(m.data.Controls) + 1) //nolint:gosec // few
+	for slices.Contains(m.data.IDs(), id) {                               // that of a CRMF request
+		id++
+	}
 	control := cmc.NewControl(id, oid, value)
 	m.controls[id] = "control " + cmc.Name(control.Type)
 	m.data.Controls = append(m.data.Controls, control)
 	return id
+}
+
+// addWitnesses adds what a registration authority says of the requests, and what
+// it changes.
+func (m *cmcMessage) addWitnesses(ask *FullRequest) error {
+	if !ask.Registrar || len(m.data.Requests) == 0 {
+		return nil
+	}
+	var ids []cmc.BodyPartID
+	for _, r := range m.data.Requests {
+		ids = append(ids, r.ID)
+	}
+	value, err := cmc.POPWitness{Requests: ids}.Marshal()
+	if err != nil {
+		return err
+	}
+	m.addControl(cmc.OIDLraPOPWitness, value)
+	for i, r := range m.data.Requests {
+		if value, err = cmc.MarshalPath([]cmc.BodyPartID{r.ID}); err != nil {
+			return err
+		}
+		m.addControl(cmc.OIDRAIdentityWitness, value)
+		for _, change := range ask.Wishes[i].Changes {
+			change.Data, change.Requests = []cmc.BodyPartID{0}, []cmc.BodyPartID{r.ID}
+			if value, err = change.Marshal(); err != nil {
+				return fmt.Errorf("request %d: %w", i+1, err)
+			}
+			m.addControl(cmc.OIDModCertTemplate, value)
+		}
+	}
+	return nil
 }
 
 func (m *cmcMessage) addRevocations(list []cmc.Revocation) error {

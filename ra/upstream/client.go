@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -103,6 +104,7 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	Peer   *x509.Certificate // the CA's, which TLS has verified
 }
 
 // OK says that the status is one of success.
@@ -141,6 +143,9 @@ func (c *Client) Do(ctx context.Context, r Call) (Answer, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, r.Limit+1))
 	answer := Answer{Status: response.StatusCode, Header: response.Header, Body: body}
+	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
+		answer.Peer = response.TLS.PeerCertificates[0]
+	}
 	long := int64(len(body)) > r.Limit
 	switch {
 	case !answer.OK():

@@ -24,7 +24,7 @@ var (
 // to be replaced, and the extensions that are to go (RFC 5272 section 6.5.1,
 // where each extension is a field). The times are always among them, since no
 // PKCS #10 has any.
-func changesOf(request cmc.BodyPartID, o ra.Order) (cmc.Controls, error) {
+func changesOf(o ra.Order) ([]cmc.Modification, error) {
 	plan := o.Plan()
 	wanted, err := extensionsOf(plan)
 	if err != nil {
@@ -42,32 +42,18 @@ func changesOf(request cmc.BodyPartID, o ra.Order) (cmc.Controls, error) {
 			return nil, err
 		}
 	}
-	controls, err := change(idChange, request, true, replaced)
-	if err != nil {
-		return nil, err
-	}
+	changes := []cmc.Modification{{Replace: true, Template: replaced}}
 	gone := slices.DeleteFunc(slices.Clone(o.CSR().Extensions), func(e csr.Extension) bool {
 		return slices.ContainsFunc(wanted, func(w csr.Extension) bool { return w.ID.Equal(e.ID) })
 	})
 	if len(gone) == 0 {
-		return controls, nil
+		return changes, nil
 	}
 	var removed cmc.CertTemplate
 	if removed.Extensions, err = csr.MarshalExtensions(gone); err != nil {
 		return nil, err
 	}
-	more, err := change(idRemove, request, false, removed)
-	return append(controls, more...), err
-}
-
-func change(id, request cmc.BodyPartID, replace bool, template cmc.CertTemplate) (cmc.Controls, error) {
-	value, err := cmc.Modification{
-		Data: []cmc.BodyPartID{0}, Requests: []cmc.BodyPartID{request}, Replace: replace, Template: template,
-	}.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	return cmc.Controls{cmc.NewControl(id, cmc.OIDModCertTemplate, value)}, nil
+	return append(changes, cmc.Modification{Template: removed}), nil
 }
 
 // asked says that a request has an extension just so.

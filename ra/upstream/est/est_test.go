@@ -284,22 +284,22 @@ func TestAnswersOfFullCMCThatAreNotTaken(t *testing.T) {
 		kind   ra.Kind
 		says   string
 	}{
-		"another nonce":                   {octets(cmc.OIDRecipientNonce), ra.UpstreamTimeout, "recipientNonce"},
-		"no nonce":                        {without(cmc.OIDRecipientNonce), ra.UpstreamTimeout, "recipientNonce"},
-		"another transaction":             {octets(cmc.OIDTransactionID), ra.UpstreamTimeout, "transactionId"},
-		"no transaction":                  {without(cmc.OIDTransactionID), ra.UpstreamTimeout, "transactionId"},
-		"a stranger's signature":          {func(r *reply) { r.signer = stranger }, ra.UpstreamTimeout, "doesn't verify under the configured root"},
-		"a device's signature":            {func(r *reply) { r.signer = device }, ra.UpstreamTimeout, "neither a CA nor certified"},
-		"no certificate":                  {func(r *reply) { r.certificates = nil }, ra.UpstreamTimeout, "certificates, of which 0"},
-		"badRequest":                      {fail(403, cmc.FailedWith(cmc.BadRequest, "refused by policy (r-7)", 8)), ra.UpstreamRefused, "failed, badRequest: refused by policy (r-7)"},
-		"badRequest with status 200":      {fail(200, cmc.FailedWith(cmc.UnsupportedExt, "", 8)), ra.UpstreamRefused, "failed, unsupportedExt"},
-		"internalCAError":                 {fail(502, cmc.FailedWith(cmc.InternalCAError, "", 8)), ra.UpstreamRefused, "internalCAError"},
-		"tryLater":                        {fail(503, cmc.FailedWith(cmc.TryLater, "", 8)), ra.UpstreamDown, "tryLater"},
-		"noSupport":                       {fail(400, cmc.StatusInfo{Status: cmc.NoSupport, Bodies: cmc.To(8)}), ra.UpstreamRefused, "noSupport"},
-		"confirmRequired":                 {fail(200, cmc.StatusInfo{Status: cmc.ConfirmRequired, Bodies: cmc.To(8)}), ra.UpstreamRefused, "confirmRequired"},
-		"pending":                         {fail(200, cmc.StatusInfo{Status: cmc.Pending, Bodies: cmc.To(8), Pend: &cmc.PendInfo{Token: []byte{1}, Time: time.Now().Add(time.Minute)}}), ra.Busy, "decides later"},
-		"a failure that isn't signed so":  {func(r *reply) { fail(403, cmc.FailedWith(cmc.BadRequest, "x", 8))(r); r.signer = stranger }, ra.UpstreamRefused, "403: a CMC message that is not taken"},
-		"a failure without a failed part": {func(r *reply) { r.status = 500 }, ra.UpstreamDown, "without a failure"},
+		"another nonce":                    {octets(cmc.OIDRecipientNonce), ra.UpstreamTimeout, "recipientNonce"},
+		"no nonce":                         {without(cmc.OIDRecipientNonce), ra.UpstreamTimeout, "recipientNonce"},
+		"another transaction":              {octets(cmc.OIDTransactionID), ra.UpstreamTimeout, "transactionId"},
+		"no transaction":                   {without(cmc.OIDTransactionID), ra.UpstreamTimeout, "transactionId"},
+		"a stranger's signature":           {func(r *reply) { r.signer = stranger }, ra.UpstreamTimeout, "does not verify under the explicit trust anchors"},
+		"a device's signature":             {func(r *reply) { r.signer = device }, ra.UpstreamTimeout, "neither the server, nor a CA"},
+		"no certificate":                   {func(r *reply) { r.certificates = nil }, ra.UpstreamTimeout, "0 certificates for the key of request 1"},
+		"badRequest":                       {fail(403, cmc.FailedWith(cmc.BadRequest, "refused by policy (r-7)", 1)), ra.UpstreamRefused, "answered 403: request 1 (CN=device.example): refused, badRequest (it is not permitted, or was not understood): refused by policy (r-7)"},
+		"badRequest with status 200":       {fail(200, cmc.FailedWith(cmc.UnsupportedExt, "", 1)), ra.UpstreamRefused, "refused, unsupportedExt"},
+		"internalCAError":                  {fail(502, cmc.FailedWith(cmc.InternalCAError, "", 1)), ra.UpstreamRefused, "internalCAError"},
+		"tryLater":                         {fail(503, cmc.FailedWith(cmc.TryLater, "", 1)), ra.UpstreamDown, "tryLater"},
+		"noSupport":                        {fail(400, cmc.StatusInfo{Status: cmc.NoSupport, Bodies: cmc.To(1)}), ra.UpstreamRefused, "not supported"},
+		"confirmRequired":                  {fail(200, cmc.StatusInfo{Status: cmc.ConfirmRequired, Bodies: cmc.To(1)}), ra.UpstreamRefused, "to be confirmed"},
+		"pending":                          {fail(200, cmc.StatusInfo{Status: cmc.Pending, Bodies: cmc.To(1), Pend: &cmc.PendInfo{Token: []byte{1}, Time: time.Now().Add(time.Minute)}}), ra.Busy, "decides later"},
+		"a failure that a stranger signed": {func(r *reply) { fail(403, cmc.FailedWith(cmc.BadRequest, "x", 1))(r); r.signer = stranger }, ra.UpstreamRefused, "refused, badRequest"},
+		"a failure without a failed part":  {func(r *reply) { r.status = 500 }, ra.UpstreamDown, "without a failure"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.spoil(c.change)
@@ -312,12 +312,21 @@ func TestAnswersOfFullCMCThatAreNotTaken(t *testing.T) {
 	}
 }
 
-// A Simple PKI Response has no place for our nonce.
-func TestASimplePKIResponseToAFullRequestIsNotTaken(t *testing.T) {
+// A Simple PKI Response has no place for our nonce: TLS vouches for it, and the
+// certificate must be for the key.
+func TestASimplePKIResponseIsHeldToTheKey(t *testing.T) {
 	s := serve(t)
-	s.set(func(w http.ResponseWriter, _ *http.Request) { s.certsOnly(w, s.own.Leaf) })
-	_, err := s.open(full).Issue(t.Context(), order(t))
-	fails(t, err, ra.UpstreamTimeout, "Simple PKI Response")
+	up := s.open(full)
+	o := order(t)
+	leaf := upstreamtest.Issue(t, up, o)
+	s.set(func(w http.ResponseWriter, _ *http.Request) { s.certsOnly(w, leaf) })
+	if issued, err := up.Issue(t.Context(), o); err != nil || !issued.Certificate.Equal(leaf) {
+		t.Errorf("%v", err)
+	}
+	other := csrtest.New(t, csrtest.Signer(ratest.NewKey(t)), csrtest.Subject(csrtest.CN("device.example")))
+	_, err := up.Issue(t.Context(), ratest.Order(t, ratest.Case{CSR: other, Now: time.Now(), OwnSerials: true}))
+	fails(t, err, ra.UpstreamTimeout, "for another key")
+	fails(t, up.Revoke(t.Context(), leaf, 4), ra.UpstreamTimeout, "certificates alone")
 }
 
 func TestRevokeAsksByFullCMC(t *testing.T) {

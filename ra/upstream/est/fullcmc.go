@@ -4,149 +4,112 @@ package est
 
 import (
 	"context"
-	"crypto"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"math/big"
 	"net/http"
+	"time"
 
 	"github.com/caddy-est/estra/policy"
-	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
-	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/estclient"
 	"github.com/caddy-est/estra/ra/upstream"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
-// The ids of what stands in our messages (RFC 5272 section 3.2.2).
-const (
-	idTransaction cmc.BodyPartID = iota + 1
-	idNonce
-	idPOP
-	idIdentity
-	idChange
-	idRemove
-	idRevoke
-	idRequest
-)
-
-// A sent message, and what its answer must repeat.
-type sent struct {
-	transaction *big.Int
-	nonce       []byte
-	der         []byte // SignedData
-}
-
-// issueFull is RFC 7030 section 4.3.
+// issueFull is RFC 7030 section 4.3. The request stands in the message as it is:
+// to change it would break its proof of possession (RFC 5272 section 7).
 func (u *Upstream) issueFull(ctx context.Context, o ra.Order) (ra.Issued, error) {
-	request, err := embed(o.CSR())
-	if err != nil {
-		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "the request can't stand in a CMC message", err)
-	}
-	controls, err := vouch(request.ID, o)
+	changes, err := changesOf(o)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "the plan can't be written down", err)
 	}
-	message, answer, err := u.exchange(ctx, cmc.PKIData{Controls: controls, Requests: []cmc.Request{request}}, o.RequestID())
+	wish := estclient.Wish{Changes: changes}
+	if der, ok := o.CSR().PKCS10(); ok {
+		wish.CSR = der
+	} else {
+		wish.Message = o.CSR().Raw
+	}
+	done, answer, err := u.exchange(ctx, estclient.FullRequest{Wishes: []estclient.Wish{wish}}, o.RequestID())
 	if err != nil {
 		return ra.Issued{}, err
 	}
-	certs, err := u.opened(ctx, message, answer)
-	if err != nil {
-		return ra.Issued{}, err
+	if done.Parts[0].Enrolled == nil {
+		return ra.Issued{}, u.reader.Unreadable(true, "no certificate", nil)
 	}
-	leaf, err := ofKey(certs, o.CSR())
-	if err != nil {
-		return ra.Issued{}, u.reader.Unreadable(true, err.Error(), nil)
-	}
-	return issued(leaf, answer), nil
+	return issued(done.Parts[0].Enrolled.Certificate, answer), nil
 }
 
-// embed puts a request into a message as it is: to change it would break its
-// proof of possession (RFC 5272 section 7).
-func embed(r *csr.Request) (cmc.Request, error) {
-	if der, ok := r.PKCS10(); ok {
-		return cmc.NewPKCS10(idRequest, der)
-	}
-	return cmc.NewCRMF(r.Raw) // whose id is its own
-}
-
-// vouch are the controls by which an RA says what it has done (RFC 5272 section
-// 6.8, RFC 6402 section 2.5), and what it changes.
-func vouch(request cmc.BodyPartID, o ra.Order) (cmc.Controls, error) {
-	if request >= idTransaction && request < idRequest {
-		return nil, fmt.Errorf("the request calls itself %d, which another part is called", request)
-	}
-	pop, err := cmc.POPWitness{Requests: []cmc.BodyPartID{request}}.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	identity, err := cmc.MarshalPath([]cmc.BodyPartID{request})
-	if err != nil {
-		return nil, err
-	}
-	controls := cmc.Controls{
-		cmc.NewControl(idPOP, cmc.OIDLraPOPWitness, pop),
-		cmc.NewControl(idIdentity, cmc.OIDRAIdentityWitness, identity),
-	}
-	changes, err := changesOf(request, o)
-	return append(controls, changes...), err
-}
-
-// exchange signs a message, with certificates beside it, sends it and gives the
-// answer.
-func (u *Upstream) exchange(ctx context.Context, data cmc.PKIData, requestID string, beside ...*x509.Certificate) (sent, upstream.Answer, error) {
+// exchange signs a message with our certificate, sends it and reads the answer.
+func (u *Upstream) exchange(ctx context.Context, ask estclient.FullRequest, requestID string) (*estclient.FullAnswer, upstream.Answer, error) {
 	client, own, err := u.asking()
 	if err != nil {
-		return sent{}, upstream.Answer{}, err
+		return nil, upstream.Answer{}, err
 	}
-	message, err := u.sign(data, own, beside)
+	chain, err := u.chain(ctx) // under which the answer is verified
 	if err != nil {
-		return sent{}, upstream.Answer{}, ra.Fail(ra.UpstreamDown, "the CMC message can't be made", err)
+		return nil, upstream.Answer{}, err
+	}
+	est := u.est.Knowing(chain)
+	ask.Signer, ask.Registrar = own, true
+	message, err := est.Seal(ask)
+	if err != nil {
+		return nil, upstream.Answer{}, ra.Fail(ra.UpstreamRefused, "the CMC message can't be made", err)
 	}
 	answer, err := client.Do(ctx, upstream.Call{
-		Method: http.MethodPost, Path: u.path(policy.FullCMC), Type: wire.TypeCMCRequest, Body: wire.EncodeBody(message.der, false),
+		Method: http.MethodPost, Path: u.path(policy.FullCMC), Type: wire.TypeCMCRequest, Body: wire.EncodeBody(message.DER, false),
 		RequestID: requestID, Limit: maxAnswer, Signs: true,
 	})
-	return message, answer, err
+	if err != nil {
+		return nil, answer, err
+	}
+	done, err := est.Open(message, answer.Status, answer.Header, answer.Body, answer.Peer)
+	if err != nil {
+		return nil, answer, u.notGranted(err, answer)
+	}
+	return done, answer, nil
 }
 
-// sign adds what ties an answer to the message (RFC 5272 section 6.6), and signs
-// with the key of our certificate.
-func (u *Upstream) sign(data cmc.PKIData, own *tls.Certificate, beside []*x509.Certificate) (sent, error) {
-	m := sent{nonce: make([]byte, 16)}
-	transaction := make([]byte, 16)
-	for _, random := range [][]byte{m.nonce, transaction} {
-		if _, err := io.ReadFull(u.cfg.Rand, random); err != nil {
-			return m, err
+// notGranted gives what the server says as a kind. A refusal is its word as a CMC
+// message says it, or else by its status (RFC 7030 section 4.3.2).
+func (u *Upstream) notGranted(err error, answer upstream.Answer) *ra.Error {
+	now := u.cfg.Now()
+	if said, ok := errors.AsType[*estclient.CMCError](err); ok {
+		answer.Body = []byte("a CMC message without a failure in it")
+		if fail := ofParts(said, now); fail != nil {
+			return upstream.Retry(fail, answer.Header, now)
+		}
+		return refused(answer, now)
+	}
+	if said, ok := errors.AsType[*estclient.StatusError](err); ok {
+		if wire.IsPKCS7(answer.Header.Get("Content-Type")) {
+			answer.Body = []byte(said.Text)
+		}
+		return refused(answer, now)
+	}
+	return u.reader.Unreadable(true, "an answer that is not taken", err)
+}
+
+// ofParts gives the kind of what a CMC message says: what says to come again is
+// no refusal, unless another part is one. Nil: it has no word about any part.
+func ofParts(said *estclient.CMCError, now time.Time) (fail *ra.Error) {
+	for _, part := range said.Parts {
+		words := fmt.Sprintf("the EST server answered %d: %s: %s", said.Status, part.What, part.Words())
+		if said.RequestID != "" {
+			words += " (request " + said.RequestID + ")"
+		}
+		switch {
+		case !part.Said || part.Status == cmc.Success:
+		case part.Status == cmc.Pending:
+			fail = ra.Fail(ra.Busy, "the EST server has taken the request, and decides later (pending)", nil)
+			if part.Pend != nil {
+				fail = upstream.RetryIn(fail, part.Pend.Time.Sub(now))
+			}
+		case part.Fail != nil && *part.Fail == cmc.TryLater:
+			fail = ra.Fail(ra.UpstreamDown, upstream.Line(words), nil)
+		default:
+			return ra.Fail(ra.UpstreamRefused, upstream.Line(words), nil)
 		}
 	}
-	m.transaction = new(big.Int).SetBytes(transaction)
-	data.Controls = append(cmc.Controls{
-		cmc.NewControl(idTransaction, cmc.OIDTransactionID, cmc.Integer(m.transaction)),
-		cmc.NewControl(idNonce, cmc.OIDSenderNonce, cmc.Octets(m.nonce)),
-	}, data.Controls...)
-	content, err := data.Marshal()
-	if err != nil {
-		return m, err
-	}
-	key, ok := own.PrivateKey.(crypto.Signer)
-	if !ok {
-		return m, errors.New("the key of our RA certificate can't sign")
-	}
-	var chain []*x509.Certificate
-	for _, der := range own.Certificate {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return m, err
-		}
-		chain = append(chain, c)
-	}
-	m.der, err = cms.Sign(cms.Content{Type: cms.IDPKIData, Bytes: content}, append(chain, beside...),
-		cms.Signer{Key: key, ID: cms.IssuerAndSerial(chain[0]), Time: u.cfg.Now()})
-	return m, err
+	return fail
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/estclient"
 )
 
 // Revoke asks by /fullcmc (RFC 5272 section 6.11). EST has no other way: without
@@ -23,18 +24,9 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 	if reason < 0 || reason > 10 {
 		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", reason), nil)
 	}
-	value, err := cmc.Revocation{
-		CertID: cmc.CertID{Issuer: cert.RawIssuer, Serial: cert.SerialNumber}, Reason: uint8(reason),
-	}.Marshal()
-	if err != nil {
-		return ra.Fail(ra.UpstreamRefused, "the revocation can't be written down", err)
-	}
-	message, answer, err := u.exchange(ctx, cmc.PKIData{
-		Controls: cmc.Controls{cmc.NewControl(idRevoke, cmc.OIDRevokeRequest, value)},
-	}, "", cert)
-	if err != nil {
-		return err
-	}
-	_, err = u.opened(ctx, message, answer)
+	_, _, err := u.exchange(ctx, estclient.FullRequest{
+		Revoke: []cmc.Revocation{{CertID: cmc.CertID{Issuer: cert.RawIssuer, Serial: cert.SerialNumber}, Reason: uint8(reason)}},
+		Others: []*x509.Certificate{cert}, // whose names the server decides by
+	}, "")
 	return err
 }

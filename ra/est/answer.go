@@ -82,22 +82,26 @@ func (x *exchange) refusal(fail *ra.Error) answer {
 	if a, ok := x.cmcRefusal(fail); ok {
 		return a
 	}
-	a := answer{status: fail.Kind.HTTPStatus(), contentType: wire.TypeText, retryAfter: fail.RetryAfter}
+	a := answer{status: fail.Kind.HTTPStatus(), contentType: wire.TypeText, retryAfter: fail.RetryAfter, linking: x.wantedLinking(fail)}
 	switch fail.Kind {
 	case ra.Unauthenticated:
 		a.challenge = x.challenge
 		return a
 	case ra.Method:
 		a.allow = methods[x.target.op]
-	case ra.LinkRequired:
-		// Without TLS here there is no binding that a client could compute.
-		if x.r.TLS != nil {
-			a.linking = binding.TypeOf(x.r.TLS.Version)
-		}
 	default: // no further header
 	}
 	a.body = []byte(fail.Public + " (" + x.id + ")\n")
 	return a
+}
+
+// wantedLinking is the binding that a refusal for want of linking names. Without
+// TLS here there is none that a client could compute.
+func (x *exchange) wantedLinking(fail *ra.Error) string {
+	if fail.Kind != ra.LinkRequired || x.r.TLS == nil {
+		return ""
+	}
+	return binding.TypeOf(x.r.TLS.Version)
 }
 
 // write sends the answer. Clients read headers byte for byte, so those that

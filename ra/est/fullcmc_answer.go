@@ -273,7 +273,7 @@ func (x *exchange) cmcRefusal(fail *ra.Error) (answer, bool) {
 		return answer{}, false
 	}
 	a := x.success(wire.TypeCMCResponse, der)
-	a.status, a.retryAfter = fail.Kind.HTTPStatus(), fail.RetryAfter
+	a.status, a.retryAfter, a.linking = fail.Kind.HTTPStatus(), fail.RetryAfter, x.wantedLinking(fail)
 	if a.status == http.StatusUnauthorized {
 		a.status = http.StatusForbidden // no HTTP credential helps
 	}

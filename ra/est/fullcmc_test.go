@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/cmc"
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/store"
@@ -357,7 +358,12 @@ func TestACertificateOfThisCARenewsItselfByCMC(t *testing.T) {
 			x.wants(name, x.post("cmc", message(t, test.data, byCert(test.signer), test.signer.Leaf), test.tls...), test.status, test.said, test.reason)
 		})
 	}
-	g := x.post("cmc", message(t, ask("a.example", key), byCert(old), old.Leaf), old)
+	// What isn't linked by its names may be by its connection.
+	g := x.post("cmc", message(t, ask("b.example", csrtest.NewKey(t, "P-256")), byCert(old), old.Leaf))
+	if how := g.Header.Get(binding.HeaderRequired); how != binding.TLSExporter {
+		t.Errorf("%s: %q", binding.HeaderRequired, how)
+	}
+	g = x.post("cmc", message(t, ask("a.example", key), byCert(old), old.Leaf), old)
 	if g.StatusCode != 200 || g.certs(t)[0].Subject.CommonName != "a.example" {
 		t.Fatalf("%d %s", g.StatusCode, g.body)
 	}

@@ -130,12 +130,15 @@ func TestThreat_EndlessRenewal_AnUncountedCertificateIsTheFirst(t *testing.T) {
 	c := newChain(t)
 	key := csrtest.Key(t, "P-256/a")
 	old := tls.Certificate{PrivateKey: key, Certificate: [][]byte{c.ca.Intermediate.Sign(t, c.template(), key.Public()).Raw}}
-	var second tls.Certificate
+	second := c.ask("to enroll anew by the certificate", 200, "simpleenroll", "P-256/b", "", old)
+	third := c.ask("a renewal after it", 200, "simplereenroll", "P-256/c", "", second)
+	c.ask("one too many after it", 403, "simplereenroll", "P-256/d", "", third)
 	for range 5 {
-		second = c.ask("the first renewal", 200, "simplereenroll", "P-256/b", "", old)
+		second = c.ask("the first renewal", 200, "simplereenroll", "P-256/a", "", old)
 	}
-	third := c.ask("the second", 200, "simplereenroll", "P-256/b", "", second)
+	third = c.ask("the second", 200, "simplereenroll", "P-256/a", "", second)
 	c.ask("one too many", 403, "simplereenroll", "P-256/b", "", third)
+	c.ask("the first once more", 200, "simplereenroll", "P-256/a", "", old)
 }
 
 // template is a certificate that another program has issued.

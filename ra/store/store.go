@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package store keeps what must survive a restart: one-time passwords, device
-// registries, and what has been used up of both. There is one interface,
-// [Store], with SQLite or PostgreSQL behind it. Both have the same schema and
-// the same SQL, each has a committer of its own, and both pass the suite of
-// storetest.
+// registries, what has been used up of both, and how often certificates were
+// renewed. There is one interface, [Store], with SQLite or PostgreSQL behind
+// it. Both have the same schema and the same SQL, each has a committer of its
+// own, and both pass the suite of storetest.
 package store
 
 import (

@@ -5,7 +5,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -58,26 +57,33 @@ func chains(t *testing.T, s store.Store) {
 	is("that of another hasn't", link(2, 4, -2*time.Hour, 0), 2)
 }
 
-// manyChains: renewals of one certificate at once leave one count.
-func manyChains(t *testing.T, s store.Store) {
-	var all sync.WaitGroup
-	for i := range 16 {
-		all.Go(func() {
-			links := []store.Link{link(7, 0, 0, time.Hour), link(byte(10+i), 1, 0, time.Hour), link(8, i, 0, time.Hour)}
-			if i%2 == 0 {
-				links[0], links[2] = links[2], links[0]
-			}
-			if err := s.Renewals().KeepChains(context.Background(), links, Now); err != nil {
-				t.Error(err)
-			}
-		})
+func manyChains(t *testing.T, s store.Store) { chainsBoth(t, s, s) }
+
+// chainsBoth: renewals of one certificate at once leave one count, and forget
+// what has passed together.
+func chainsBoth(t *testing.T, a, b store.Store) {
+	var old []store.Link
+	for i := range 64 {
+		old = append(old, link(byte(100+i), 1, 0, time.Minute))
 	}
-	all.Wait()
-	for id, want := range map[byte]int{7: 0, 8: 15, 10: 1, 25: 1} {
-		got, err := s.Renewals().Chain(t.Context(), [32]byte{id})
+	check(t, a.Renewals().KeepChains(t.Context(), old, Now))
+	atOnce(32, func(i int, s store.Store) {
+		links := []store.Link{link(7, 0, 0, time.Hour), link(byte(10+i), 1, 0, time.Hour), link(8, i, 0, time.Hour)}
+		if i%2 == 0 {
+			links[0], links[2] = links[2], links[0]
+		}
+		if err := s.Renewals().KeepChains(context.Background(), links, Now.Add(2*time.Minute)); err != nil {
+			t.Error(err)
+		}
+	}, a, b)
+	for id, want := range map[byte]int{7: 0, 8: 31, 10: 1, 41: 1} {
+		got, err := b.Renewals().Chain(t.Context(), [32]byte{id})
 		check(t, err)
 		if got.Renewals != want {
 			t.Errorf("%d has %d renewals, want %d", id, got.Renewals, want)
 		}
+	}
+	if _, err := b.Renewals().Chain(t.Context(), [32]byte{100}, [32]byte{163}); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("what has passed: %v", err)
 	}
 }

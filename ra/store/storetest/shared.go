@@ -27,6 +27,7 @@ func Shared(t *testing.T, open func(t testing.TB) (a, b store.Store)) {
 		"refusals at two nodes lock a password together":           refusedBoth,
 		"devices imported at two nodes are there once":             importBoth,
 		"of two nodes one sees the certificate of the other":       madeBoth,
+		"renewals at two nodes are all counted":                    chainsBoth,
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := open(t)

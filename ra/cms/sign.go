@@ -113,6 +113,11 @@ type Signer struct {
 // message-digest and, with a time, signing-time. RSA keys sign with PKCS #1
 // v1.5.
 func Sign(c Content, certs []*x509.Certificate, signers ...Signer) ([]byte, error) {
+	return SignWithCRLs(c, certs, nil, signers...)
+}
+
+// SignWithCRLs is Sign with CRLs in DER beside the certificates.
+func SignWithCRLs(c Content, certs []*x509.Certificate, crls [][]byte, signers ...Signer) ([]byte, error) {
 	if len(signers) == 0 {
 		return nil, fmt.Errorf("sign: nobody signs")
 	}
@@ -138,6 +143,9 @@ func Sign(c Content, certs []*x509.Certificate, signers ...Signer) ([]byte, erro
 		b.AddASN1(der.SET, func(b *cryptobyte.Builder) { b.AddBytes(join(digests)) })
 		c.add(b)
 		addCertificates(b, certs)
+		if len(crls) > 0 {
+			b.AddASN1(explicit(1), func(b *cryptobyte.Builder) { b.AddBytes(join(crls)) })
+		}
 		b.AddASN1(der.SET, func(b *cryptobyte.Builder) { b.AddBytes(join(infos)) })
 	})
 }

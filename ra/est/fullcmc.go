@@ -72,6 +72,7 @@ func (x *exchange) processMessage() *ra.Error {
 	}
 	x.process()
 	x.getCertificates()
+	x.getCRLs()
 	x.confirmed()
 	return nil
 }

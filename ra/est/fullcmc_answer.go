@@ -26,6 +26,7 @@ type cmcReply struct {
 	full         bool      // a Simple PKI Response wouldn't do
 	challenges   [][]byte  // values of encryptedPOP
 	contents     []cmc.Content
+	crls         [][]byte // DER
 }
 
 func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID) {
@@ -202,7 +203,7 @@ func (x *exchange) fullResponse(statuses []cmc.StatusInfo) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cms.Sign(cms.Content{Type: cms.IDPKIResponse, Bytes: content}, append(chain, x.cmc.replies.certificates...), signer)
+	return cms.SignWithCRLs(cms.Content{Type: cms.IDPKIResponse, Bytes: content}, append(chain, x.cmc.replies.certificates...), x.cmc.replies.crls, signer)
 }
 
 // ownSigner is this server, with the certificates that lead to its own.

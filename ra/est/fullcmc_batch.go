@@ -36,7 +36,7 @@ func (x *exchange) batch() *ra.Error {
 		if err != nil {
 			return ra.Fail(ra.Fault, "the answer can't be signed", err)
 		}
-		m.replies.contents = append(m.replies.contents, cmc.Content{ID: firstContent + cmc.BodyPartID(i), Raw: der}) //nolint:gosec // at most 256
+		m.replies.contents = append(m.replies.contents, cmc.Content{ID: firstContent + cmc.BodyPartID(i), Raw: der})
 	}
 	m.replies.granted++
 	m.replies.full = true

@@ -173,6 +173,11 @@ func TestAPolicyThatRewritesNeedsFullCMC(t *testing.T) {
 	if code == 0 || !strings.Contains(errs, `policy.yaml:12:11: the upstream \"est\" can't be told the subject`) {
 		t.Errorf("%d %s", code, errs)
 	}
+	// So does the check that reads the configuration alone.
+	said, errs, code := runCaddy(t, s.dir, "est", "policy", "check", "--config", "Caddyfile", "policy.yaml")
+	if code != 2 || !strings.Contains(said+errs, `the upstream "est" can't be told the subject`) {
+		t.Errorf("%d %s %s", code, said, errs)
+	}
 }
 
 // A rewrite travels from one RA to the other beside the device's request.

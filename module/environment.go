@@ -112,6 +112,10 @@ func handlersIn(tree any) []json.RawMessage {
 	return found
 }
 
+// writtenCapabilities are those of an upstream whose configuration says what it
+// carries, before any of it was read.
+type writtenCapabilities interface{ CarriesAsWritten() policy.Capabilities }
+
 // written is the environment as far as the configuration itself has it.
 func (h *Handler) written() (policy.Environment, error) {
 	h.defaultUpstream()
@@ -142,6 +146,9 @@ func (h *Handler) written() (policy.Environment, error) {
 		}
 		if up, ok := mod.(Upstream); ok {
 			asks[u.Name] = up.CRLEnabled() // by the configuration alone
+		}
+		if written, ok := mod.(writtenCapabilities); ok {
+			upstreams[u.Name] = written.CarriesAsWritten()
 		}
 	}
 	return h.environment(upstreams, func(name string) bool { return asks[name] })

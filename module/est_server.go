@@ -209,6 +209,9 @@ func (u *ESTServer) loadFiles(cfg *est.Config) error {
 // Pins are the configured roots.
 func (u *ESTServer) Pins() []*x509.Certificate { return u.pins }
 
+// CarriesAsWritten is what Carries says, without reading a file.
+func (u *ESTServer) CarriesAsWritten() policy.Capabilities { return est.Carries(u.CMC) }
+
 // Identity is the server's address, with the label that stands for a CA there.
 func (u *ESTServer) Identity() string { return "est " + u.URL + " " + u.Label }
 
@@ -250,6 +253,7 @@ func (u *ESTServer) UseOwn(give func() (*tls.Certificate, error)) { u.own = give
 var (
 	_ Upstream              = (*ESTServer)(nil)
 	_ ownUser               = (*ESTServer)(nil)
+	_ writtenCapabilities   = (*ESTServer)(nil)
 	_ ra.Revoker            = (*ESTServer)(nil)
 	_ ra.Tolerance          = (*ESTServer)(nil)
 	_ caddy.Provisioner     = (*ESTServer)(nil)

@@ -180,10 +180,15 @@ func (u *Upstream) asking() (*upstream.Client, *tls.Certificate, error) {
 // request says itself. Usages count in both cases: no policy copies them from a
 // request, the server's own profile writes them, and what comes back is
 // compared.
-func (u *Upstream) Carries() policy.Capabilities {
-	all := u.cfg.FullCMC
-	return policy.Capabilities{Subject: all, SAN: all, KeyUsage: true, ExtKeyUsage: true, Extensions: all, PKCS10: !all}
+func Carries(fullCMC bool) policy.Capabilities {
+	return policy.Capabilities{
+		Subject: fullCMC, SAN: fullCMC, Extensions: fullCMC, PKCS10: !fullCMC,
+		KeyUsage: true, ExtKeyUsage: true,
+	}
 }
+
+// Carries is that of the mode.
+func (u *Upstream) Carries() policy.Capabilities { return Carries(u.cfg.FullCMC) }
 
 // Tolerates lists what CAs add by themselves. A server that can't be told when
 // a certificate ends may end it at any time before.

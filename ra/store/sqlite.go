@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/caddy-est/estra/ra/filelock"
+
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
@@ -46,7 +48,7 @@ func OpenSQLite(ctx context.Context, path string, o Options) (_ Store, err error
 	if err := prepare(path, o.Create); err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	lock, err := lockFile(path + ".lock")
+	lock, err := filelock.Take(path + ".lock")
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}

@@ -2,7 +2,7 @@
 
 //go:build unix && !aix && !solaris
 
-package store
+package filelock
 
 import (
 	"errors"

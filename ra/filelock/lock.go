@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package store
+// Package filelock keeps what one process has from others.
+package filelock
 
 import (
 	"errors"
@@ -21,8 +22,9 @@ const maxHolder = 64
 // processes each lock a file of their own.
 type fileLock struct{ *os.File }
 
-// lockFile takes the lock. The file says which process has it.
-func lockFile(path string) (io.Closer, error) {
+// Take takes the lock of a file, which it makes. The file says which process
+// has it. Closing gives it back.
+func Take(path string) (io.Closer, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,7 @@
 
 //go:build !windows && (!unix || aix || solaris)
 
-package store
+package filelock
 
 import (
 	"errors"
@@ -10,5 +10,5 @@ import (
 )
 
 func lock(*os.File) error {
-	return errors.New("this system has no lock that ends with its process, so a store in a file isn't safe here")
+	return errors.New("this system has no lock that ends with its process, so a file of one process isn't safe here")
 }

@@ -59,6 +59,12 @@ func (x *exchange) within(id cmc.BodyPartID) *exchange {
 
 // answerWithin gives the Full PKI Response to a message within.
 func (x *exchange) answerWithin(message []byte, parts *[]*exchange) ([]byte, error) {
+	defer func() { // after a panic too
+		if len(x.parts) == 0 {
+			x.parts = []*exchange{x}
+		}
+		*parts = append(*parts, x.parts...)
+	}()
 	fail := x.receiveMessage(message)
 	if fail == nil {
 		fail = x.cmcIdentity()
@@ -66,10 +72,6 @@ func (x *exchange) answerWithin(message []byte, parts *[]*exchange) ([]byte, err
 	if fail == nil {
 		fail = x.processMessage()
 	}
-	if len(x.parts) == 0 {
-		x.failed = fail
-		x.parts = []*exchange{x}
-	}
-	*parts = append(*parts, x.parts...)
+	x.failed = fail
 	return x.fullResponse(x.statusesFor(fail))
 }

@@ -189,3 +189,46 @@ func TestAGetCertThatFailsTakesNothingAway(t *testing.T) {
 		t.Errorf("%d, %s, %d certificates, record %+v", g.StatusCode, said, len(certs), record)
 	}
 }
+
+// Nesting has an end, whatever an RA says that it has processed.
+func TestABatchWithinABatchIsRefused(t *testing.T) {
+	x := newCMC(t)
+	registrar := x.ca.Intermediate.Device(t, "ra.example", forCMCRA)
+	sign := func(d *cmc.PKIData) string { return message(t, d, byCert(registrar), registrar.Leaf) }
+	ask := sign(&cmc.PKIData{Requests: []cmc.Request{request(t, 1, csrtest.NewKey(t, "P-256"), "a.site.example")}})
+	inner := collected(t, ask)
+	inner.Controls = append(inner.Controls, cmc.NewControl(5, cmc.OIDControlProcessed, must(cmc.MarshalProcessed(cmc.To(4)))))
+	said, certs := x.each(x.post("cmc", sign(collected(t, sign(inner)))))
+	if !slices.Equal(said, []string{"success 4", "failed badRequest 4"}) || len(certs) > 0 || len(x.ca.Orders()) > 0 {
+		t.Errorf("%q, %d certificates, %d orders", said, len(certs), len(x.ca.Orders()))
+	}
+}
+
+func TestEachMessageWithinHasItsRecordEvenAfterAPanic(t *testing.T) {
+	x := newCMC(t)
+	x.Authority.Keys = &panicky{}
+	registrar := x.ca.Intermediate.Device(t, "ra.example", forCMCRA)
+	ask := &cmc.PKIData{Requests: []cmc.Request{request(t, 1, csrtest.NewKey(t, "P-256"), "a.site.example"), request(t, 2, csrtest.NewKey(t, "P-256"), "b.site.example")}}
+	body := message(t, collected(t, message(t, ask, byCert(registrar), registrar.Leaf)), byCert(registrar), registrar.Leaf)
+	g, records := x.counted(t, func() got { return x.post("cmc", body) })
+	if g.StatusCode != 500 || len(records) != 2 || records[0].Outcome != "issued" || records[0].Cert == nil || records[1].Outcome != "failed" || records[1].CSR == nil {
+		t.Errorf("%d, %d records", g.StatusCode, len(records))
+	}
+}
+
+func TestALaterChangeDoesNotLengthenAnEarlierOne(t *testing.T) {
+	x := newCMC(t)
+	registrar := x.ca.Intermediate.Device(t, "ra.example", forCMCRA)
+	until := x.clock.Add(time.Hour).UTC().Truncate(time.Second)
+	d := &cmc.PKIData{
+		Controls: cmc.Controls{
+			changing(t, 7, cmc.Modification{Replace: true, Template: cmc.CertTemplate{NotAfter: until}}),
+			changing(t, 8, cmc.Modification{Replace: true, Template: cmc.CertTemplate{Subject: csrtest.Name(csrtest.CN("b.site.example"))}}),
+		},
+		Requests: []cmc.Request{request(t, 1, csrtest.NewKey(t, "P-256"), "b.site.example")},
+	}
+	g := x.post("cmc", message(t, d, byCert(registrar), registrar.Leaf))
+	if g.StatusCode != 200 || !g.certs(t)[0].NotAfter.Equal(until) {
+		t.Errorf("%d %s", g.StatusCode, g.body)
+	}
+}

@@ -95,8 +95,8 @@ func (x *exchange) changed(id cmc.BodyPartID, request *csr.Request) (*csr.Reques
 		if err != nil {
 			return nil, ra.Fail(ra.Malformed, fmt.Sprintf("modCertTemplate for request %d", id), err)
 		}
-		if m.Replace && (x.until.IsZero() || m.Template.NotAfter.Before(x.until)) {
-			x.until = m.Template.NotAfter
+		if end := m.Template.NotAfter; m.Replace && !end.IsZero() && (x.until.IsZero() || end.Before(x.until)) {
+			x.until = end
 		}
 	}
 	return request, nil

@@ -14,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
@@ -190,6 +191,9 @@ func (m *making) checkUpstream(ctx context.Context, ca *CA, order Order, out *Ou
 	return e
 }
 
+// rsaWait is how long a request waits for its turn to have an RSA key made.
+const rsaWait = 30 * time.Second
+
 // generate makes one key. RSA keys are made one after the other: each takes a
 // core for a second or more.
 func (a *Authority) generate(ctx context.Context, kind csr.Key) (crypto.Signer, *Error) {
@@ -215,6 +219,8 @@ func (a *Authority) generate(ctx context.Context, kind csr.Key) (crypto.Signer, 
 }
 
 func (a *Authority) generateRSA(ctx context.Context, bits int) (crypto.Signer, *Error) {
+	ctx, cancel := context.WithTimeout(ctx, rsaWait)
+	defer cancel()
 	a.rsa.once.Do(func() { a.rsa.place = make(chan struct{}, 1) })
 	select {
 	case a.rsa.place <- struct{}{}:

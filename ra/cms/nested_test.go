@@ -8,7 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // RFC 5280 section 4.2.1.2
+	"crypto/sha1"
 	"crypto/x509"
 	"testing"
 )
@@ -99,7 +99,7 @@ func TestAKeyIdentifierIsThereWithoutTheExtension(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum := sha1.Sum(public); !bytes.Equal(KeyIdentifier(&without), sum[:]) { //nolint:gosec // RFC 5280 section 4.2.1.2
+	if sum := sha1.Sum(public); !bytes.Equal(KeyIdentifier(&without), sum[:]) {
 		t.Errorf("%x", KeyIdentifier(&without))
 	}
 	if KeyIdentifier(&x509.Certificate{}) != nil {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -204,6 +205,36 @@ func TestTheAuthorityMakesAKeyForAKeygenAlone(t *testing.T) {
 	} {
 		if _, key, err := x.Authority.Keygen(t.Context(), p, ra.Keygen{Request: req, Confidential: true}); err == nil || key.DER != nil {
 			t.Errorf("%s: a key was made", name)
+		}
+	}
+}
+
+// What real clients have sent to other servers is answered here, too.
+func TestRecordedClientsAreGivenKeys(t *testing.T) {
+	x := newSite(t, under(strings.Replace(strings.ReplaceAll(rules, "BODY", strings.Trim(body, "\n")), "    reenroll:",
+		"    serverkeygen: {enabled: true, encryption: if_asked}\n    reenroll:", 1)))
+	for file, wrapped := range map[string]bool{"libest-3.2.0-serverkeygen-basic": true, "bouncycastle-1.72-serverkeygen-basic": false} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			request, err := os.ReadFile(filepath.Join("testdata", "clients", file+".http"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := x.dial(t, version)
+			l.send(string(request))
+			s := l.read()
+			kind, _ := s.get("Content-Type")
+			answer, err := wire.DecodeParts(kind, []byte(s.body))
+			if s.status != 200 || err != nil || answer.Encrypted {
+				t.Errorf("%s: %d %q, %v", file, s.status, s.body, err)
+				continue
+			}
+			longest := 0
+			for line := range strings.Lines(s.body) {
+				longest = max(longest, len(line))
+			}
+			if wrapped != (longest < 90) {
+				t.Errorf("%s: the longest line has %d characters", file, longest)
+			}
 		}
 	}
 }

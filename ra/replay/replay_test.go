@@ -202,3 +202,35 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// Of a request to /serverkeygen a record has neither key nor signature, and all
+// that decides.
+func TestARequestForAKeyIsDecidedAnew(t *testing.T) {
+	text := strings.Replace(before, "    subject:\n", "    serverkeygen: {enabled: true, who: [{http_basic: {users: [one]}}], encryption: ENCRYPTION}\n    subject:\n", 1)
+	old := compiled(t, strings.Replace(text, "ENCRYPTION", "required", 1))
+	req := request(t)
+	for name, opts := range map[string][]csrtest.Option{
+		"in clear": {csrtest.Subject(csrtest.CN("a.example.net"))},
+		"encrypted": {csrtest.Subject(csrtest.CN("a.example.net")), csrtest.Attribute(csr.OIDDecryptKeyID, csrtest.Text(4, "k")),
+			csrtest.Attribute(csr.OIDSMIMECapabilities, csrtest.SEQ())},
+	} {
+		keyless, err := csr.ParseKeyless(csrtest.New(t, opts...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Op, req.CSR, req.Keyless, req.Linking = policy.ServerKeygen, nil, keyless, policy.Unproven
+		record, err := Find(bytes.NewReader(recorded(t, old, req, "r")), "r")
+		if err != nil || record == nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		again, err := Request(record)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		profile, _ := old.Profile("")
+		want, got := req.Decide(profile), again.Decide(profile)
+		if got.Verdict != want.Verdict || (got.Verdict == policy.Allow) != (name == "encrypted") || fmt.Sprint(got.Keygen) != fmt.Sprint(want.Keygen) {
+			t.Errorf("%s: %s, %v; at first %s, %v; %v", name, got.Verdict, got.Keygen, want.Verdict, want.Keygen, got.Findings)
+		}
+	}
+}

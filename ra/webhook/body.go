@@ -60,6 +60,9 @@ func requestBody(req ra.Consulted, now time.Time) ([]byte, error) {
 			PublicKey:          req.CSR.RawSPKI, PublicKeyAlgorithm: csr.PublicKeyAlgorithm.String(), Raw: raw,
 		},
 	}
+	if len(req.CSR.RawSPKI) == 0 { // the key is made here, once this is decided
+		b.X509CertificateRequest.PublicKeyAlgorithm = ""
+	}
 	if who := audit.OfIdentity(req.Who); who != nil {
 		b.AuthorizationPrincipal = string(who.ID)
 	}

@@ -288,7 +288,7 @@ func (s *site) tlsRoot() string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if strings.Contains(string(text), "upstream est ") {
+	if strings.Contains(string(text), "tls ra.pem ra.key") {
 		return filepath.Join(s.dir, "hq-root.pem")
 	}
 	if strings.Contains(string(text), "certificate off") || strings.Contains(string(text), "tls internal") || strings.Contains(string(text), "second_certificate") {

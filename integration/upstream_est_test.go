@@ -4,6 +4,7 @@ package integration
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra/estclient"
+	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
 )
 
 // headquarters is the policy of the server that issues: for the RA of a site
@@ -208,5 +210,45 @@ func TestARewriteTravelsBetweenTwoServersByFullCMC(t *testing.T) {
 	status, _, id, _ = ra.asks("plc-1.elsewhere.example.net")
 	if record := ra.record(id); status != http.StatusBadGateway || record.Kind != "upstream_refused" || !strings.Contains(string(record.Reason), "refused by policy") {
 		t.Errorf("%d, recorded %s %s", status, record.Kind, record.Reason)
+	}
+}
+
+// Three in a row: what the RA withholds is revoked at the CA of the server, which
+// the policy there allows.
+func TestWhatTheRAWithholdsIsRevokedAtTheCA(t *testing.T) {
+	t.Parallel()
+	ca := stepcatest.Start(t, stepcatest.Options{})
+	byCMC := strings.Replace("    fullcmc:\n"+strings.ReplaceAll(behalf, "\n", "\n  "), "    on_behalf", "      on_behalf", 1)
+	c := jwkSite(ca, "")
+	c.site = strings.Replace(strings.Replace(c.site, "\ttls internal\n", "", 1), "\t\tcertificate off\n", "", 1)
+	c.policy = strings.Replace(headquarters, "OPERATIONS", byCMC+"\n      revoke: {by_ra: true}", 1)
+	hq := serve(t, c)
+	own := ca.Registrar(pkix.Name{CommonName: "ra.example.net"})
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain string
+	for _, der := range own.Certificate {
+		chain += armour("CERTIFICATE", der)
+	}
+	// The RA's policy wants a usage that the server's doesn't give.
+	rules := strings.NewReplacer("REWRITE", `      O: {set: "Example Net"}`, "VALIDITY", "20h", "ext: [clientAuth]", "ext: [clientAuth, serverAuth]").Replace(atSite)
+	ra := serve(t, config{
+		site:   strings.NewReplacer("HQ", fmt.Sprint(hq.port), "MODE", "cmc", "tls ra.pem ra.key", "tls internal").Replace(registrar),
+		policy: rules,
+		files:  map[string]string{"hq-root.pem": string(ca.RootPEM()), "ra.pem": chain, "ra.key": armour("PRIVATE KEY", key)},
+	})
+	status, text, id, _ := ra.asks("plc-1.site.example.net")
+	record := ra.record(id)
+	if status != http.StatusBadGateway || record.Kind != "nonconforming" || !strings.Contains(string(record.Reason), "it has been revoked") {
+		t.Fatalf("%d %s, recorded %s %s\n%s", status, text, record.Kind, record.Reason, hq.log)
+	}
+	revoked := false
+	for _, r := range hq.records() {
+		revoked = revoked || r.Outcome == "revoked" && r.Who != nil && r.Who.ID == "CN=ra.example.net"
+	}
+	if !revoked {
+		t.Errorf("headquarters has no record of it\n%s", hq.log)
 	}
 }

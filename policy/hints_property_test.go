@@ -57,6 +57,9 @@ func hintedRequests(t *testing.T, p *Profile) {
 	if !p.Offers(op) {
 		op = SimpleReenroll
 	}
+	if !p.Offers(op) {
+		op = ServerKeygen
+	}
 	hints := p.Hints(op)
 	if hints.Off || p.operations[op] == nil && p.registrarsOf(op) == nil {
 		return // nobody asks for them, or what comes by CMC alone
@@ -69,7 +72,7 @@ func hintedRequests(t *testing.T, p *Profile) {
 				continue // who asks: an RA
 			}
 			if f.Class != BadIdentity && f.Class != BadRenewal && f.Check == "" && !s.expression(f) {
-				t.Fatalf("%s\n%s %v", f, req.CSR.Names.Subject, req.CSR.Names.SAN)
+				t.Fatalf("%s\n%s %v", f, req.Asked().Names.Subject, req.Asked().Names.SAN)
 			}
 		}
 	}
@@ -122,11 +125,24 @@ func (s *sampler) request(op Op, h Hints) Arrival {
 	}
 	who := identityOf(s.t, asked.who[0])
 	by, _ := NewRegistrar(who, who.Anchors)
-	return Arrival{Request{Op: op, Linking: Matched, Now: testNow, CSR: parsed, Who: who}, by}
+	req := Request{Op: op, Linking: Matched, Now: testNow, CSR: parsed, Who: who}
+	if op == ServerKeygen {
+		if req.Keyless, err = csr.ParseKeyless(parsed.Raw); err != nil {
+			s.t.Fatal(err)
+		}
+		req.CSR, req.Linking = nil, Unproven
+	}
+	return Arrival{req, by}
 }
 
 // attribute gives one with a value for the place where it goes.
 func (s *sampler) attribute(oid asn1.ObjectIdentifier, open map[string]int) csrtest.Option {
+	switch oid.String() {
+	case csr.OIDSMIMECapabilities:
+		return csrtest.Attribute(oid.String(), csrtest.SEQ())
+	case csr.OIDDecryptKeyID, csr.OIDAsymmDecryptKeyID:
+		return csrtest.Attribute(oid.String(), csrtest.Text(4, "id"))
+	}
 	value := "x"
 	entry, _ := s.profile.attributes.treat(oid)
 	switch rule := s.names.subject.byOID[oid.String()]; {

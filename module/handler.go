@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -396,6 +397,12 @@ func (h *Handler) logPolicy() {
 	}
 	for _, w := range h.policy.Warnings() {
 		h.log.Warn("policy: "+w.Message, zap.String("line", w.Pos.String()), zap.String("path", w.Path))
+	}
+	byCMC := func(p *policy.Profile) bool { return p.Offers(policy.FullCMC) }
+	if own, _ := h.ownConfig(); own == nil && slices.ContainsFunc(h.policy.Profiles(), byCMC) {
+		// RFC 7030 section 4.3.2 wants a CMC message in every refusal.
+		h.log.Warn("the policy has `fullcmc`, and this site has no certificate of its own that could sign a Full PKI Response: " +
+			"only Simple PKI Responses can be given, and refusals are texts")
 	}
 }
 

@@ -252,3 +252,37 @@ func TestWhatTheRAWithholdsIsRevokedAtTheCA(t *testing.T) {
 		t.Errorf("headquarters has no record of it\n%s", hq.log)
 	}
 }
+
+// With no file of an operator's: the RA shows the certificate that its own CA has
+// issued to it, whose RAs the server takes.
+func TestTheOwnCertificateIsShownToAnESTServer(t *testing.T) {
+	t.Parallel()
+	ra := serve(t, config{site: smallest, policy: devices})
+	// An RA is known by the key that issues to it, so that one is an anchor.
+	ca := page(t, ra.root("est")) + "\n" + page(t, filepath.Join(filepath.Dir(ra.root("est")), "intermediate.crt"))
+	behalf := strings.NewReplacer("anchor: ours", "anchor: site", "ra.example.net", "localhost").Replace(behalf)
+	hq := serve(t, config{
+		site:   strings.Replace(smallest, "basic {", "anchors {\n\t\t\tsite site.pem {\n\t\t\t\tra_issuer\n\t\t\t}\n\t\t}\n\t\tbasic {", 1),
+		policy: strings.Replace(headquarters, "OPERATIONS", behalf, 1), files: map[string]string{"site.pem": ca},
+	})
+	write(t, ra.dir, "hq-root.pem", page(t, hq.root("est")))
+	write(t, ra.dir, "policy.yaml", strings.NewReplacer("REWRITE\n", "", "VALIDITY", "31d").Replace(atSite))
+	upstream := fmt.Sprintf("certificate from internal\n\t\tupstream internal\n\t\tupstream est https://localhost:%d {\n\t\t\troot hq-root.pem\n\t\t}\n\t\tbasic {", hq.port)
+	ra.rewrite("basic {", upstream)
+	if errs, code := ra.reload(); code != 0 {
+		t.Fatal(errs)
+	}
+	status, text, id, _ := ra.asks("plc-1.site.example.net")
+	if status != http.StatusOK {
+		t.Fatalf("%d %s: %s\n%s", status, text, ra.record(id).Reason, hq.log)
+	}
+	if far := hq.record(string(ra.record(id).Upstream.Ref)); far.Who == nil || far.Who.ID != "CN=localhost" || far.Who.Role != "ra" {
+		t.Errorf("headquarters has who %+v", far.Who)
+	}
+
+	// It can't come from the server that it is shown to.
+	ra.rewrite("certificate from internal", "certificate from est")
+	if errs, code := ra.validate(); code == 0 || !strings.Contains(errs, "no other upstream issues one") {
+		t.Errorf("%d %s", code, errs)
+	}
+}

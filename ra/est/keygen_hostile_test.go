@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/ratest"
+	"github.com/caddy-est/estra/ra/store"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
@@ -150,7 +152,7 @@ func (c brokenCA) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
 func beginsAKey(text string) bool {
 	head, _ := hex.DecodeString("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
 	return slices.ContainsFunc([]string{
-		string(head), b64(head), hex.EncodeToString(head), fmt.Sprint(head[:20])[1:50], fmt.Sprintf("%#v", head)[8:60], fmt.Sprintf("%q", head[:12])[1:],
+		string(head), b64(head), hex.EncodeToString(head), fmt.Sprintf("%d", head[:20])[1:50], fmt.Sprintf("%#v", head)[8:60], fmt.Sprintf("%q", head[:12])[1:],
 	}, func(form string) bool { return strings.Contains(text, form) })
 }
 
@@ -174,5 +176,29 @@ func TestThreat_AFailureAfterTheKeyWasMadeTellsNothingOfIt(t *testing.T) {
 		if g.StatusCode < 500 || len(records) != 1 || records[0].Cert != nil || beginsAKey(told) {
 			t.Errorf("%s: %d, %d records: %s", name, g.StatusCode, len(records), told)
 		}
+	}
+}
+
+// Another's request for the same names is none of its repeats: it gets a key of
+// its own, and takes nothing from the first.
+func TestThreat_NobodyRepeatsTheKeyRequestOfAnother(t *testing.T) {
+	kept, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "store.db"), store.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	x := newSite(t, func(x *site) { x.Authority.Made = kept.Made() })
+	ask := csrBody(t)
+	var keys []string
+	for _, c := range []call{
+		{user: right}, {certs: certOf(x.device("dev-1"))}, {certs: certOf(x.device("dev-2"))},
+	} {
+		c.path, c.body = "keys/serverkeygen", ask
+		_, der, _ := x.do(c).generated(t)
+		keys = append(keys, string(der))
+	}
+	slices.Sort(keys)
+	if len(slices.Compact(keys)) != 3 || len(x.ca.Revoked()) > 0 {
+		t.Errorf("%d certificates are revoked, or a key came twice", len(x.ca.Revoked()))
 	}
 }

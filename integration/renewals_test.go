@@ -20,7 +20,9 @@ func TestThreat_EndlessRenewal_ACapSurvivesARestart(t *testing.T) {
 	for _, name := range []string{"one", "two", "three", "four"} {
 		d.csr(name, "/O=Example Net/CN=a.example.net", "")
 	}
-	renew := func(name, with string) { d.enrol("simplereenroll", name, fmt.Sprintf("--cert %[1]s.pem --key %[1]s.key", with)) }
+	renew := func(name, with string) {
+		d.enrol("simplereenroll", name, fmt.Sprintf("--cert %[1]s.pem --key %[1]s.key", with))
+	}
 	refused := func(when string) {
 		t.Helper()
 		status, answer := d.post("simplereenroll", "four", "--cert three.pem --key three.key")

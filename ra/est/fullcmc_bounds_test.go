@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
 	"slices"
@@ -230,5 +231,39 @@ func TestALaterChangeDoesNotLengthenAnEarlierOne(t *testing.T) {
 	g := x.post("cmc", message(t, d, byCert(registrar), registrar.Leaf))
 	if g.StatusCode != 200 || !g.certs(t)[0].NotAfter.Equal(until) {
 		t.Errorf("%d %s", g.StatusCode, g.body)
+	}
+}
+
+// How strong the key of a client is, is for the CA of its anchor: who may connect
+// with it may sign with it.
+func TestASignersKeyIsHeldToWhatTLSHoldsItTo(t *testing.T) {
+	x := newCMC(t)
+	device := *x.keyed(x509.KeyUsageDigitalSignature, "rsa1024")
+	if g := x.do(call{path: "strict/simpleenroll", certs: certOf(device)}); g.StatusCode != 200 {
+		t.Errorf("on the connection: %d %s", g.StatusCode, g.body)
+	}
+	strong := &cmc.PKIData{Requests: []cmc.Request{request(t, 1, csrtest.NewKey(t, "P-256"), "a.example")}}
+	if g := x.post("cmc", message(t, strong, byCert(device), device.Leaf)); g.StatusCode != 200 {
+		t.Errorf("under a message: %d %s", g.StatusCode, g.body)
+	}
+	weak := &cmc.PKIData{Requests: []cmc.Request{request(t, 1, csrtest.NewKey(t, "rsa1024"), "b.example")}}
+	x.refusedOnce(t, "cmc", message(t, weak, byCert(device), device.Leaf), 403, "failed badAlg 1")
+}
+
+func TestTheCAIsAskedForItsCRLOnceInAMessage(t *testing.T) {
+	x := newCMC(t)
+	device := x.device("dev-1")
+	number := func() int64 {
+		return must(x509.ParseRevocationList(must(x.ca.CRL(t.Context())))).Number.Int64()
+	}
+	d := &cmc.PKIData{}
+	other := must(cmc.GetCRL{Issuer: csrtest.Name(csrtest.CN("other"))}.Marshal())
+	for i := range 200 {
+		d.Controls = append(d.Controls, cmc.NewControl(cmc.BodyPartID(i+1), cmc.OIDGetCRL, other))
+	}
+	before := number()
+	g, records := x.counted(t, func() got { return x.post("cmc", message(t, d, byCert(device), device.Leaf)) })
+	if asked := number() - before - 1; g.StatusCode != 404 || len(records) != 1 || asked != 1 {
+		t.Errorf("%d, %d records, the CA was asked %d times", g.StatusCode, len(records), asked)
 	}
 }

@@ -15,8 +15,11 @@ import (
 // `who` lets in.
 func (x *exchange) getCRLs() {
 	replies := &x.cmc.replies
-	for _, c := range x.cmc.data.Controls.All(cmc.OIDGetCRL) {
-		crl, fail := x.crl(c)
+	for i, c := range x.cmc.data.Controls.All(cmc.OIDGetCRL) {
+		crl, fail := []byte(nil), ra.Fail(ra.Malformed, "getCRL twice in a message", nil)
+		if i == 0 { // the CA is asked once
+			crl, fail = x.crl(c)
+		}
 		if fail != nil {
 			replies.refuse(c.ID, fail, " ("+x.id+")")
 			continue
@@ -42,8 +45,6 @@ func (x *exchange) crl(c cmc.Control) ([]byte, *ra.Error) {
 		return nil, x.shutOwn()
 	case !asked.Time.IsZero() || asked.Reasons != nil || asked.Name != nil:
 		return nil, ra.Fail(ra.Malformed, "getCRL for another CRL than the newest, complete one", nil)
-	case len(x.cmc.replies.crls) > 0:
-		return nil, ra.Fail(ra.Malformed, "getCRL twice in a message", nil)
 	}
 	ca := x.s.Authority.CAs[x.profile.Upstream()]
 	if ca == nil {

@@ -111,8 +111,13 @@ func (s *site) keepsNothingOf(key crypto.Signer) {
 // holder is a device with a certificate that may be encrypted for.
 func (f *factory) holder(name string, key crypto.Signer, usage x509.KeyUsage) tls.Certificate {
 	f.t.Helper()
+	return f.holderOf(name, "SN-1", key, usage)
+}
+
+func (f *factory) holderOf(name, serial string, key crypto.Signer, usage x509.KeyUsage) tls.Certificate {
+	f.t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: name, SerialNumber: "SN-1"}, SubjectKeyId: []byte("key of " + name),
+		SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: name, SerialNumber: serial}, SubjectKeyId: []byte("key of " + name),
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: usage, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, f.root, key.Public(), f.key)
 	if err != nil {

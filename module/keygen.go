@@ -23,11 +23,11 @@ import (
 // DecryptKeysConfig are the keys that clients decrypt private keys with, which
 // were made for them (RFC 7030 section 4.4.1).
 type DecryptKeysConfig struct {
-	// The key that the symmetric keys of device registries are encrypted under
-	// in the store: 32 bytes in base64 or hexadecimal, a placeholder such as
+	// The key that the symmetric keys and the passwords of device registries are
+	// encrypted under in the store: 32 bytes in base64 or hexadecimal, a placeholder such as
 	// {env.X}.
 	RegistryKey string `json:"registry_key,omitempty"`
-	// CSV file with keys of accounts, which its owner alone can read.
+	// CSV file with keys and passwords of accounts, which its owner alone can read.
 	File string `json:"file,omitempty"`
 }
 
@@ -92,15 +92,30 @@ func (c *DecryptKeysConfig) read() ([]store.UserKey, error) {
 	return list, nil
 }
 
-// DecryptKey implements ra.DecryptKeys. A key counts for the device whose
-// certificate was verified, or the account that was: of anybody else it is none.
+// DecryptKey implements ra.DecryptKeys.
 func (d *decryptKeys) DecryptKey(ctx context.Context, who policy.Identity, wanted csr.DecryptKey) (cms.Recipient, error) {
+	k, err := d.find(ctx, who, store.DecryptKey{ID: wanted.ID, Asymmetric: wanted.Asymmetric})
+	if err != nil {
+		return cms.Recipient{}, err
+	}
+	return recipient(k)
+}
+
+// Password implements ra.Passwords.
+func (d *decryptKeys) Password(ctx context.Context, who policy.Identity) (secret.Text, error) {
+	k, err := d.find(ctx, who, store.PFXPassword())
+	return secret.Text(k.Value), err
+}
+
+// find gives a key in clear. It counts for the device whose certificate was
+// verified, or the account that was: of anybody else it is none.
+func (d *decryptKeys) find(ctx context.Context, who policy.Identity, wanted store.DecryptKey) (store.DecryptKey, error) {
 	for _, account := range who.Accounts {
 		i := slices.IndexFunc(d.users, func(k store.UserKey) bool {
-			return k.User == account.Method+":"+account.User && k.Asymmetric == wanted.Asymmetric && slices.Equal(k.ID, wanted.ID)
+			return k.User == account.Method+":"+account.User && k.Is(wanted)
 		})
 		if i >= 0 {
-			return recipient(d.users[i].DecryptKey, d.users[i].Value)
+			return d.users[i].DecryptKey, nil
 		}
 	}
 	var devices []string
@@ -110,33 +125,28 @@ func (d *decryptKeys) DecryptKey(ctx context.Context, who policy.Identity, wante
 		}
 	}
 	if d.store == nil || len(devices) == 0 {
-		return cms.Recipient{}, ra.ErrNoDecryptKey
+		return store.DecryptKey{}, ra.ErrNoDecryptKey
 	}
-	device, k, err := d.store.DecryptKey(ctx, devices, wanted.Asymmetric, wanted.ID)
+	device, k, err := d.store.DecryptKey(ctx, devices, wanted)
 	if errors.Is(err, store.ErrUnknown) {
-		return cms.Recipient{}, ra.ErrNoDecryptKey
+		return store.DecryptKey{}, ra.ErrNoDecryptKey
 	}
-	if err != nil {
-		return cms.Recipient{}, err
+	if err != nil || k.Asymmetric {
+		return k, err
 	}
-	value := k.Value
-	if !k.Asymmetric {
-		if value, err = d.seal.Open(device, k); err != nil {
-			return cms.Recipient{}, err
-		}
-	}
-	return recipient(k, value)
+	k.Value, err = d.seal.Open(device, k)
+	return k, err
 }
 
 // recipient is a key as what is encrypted for.
-func recipient(k store.DecryptKey, value secret.Bytes) (cms.Recipient, error) {
+func recipient(k store.DecryptKey) (cms.Recipient, error) {
 	if !k.Asymmetric {
-		return cms.ForKEK(k.ID, value), nil
+		return cms.ForKEK(k.ID, k.Value), nil
 	}
-	if cert, err := x509.ParseCertificate(value); err == nil {
+	if cert, err := x509.ParseCertificate(k.Value); err == nil {
 		return ra.RecipientOf(cert, k.ID)
 	}
-	public, err := x509.ParsePKIXPublicKey(value)
+	public, err := x509.ParsePKIXPublicKey(k.Value)
 	if err != nil {
 		return cms.Recipient{}, err
 	}
@@ -180,4 +190,7 @@ func (a *App) sealDevices(registry string, list []store.Device) error {
 	return store.Sealer{}.Seal(registry, list)
 }
 
-var _ ra.DecryptKeys = (*decryptKeys)(nil)
+var (
+	_ ra.DecryptKeys = (*decryptKeys)(nil)
+	_ ra.Passwords   = (*decryptKeys)(nil)
+)

@@ -139,12 +139,12 @@ func (l *lateStore) Settled(ctx context.Context, request [32]byte, certificate [
 }
 
 // DecryptKey finds a key of one of the devices.
-func (l *lateStore) DecryptKey(ctx context.Context, devices []string, asymmetric bool, id []byte) (string, store.DecryptKey, error) {
+func (l *lateStore) DecryptKey(ctx context.Context, devices []string, wanted store.DecryptKey) (string, store.DecryptKey, error) {
 	s, err := l.wait(ctx)
 	if err != nil {
 		return "", store.DecryptKey{}, err
 	}
-	return s.Devices().DecryptKey(ctx, devices, asymmetric, id)
+	return s.Devices().DecryptKey(ctx, devices, wanted)
 }
 
 // wantStore says that a site needs the store, and where it is written to be,

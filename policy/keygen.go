@@ -19,6 +19,8 @@ type keygen struct {
 	own          bool // `key` stands under `serverkeygen`
 	encryptionAt spot
 	clear        bool // encryption: if_asked
+	formAt       spot
+	pkcs12       bool // form: pkcs12
 	upstream     bool // made_by: upstream
 	madeByAt     spot
 	enabledAt    spot
@@ -31,8 +33,11 @@ type Keygen struct {
 	Key csr.Key
 	// Upstream is true where the CA makes the key, and not this server.
 	Upstream bool
+	// PKCS12 is true where key and certificate go out in one PKCS #12, under a
+	// password of the client's (RFC 8295 section 8.3).
+	PKCS12 bool
 	// For is the key that the private key is encrypted for; none: it goes out
-	// in clear, inside TLS.
+	// in clear, inside TLS, or as PKCS12 says.
 	For csr.DecryptKey
 }
 
@@ -48,7 +53,10 @@ func (k Keygen) String() string {
 	if k.Upstream {
 		by = "the upstream"
 	}
-	if k.For.Asked() {
+	switch {
+	case k.PKCS12:
+		form = "in a PKCS #12 under the client's password"
+	case k.For.Asked():
 		form = "encrypted for " + decryptKeyText(k.For)
 	}
 	return KeyName(k.Key) + ", made by " + by + ", given out " + form
@@ -112,15 +120,30 @@ func (c *compiler) serverKeygen(p *Profile, n node) {
 	}
 	o.keygen = &keygen{
 		encryptionAt: n.get("encryption").spot(), clear: n.get("encryption").value() == "if_asked",
+		formAt: n.get("form").spot(), pkcs12: n.get("form").value() == "pkcs12",
 		upstream: n.get("made_by").value() == "upstream", madeByAt: n.get("made_by").spot(), enabledAt: n.get("enabled").spot(),
 	}
+	c.pkcs12Alone(o.keygen)
 	if !n.get("enabled").on() {
 		return // it was read for its mistakes
 	}
-	if o.keygen.clear {
+	if o.keygen.clear && !o.keygen.pkcs12 {
 		c.warn(lintClearKey, o.keygen.encryptionAt, "a private key goes out in clear, inside TLS, where a request doesn't ask for encryption: who ends or breaks the TLS has it")
 	}
 	p.operations[ServerKeygen] = o
+}
+
+// pkcs12Alone refuses what a PKCS #12 leaves no choice of.
+func (c *compiler) pkcs12Alone(k *keygen) {
+	if !k.pkcs12 {
+		return
+	}
+	if k.clear {
+		c.add(k.encryptionAt.at, "a PKCS #12 is always encrypted under the client's password, and nobody asks for that: leave `encryption: if_asked` out")
+	}
+	if k.upstream {
+		c.add(k.madeByAt.at, "a key that the upstream makes is passed on as it comes, and not put into a PKCS #12: leave `made_by: upstream` or `form: pkcs12` out")
+	}
 }
 
 // asEnroll gives the operation for those who may enroll.
@@ -208,6 +231,8 @@ func (j *judge) keygen() *Keygen {
 	before := len(j.findings)
 	wanted, err := j.req.CSR.DecryptKey()
 	switch {
+	case k.pkcs12:
+		j.pkcs12(wanted, err)
 	case err != nil:
 		j.encryption(Refused, "", "one key identifier", "the request doesn't say clearly for which key the private key is to be encrypted: "+show(err.Error()))
 	case !wanted.Asked() && !k.clear:
@@ -224,7 +249,25 @@ func (j *judge) keygen() *Keygen {
 	if len(j.findings) > before {
 		return nil // how it would go out can't be said
 	}
-	return &Keygen{Key: j.req.CSR.Key, Upstream: k.upstream, For: wanted}
+	return &Keygen{Key: j.req.CSR.Key, Upstream: k.upstream, PKCS12: k.pkcs12, For: wanted}
+}
+
+// pkcs12: RFC 8295 section 8.3.1 has no key identifier with a PKCS #12. Who
+// names one counts on its encryption.
+func (j *judge) pkcs12(wanted csr.DecryptKey, err error) {
+	k := j.op.keygen
+	if err == nil && !wanted.Asked() {
+		j.asked(k.formAt, "", "pkcs12", "holds")
+		return
+	}
+	got := "key identifiers that can't be read"
+	if err == nil {
+		got = decryptKeyText(wanted)
+	}
+	f := finding(k.formAt, Refused, got, "no decryptKeyID and no asymmDecryptKeyID",
+		"the request names a key to encrypt the private key for, and here it is given out in a PKCS #12 under a password (RFC 8295 section 8.3.1): leave decryptKeyID and asymmDecryptKeyID out")
+	f.Disclose = true
+	j.found(f)
 }
 
 // encryption refuses, and lets the client know why: it is about the shape of
@@ -251,7 +294,7 @@ func (o *op) readsKeygen(oid string) bool {
 // has a key that counts.
 func (p *Profile) hintsKeygen() []asn1.ObjectIdentifier {
 	o := p.operations[ServerKeygen]
-	if o == nil || o.keygen.clear || len(p.offered()) > 1 {
+	if o == nil || o.keygen.clear || o.keygen.pkcs12 || len(p.offered()) > 1 {
 		return nil
 	}
 	identifier := csr.OIDAsymmDecryptKeyID

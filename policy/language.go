@@ -138,6 +138,8 @@ var serverKeygenShape = &shape{kind: aMap, keys: append([]key{
 		doc: "the key that is made"},
 	{name: "encryption", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_asked"}}}, initial: "required",
 		doc: "whether the private key goes out encrypted for a key of the client's, beside TLS"},
+	{name: "form", is: &shape{kind: aWord, words: []word{{text: "parts"}, {text: "pkcs12"}}}, initial: "parts",
+		doc: "how key and certificate go out: in two parts (RFC 7030), or in one PKCS #12 under a password of the client's (RFC 8295)"},
 	{name: "made_by", is: &shape{kind: aWord, words: []word{{text: "ra"}, {text: "upstream"}}}, initial: "ra",
 		doc: "who makes the key: this server, or the upstream where it can"},
 }, further...)}

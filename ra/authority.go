@@ -42,6 +42,9 @@ type Authority struct {
 	// DecryptKeys finds the keys that clients have in registries and files; nil:
 	// none has any but that of its client certificate.
 	DecryptKeys DecryptKeys
+	// Passwords finds the passwords that clients have there for PKCS #12; nil:
+	// none has any.
+	Passwords Passwords
 	// KeySigner gives the key and the certificate that sign private keys which
 	// go out encrypted, such as this server's own; nil, or none: a key of this
 	// process signs, which nobody vouches for.
@@ -228,6 +231,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		return e
 	}
 	if e := t.making.checkUpstream(ctx, ca, order, out); e != nil {
+		return e
+	}
+	if e := t.making.wrap(ctx, ca, order, out); e != nil {
 		return e
 	}
 	a.keepChain(ctx, p, t, out)

@@ -36,9 +36,11 @@ type Keygen struct {
 
 // A PrivateKey is the key as it goes out. The zero value is none.
 type PrivateKey struct {
-	// DER is PrivateKeyInfo (RFC 5958), or CMS where Encrypted says so.
+	// DER is PrivateKeyInfo (RFC 5958), or CMS where Encrypted says so, or a PFX
+	// (RFC 7292) with the certificate, too, where PKCS12 does.
 	DER       secret.Bytes
 	Encrypted bool
+	PKCS12    bool
 }
 
 // Made tells for records what was made.
@@ -51,6 +53,8 @@ type Made struct {
 	// for, none where it goes out in clear.
 	By  string
 	For csr.DecryptKey
+	// PKCS12: it goes out in a PKCS #12, under a password of the client's.
+	PKCS12 bool
 	// Superseded are the certificates that the same request had before.
 	Superseded []Superseded
 }
@@ -68,6 +72,7 @@ type making struct {
 	confidential bool
 	upstream     KeyMaker // makes the key; nil: this server does
 	key          secret.Key
+	password     secret.Text // of a PKCS #12; "": it is none
 	out          PrivateKey
 	made         *Made // once it is decided which
 }
@@ -107,11 +112,11 @@ func (a *Authority) make(ctx context.Context, ca *CA, t *task, out *Outcome) *Er
 	if wanted == nil {
 		return Fail(Fault, "which key is to be made wasn't decided", nil)
 	}
-	if !wanted.For.Asked() && !t.making.confidential {
+	if !wanted.For.Asked() && !wanted.PKCS12 && !t.making.confidential {
 		return Fail(Forbidden, "the private key would go out in clear, and the connection isn't encrypted from here to the client", nil).
 			Telling("ask for the private key to be encrypted (RFC 7030 section 4.4.1)")
 	}
-	made := &Made{Key: wanted.Key, By: "ra", For: wanted.For}
+	made := &Made{Key: wanted.Key, By: "ra", For: wanted.For, PKCS12: wanted.PKCS12}
 	t.making.made = made
 	if wanted.Upstream {
 		maker, ok := ca.Upstream.(KeyMaker)
@@ -124,6 +129,11 @@ func (a *Authority) make(ctx context.Context, ca *CA, t *task, out *Outcome) *Er
 	seal, e := a.sealing(ctx, t.who, wanted.For)
 	if e != nil {
 		return e
+	}
+	if wanted.PKCS12 {
+		if t.making.password, e = a.password(ctx, t.who); e != nil {
+			return e
+		}
 	}
 	signer, e := a.generate(ctx, wanted.Key)
 	if e != nil {
@@ -143,10 +153,13 @@ func (a *Authority) make(ctx context.Context, ca *CA, t *task, out *Outcome) *Er
 		return e
 	}
 	made.SPKISHA256 = sha256Hex(t.csr.RawSPKI)
+	out.Made = made
+	if wanted.PKCS12 {
+		return nil // once there is a certificate
+	}
 	if t.making.out, err = seal.close(key.PKCS8()); err != nil {
 		return Fail(Fault, "the private key can't be encrypted", err)
 	}
-	out.Made = made
 	return nil
 }
 

@@ -57,8 +57,8 @@ certificate.
 Keys that a device decrypts server-generated keys with: 'decrypt_key_id' (hexadecimal)
 and 'decrypt_key' (an AES key, base64); 'asymm_decrypt_key_id' and 'asymm_decrypt_key'
 (a certificate or a public key, DER in base64; without an identifier a certificate's
-subjectKeyIdentifier counts). The running server keeps AES keys encrypted under its
-'registry_key'; with --store, --registry-key-env has that key.
+subjectKeyIdentifier counts); and 'pkcs12_password', for keys in a PKCS #12. The running
+server keeps AES keys and passwords encrypted under its 'registry_key'; with --store, --registry-key-env has that key.
 
 New devices are expected. Those that are there keep their state.`,
 		Example: `  caddy est device import --registry branch-routers --issuer acme-idevid-ca.pem list.csv`,

@@ -23,6 +23,7 @@ import (
 type decryption struct {
 	id, keyFile, asymmetricID, asymmetricKey string
 	withCert                                 bool
+	passwordFile                             string
 }
 
 func (d *decryption) flags(cmd *cobra.Command) {
@@ -31,14 +32,27 @@ func (d *decryption) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&d.asymmetricID, "asymm-decrypt-key-id", "", "identifier of an asymmetric key, hex")
 	cmd.Flags().StringVar(&d.asymmetricKey, "asymm-decrypt-key", "", "file with the private half of that key, RSA or ECDSA, PEM")
 	cmd.Flags().BoolVar(&d.withCert, "decrypt-with-cert", false, "the private key comes encrypted for the key of --cert")
+	cmd.Flags().StringVar(&d.passwordFile, "p12-password-file", "", "file with a password: key and certificate come in one PKCS #12 under it")
 }
 
 // key is what is said by the flags; the certificate is that of --cert.
 func (d *decryption) key(client *estclient.Client) (estclient.DecryptKey, error) {
-	symmetric, asymmetric := d.id+d.keyFile != "", d.asymmetricID+d.asymmetricKey != ""
+	symmetric, asymmetric, pfx := d.id+d.keyFile != "", d.asymmetricID+d.asymmetricKey != "", d.passwordFile != ""
+	said := 0
+	for _, one := range []bool{symmetric, asymmetric, d.withCert, pfx} {
+		if one {
+			said++
+		}
+	}
 	switch {
-	case symmetric && asymmetric || (symmetric || asymmetric) && d.withCert:
-		return estclient.DecryptKey{}, errors.New("--decrypt-key-id, --asymm-decrypt-key-id and --decrypt-with-cert: only one of them")
+	case said > 1:
+		return estclient.DecryptKey{}, errors.New("--decrypt-key-id, --asymm-decrypt-key-id, --decrypt-with-cert and --p12-password-file: only one of them")
+	case pfx:
+		password, err := firstLine(d.passwordFile)
+		if err == nil && password == "" {
+			err = fmt.Errorf("%s: there is no password in its first line", d.passwordFile)
+		}
+		return estclient.PKCS12Password(estclient.Secret(password)), err
 	case symmetric:
 		return d.symmetric()
 	case asymmetric:
@@ -127,7 +141,9 @@ The private key is written to a new file that its owner alone can read. It comes
 clear inside TLS, or encrypted for a key of the device's own:
   --decrypt-with-cert        the key of the certificate that authenticates
   --asymm-decrypt-key-id     a private key whose public half the server has
-  --decrypt-key-id           an AES key that the server has as well`,
+  --decrypt-key-id           an AES key that the server has as well
+or, where the server gives out keys so, in one PKCS #12 (RFC 8295 section 8.3):
+  --p12-password-file        a password that the server has as well`,
 		Example: `  caddy est client serverkeygen --url https://est.example.net --cacert roots.pem \
       --cert idevid.pem --cert-key idevid.key --decrypt-with-cert \
       --subject "CN=sensor-7.devices.example.net" --key sensor-7.key --out sensor-7.pem`,
@@ -167,9 +183,12 @@ clear inside TLS, or encrypted for a key of the device's own:
 		if err := writeKey(key, done.Key); err != nil {
 			return err
 		}
-		if done.Encrypted {
+		switch {
+		case d.passwordFile != "":
+			cmd.PrintErrln("key       in a PKCS #12, under the password")
+		case done.Encrypted:
 			cmd.PrintErrln("key       encrypted, and signed by " + done.Signer.Subject.String())
-		} else {
+		default:
 			cmd.PrintErrln("key       in clear, inside TLS")
 		}
 		return e.finish(cmd, &done.Enrolled, nil)

@@ -98,6 +98,10 @@ BODY
       who: [{http_basic: {users: [estuser]}}, {client_cert: {anchor: idevid}}]
       encryption: if_asked
 BODY
+  pfx:
+    labels: [pfx]
+    serverkeygen: {enabled: true, who: [{http_basic: {users: [estuser]}}, {client_cert: {anchor: idevid}}], form: pkcs12}
+BODY
   grace:
     labels: [grace]
     reenroll: {who: [{client_cert: {anchor: ours}}], linking: if_present, same_key: allow, expired: 7d}

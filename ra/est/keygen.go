@@ -42,10 +42,14 @@ func confidential(state *tls.ConnectionState) bool {
 }
 
 // keyAnswer is the success of section 4.4.2: the private key, then the
-// certificate just as an enrolment is answered.
+// certificate just as an enrolment is answered; or both in one PKCS #12 (RFC 8295
+// section 8.3.2).
 func (x *exchange) keyAnswer(out ra.Outcome, key ra.PrivateKey) (answer, *ra.Error) {
 	if len(key.DER) == 0 || out.Certificate == nil {
 		return answer{}, ra.Fail(ra.Fault, "the authority gave no private key", nil)
+	}
+	if key.PKCS12 {
+		return answer{status: http.StatusOK, contentType: wire.TypePKCS12, body: wire.EncodeBody(key.DER, x.s.Quirks.Wraps(x.r.UserAgent())), secret: true}, nil
 	}
 	bag, err := cms.CertsOnly(out.Certificate)
 	if err != nil {
@@ -68,6 +72,9 @@ func madeOf(made *ra.Made) *audit.Made {
 		return nil
 	}
 	m := audit.OfMade(made.Key, made.SPKISHA256, made.By, made.For)
+	if made.PKCS12 {
+		m.Form = "pkcs12"
+	}
 	for _, s := range made.Superseded {
 		one := audit.Superseded{Serial: audit.Serial(s.Certificate.SerialNumber), Revoked: s.Revoked}
 		if s.Err != nil {

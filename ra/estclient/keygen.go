@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 
+	"software.sslmate.com/src/go-pkcs12"
+
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/cms"
@@ -27,8 +29,9 @@ type Generated struct {
 	Key crypto.Signer
 	// Encrypted says that the key came encrypted inside TLS.
 	Encrypted bool
-	// Signer is the certificate that the encrypted key was signed under. The
-	// signature verifies; whose the certificate is, is the caller's to say.
+	// Signer is the certificate that the encrypted key was signed under; nil of
+	// a PKCS #12, which nobody signs. The signature verifies; whose the
+	// certificate is, is the caller's to say.
 	Signer *x509.Certificate
 }
 
@@ -38,7 +41,13 @@ type DecryptKey struct {
 	id         []byte
 	asymmetric bool
 	key        cms.Key
+	password   Secret
 }
+
+// PKCS12Password is a password that the server has as well: key and certificate
+// come in one PKCS #12 under it (RFC 8295 section 8.3), where the server gives
+// out keys so. The request says nothing of it.
+func PKCS12Password(password Secret) DecryptKey { return DecryptKey{password: password} }
 
 // SymmetricKey is an AES key of 16 or 32 bytes that the server has as well, and
 // its identifier (RFC 7030 section 4.4.1.1).
@@ -117,7 +126,14 @@ func (d DecryptKey) attributes() ([]csr.Attribute, error) {
 // read takes the key out of an answer, and gives the certificates.
 func (g *Generated) read(a *answer, with DecryptKey) ([]*x509.Certificate, error) {
 	defer clear(a.body)
-	parts, err := wire.DecodeParts(a.header.Get("Content-Type"), a.body)
+	contentType := a.header.Get("Content-Type")
+	if isPFX := wire.IsPKCS12(contentType); isPFX != (with.password != "") {
+		return nil, errors.New("the answer is a PKCS #12 and there is no password for one, or the answer is none and there is")
+	}
+	if with.password != "" {
+		return g.readPFX(a.body, with.password)
+	}
+	parts, err := wire.DecodeParts(contentType, a.body)
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +152,36 @@ func (g *Generated) read(a *answer, with DecryptKey) ([]*x509.Certificate, error
 	if err != nil {
 		return nil, errors.New("the private key is not PKCS #8, or of a kind that is not known here")
 	}
+	if err := g.take(key); err != nil {
+		return nil, err
+	}
+	return cms.ParseCertsOnly(parts.Certificates)
+}
+
+func (g *Generated) take(key any) error {
 	signer, ok := key.(crypto.Signer)
 	if _, agrees := key.(*ecdh.PrivateKey); !ok || agrees {
-		return nil, errors.New("the private key can't sign")
+		return errors.New("the private key can't sign")
 	}
 	g.Key = signer
-	return cms.ParseCertsOnly(parts.Certificates)
+	return nil
+}
+
+// readPFX takes key and certificate out of a PKCS #12.
+func (g *Generated) readPFX(body []byte, password Secret) ([]*x509.Certificate, error) {
+	der, _, err := wire.DecodeBody(body)
+	if err != nil {
+		return nil, fmt.Errorf("the PKCS #12: %w", err)
+	}
+	key, leaf, further, err := pkcs12.DecodeChain(der, string(password))
+	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+		return nil, errors.New("the PKCS #12 doesn't open with this password")
+	}
+	if err != nil {
+		return nil, errors.New("the PKCS #12 is malformed, or protected in a way that is not known here")
+	}
+	g.Encrypted = true
+	return append([]*x509.Certificate{leaf}, further...), g.take(key)
 }
 
 // open decrypts a private key, and verifies who signed it.

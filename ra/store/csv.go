@@ -28,11 +28,12 @@ const (
 	columnKey           = "decrypt_key"          // base64
 	columnAsymmetricID  = "asymm_decrypt_key_id" // hexadecimal; without it the certificate's subjectKeyIdentifier
 	columnAsymmetricKey = "asymm_decrypt_key"    // base64 of DER
+	columnPassword      = "pkcs12_password"
 )
 
 var columns = []string{
 	columnIssuer, columnSerial, columnHardware, columnPermanent, columnNote,
-	columnKeyID, columnKey, columnAsymmetricID, columnAsymmetricKey,
+	columnKeyID, columnKey, columnAsymmetricID, columnAsymmetricKey, columnPassword,
 }
 
 // Bounds of a list.
@@ -128,7 +129,8 @@ func deviceOf(head, fields []string, issuer string) (Device, error) {
 	return d, errors.Join(checkIdentity(d.Identity), checkText("note", d.Note))
 }
 
-// readKeys reads the columns of the keys that a device decrypts with.
+// readKeys reads the columns of the keys that a device decrypts with, and of its
+// password.
 func (d *Device) readKeys(fields map[string]string) error {
 	for _, c := range []struct {
 		id, key    string
@@ -146,6 +148,14 @@ func (d *Device) readKeys(fields map[string]string) error {
 		}
 		d.Keys = append(d.Keys, k)
 	}
+	if fields[columnPassword] == "" {
+		return nil
+	}
+	k, err := readPassword(fields[columnPassword])
+	if err != nil {
+		return fmt.Errorf("%s: %w", columnPassword, err)
+	}
+	d.Keys = append(d.Keys, k)
 	return nil
 }
 
@@ -208,7 +218,7 @@ const columnUser = "user"
 // ReadUserKeys reads a list of keys as ReadDevices reads devices, with a column
 // user in the place of those of a device.
 func ReadUserKeys(in io.Reader) ([]UserKey, error) {
-	known := []string{columnUser, columnNote, columnKeyID, columnKey, columnAsymmetricID, columnAsymmetricKey}
+	known := []string{columnUser, columnNote, columnKeyID, columnKey, columnAsymmetricID, columnAsymmetricKey, columnPassword}
 	return readList(in, known, func(head, fields []string) ([]UserKey, error) {
 		var user string
 		var d Device

@@ -149,10 +149,11 @@ type deviceJSON struct {
 	Keys     []decryptKeyJSON   `json:"keys,omitempty"`
 }
 
-// decryptKeyJSON has a symmetric key in clear, on the way to who seals it.
+// decryptKeyJSON has a symmetric key or a password in clear, on the way to who seals it.
 type decryptKeyJSON struct {
 	ID         []byte `json:"id"`
 	Asymmetric bool   `json:"asymmetric,omitempty"`
+	Password   bool   `json:"password,omitempty"`
 	Value      []byte `json:"value"`
 }
 
@@ -161,7 +162,7 @@ func (l DevicesJSON) MarshalJSON() ([]byte, error) {
 	return encode(l, func(d Device) (deviceJSON, error) {
 		out := deviceJSON{Registry: d.Registry, Issuer: d.Issuer, Identity: d.Identity, Note: d.Note, State: d.State, Changed: d.Changed, Claim: d.Claim.json()}
 		for _, k := range d.Keys {
-			out.Keys = append(out.Keys, decryptKeyJSON{k.ID, k.Asymmetric, k.Value})
+			out.Keys = append(out.Keys, decryptKeyJSON{k.ID, k.Asymmetric, k.Password, k.Value})
 		}
 		return out, nil
 	})
@@ -173,7 +174,7 @@ func (l *DevicesJSON) UnmarshalJSON(data []byte) (err error) {
 	*l, err = decode(data, func(d deviceJSON) (Device, error) {
 		out := Device{Registry: d.Registry, Issuer: d.Issuer, Identity: d.Identity, Note: d.Note, State: d.State, Changed: d.Changed, Claim: d.Claim.claim()}
 		for _, k := range d.Keys {
-			key := DecryptKey{ID: k.ID, Asymmetric: k.Asymmetric, Value: k.Value}
+			key := DecryptKey{ID: k.ID, Asymmetric: k.Asymmetric, Password: k.Password, Value: k.Value}
 			if err := key.Check(); err != nil {
 				return out, err
 			}

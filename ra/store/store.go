@@ -137,9 +137,10 @@ type Devices interface {
 	// Match finds the devices that a certificate is of, in any registry: an
 	// IDevID by what it says, one that we issued by itself.
 	Match(ctx context.Context, keys policy.DeviceKeys) ([]Device, error)
-	// DecryptKey gives the key with an identifier of one of the devices, and
-	// which device it is of; ErrUnknown where none has it.
-	DecryptKey(ctx context.Context, devices []string, asymmetric bool, id []byte) (device string, k DecryptKey, err error)
+	// DecryptKey gives the key of one of the devices that is of the kind and has
+	// the identifier wanted, and which device it is of; ErrUnknown where none has
+	// it.
+	DecryptKey(ctx context.Context, devices []string, wanted DecryptKey) (device string, k DecryptKey, err error)
 	// List gives the devices of a registry, or of all, in order.
 	List(ctx context.Context, registry string) ([]Device, error)
 	// Block and Rearm act on one device. ErrUnknown tells that there is none.

@@ -21,6 +21,10 @@ const (
 	// TypeServerKey is one that is encrypted.
 	TypeServerKey = "application/pkcs7-mime; smime-type=server-generated-key"
 
+	// TypePKCS12 is a private key and its certificate under a password, in the
+	// place of two parts (RFC 8295 section 8.3.2).
+	TypePKCS12 = "application/pkcs12"
+
 	typeMultipart = "multipart/mixed"
 )
 
@@ -63,6 +67,9 @@ func EncodeParts(parts []Part, wrapped bool) (contentType string, body []byte, e
 	out = fmt.Appendf(out, "--%s--\r\n", boundary)
 	return typeMultipart + "; boundary=" + boundary, out, nil
 }
+
+// IsPKCS12 tells whether an answer has the type of a PKCS #12.
+func IsPKCS12(contentType string) bool { return isType(contentType, TypePKCS12) }
 
 // A KeyAnswer is what /serverkeygen answers.
 type KeyAnswer struct {

@@ -220,31 +220,36 @@ func decryptKeys(t *testing.T, s store.Store) {
 	key := func(id, value string, asymmetric bool) store.DecryptKey {
 		return store.DecryptKey{ID: []byte(id), Asymmetric: asymmetric, Value: []byte(value)}
 	}
+	password := store.PFXPassword()
+	password.Value = []byte("a password, sealed")
 	one.Keys = []store.DecryptKey{key("k", "first", false), key("k", "public", true)}
 	add(t, s, one, two)
-	one.Keys = []store.DecryptKey{key("k", "second", false), key("l", "more", false)}
+	one.Keys = []store.DecryptKey{key("k", "second", false), key("l", "more", false), password}
 	add(t, s, one)
 	for _, c := range []struct {
-		devices    []string
-		asymmetric bool
-		id, want   string
+		devices []string
+		wanted  store.DecryptKey
+		want    string
 	}{
-		{[]string{one.ID()}, false, "k", "second"},
-		{[]string{two.ID(), one.ID()}, false, "l", "more"},
-		{[]string{one.ID()}, true, "k", "public"},
-		{[]string{one.ID()}, true, "l", ""},
-		{[]string{two.ID()}, false, "k", ""},
-		{nil, false, "k", ""},
+		{[]string{one.ID()}, key("k", "", false), "second"},
+		{[]string{two.ID(), one.ID()}, key("l", "", false), "more"},
+		{[]string{one.ID()}, key("k", "", true), "public"},
+		{[]string{one.ID()}, key("l", "", true), ""},
+		{[]string{two.ID()}, key("k", "", false), ""},
+		{nil, key("k", "", false), ""},
+		{[]string{two.ID(), one.ID()}, store.PFXPassword(), "a password, sealed"},
+		{[]string{two.ID()}, store.PFXPassword(), ""},
+		{[]string{one.ID()}, key("pkcs12", "", false), ""},
 	} {
-		of, found, err := s.Devices().DecryptKey(t.Context(), c.devices, c.asymmetric, []byte(c.id))
+		of, found, err := s.Devices().DecryptKey(t.Context(), c.devices, c.wanted)
 		if c.want == "" {
 			if !errors.Is(err, store.ErrUnknown) {
-				t.Errorf("%q of %v: %v", c.id, c.devices, err)
+				t.Errorf("%q of %v: %v", c.wanted.ID, c.devices, err)
 			}
 			continue
 		}
-		if err != nil || of != one.ID() || string(found.Value) != c.want || string(found.ID) != c.id || found.Asymmetric != c.asymmetric {
-			t.Errorf("%q of %v is %q of %s, %v", c.id, c.devices, []byte(found.Value), of, err)
+		if err != nil || of != one.ID() || string(found.Value) != c.want || !found.Is(c.wanted) {
+			t.Errorf("%q of %v is %q of %s, %v", c.wanted.ID, c.devices, []byte(found.Value), of, err)
 		}
 	}
 }

@@ -28,6 +28,7 @@ func init() {
 //		provider NAME [header HEADER]… MODULE { … }
 //		upstream [NAME] MODULE [ARGS…] { … }
 //		store sqlite FILE | postgres DSN
+//		audit require|best_effort { … }
 //		registry NAME
 //		cacerts_extra FILE…
 //		cacerts_tls FILE…

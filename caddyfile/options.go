@@ -41,6 +41,7 @@ func (o *options) readers() map[string]func() error {
 		"provider":      o.provider,
 		"upstream":      o.upstream,
 		"store":         o.store,
+		"audit":         o.audit,
 		"registry":      o.registry,
 		"cacerts_extra": o.cacertsExtra,
 		"client_certs":  o.clientCerts,

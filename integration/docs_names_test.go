@@ -203,7 +203,7 @@ func TestEveryFieldOfTheRecordIsInTheDocs(t *testing.T) {
 }
 
 // optionParsers are the functions that read options.
-var optionParsers = []string{"readers", "anchorBlock", "quirks", "limit", "option", "webhookOption", "bearerOption", "decryptKeysOption", "certificateOption"}
+var optionParsers = []string{"readers", "anchorBlock", "quirks", "limit", "option", "webhookOption", "bearerOption", "decryptKeysOption", "certificateOption", "auditReaders"}
 
 // caddyfileOptions are the words that the parsers of the directive and of its
 // upstreams take for an option: in a switch, as the key of a map, or compared
@@ -216,7 +216,7 @@ func caddyfileOptions(t *testing.T) map[string]bool {
 			all[textOf(n)] = true
 		}
 	}
-	for _, file := range []string{"../caddyfile/options.go", "../caddyfile/certificate.go", "../caddyfile/webhook.go", "../caddyfile/bearer.go", "../caddyfile/decryptkeys.go", "../module/stepca.go", "../module/est_server.go", "../module/internal.go"} {
+	for _, file := range []string{"../caddyfile/options.go", "../caddyfile/certificate.go", "../caddyfile/webhook.go", "../caddyfile/bearer.go", "../caddyfile/decryptkeys.go", "../caddyfile/audit.go", "../module/stepca.go", "../module/est_server.go", "../module/internal.go"} {
 		source(t, file, func(n ast.Node) {
 			if f, ok := n.(*ast.FuncDecl); ok && slices.Contains(optionParsers, f.Name.Name) {
 				ast.Inspect(f, func(n ast.Node) bool { optionNames(n, add); return true })

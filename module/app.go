@@ -59,6 +59,8 @@ type App struct {
 	storeAt   storePlace // as a site has it; zero: the default
 	store     *lateStore // nil: no site needs one
 	storeName string     // by which it is released
+	chain     *lateChain // nil: no site has `audit`
+	chainName string     // by which it is released
 
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
@@ -134,6 +136,9 @@ func (a *App) Start() error {
 	if err := a.openStore(); err != nil {
 		return err
 	}
+	if err := a.openChain(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
 	for _, known := range a.authorities() {
@@ -177,6 +182,10 @@ func (a *App) Cleanup() error {
 	var failed error
 	if a.storeName != "" {
 		_, failed = stores.Delete(a.storeName)
+	}
+	if a.chainName != "" {
+		_, err := chains.Delete(a.chainName)
+		failed = errors.Join(failed, err)
 	}
 	if a.keysName != "" {
 		_, err := keyMemories.Delete(a.keysName)

@@ -69,6 +69,9 @@ type Handler struct {
 	// SQLite file est/store.db in Caddy's data directory, which is made when a
 	// policy needs it. One for all sites. With postgres several nodes share it.
 	Store *StoreConfig `json:"store,omitempty"`
+	// The chain that records of enrolling operations are kept in, beside the log.
+	// Default: there is none. One for all sites that have it.
+	Audit *AuditConfig `json:"audit,omitempty"`
 	// The device registries that the policy may name.
 	Registries []Registry `json:"registries,omitempty"`
 	// The keys that clients decrypt private keys with, which were made for them.
@@ -113,6 +116,7 @@ type Handler struct {
 	files     []fileAnchor
 	foreign   []string   // names of the site, whose certificate isn't ours
 	store     *lateStore // nil: none is needed
+	chain     *lateChain // nil: records are logged alone
 
 	decryptKeys *decryptKeys
 
@@ -140,7 +144,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.loadDecryptKeys, h.askForCertificates, h.takeCertificate, h.loadSecond,
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.needsChain, h.loadDecryptKeys, h.askForCertificates, h.takeCertificate, h.loadSecond,
 		h.assemble, h.prepareUpstreams, h.prepareOwn, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {
@@ -342,9 +346,9 @@ func (h *Handler) assemble() error {
 	if err != nil {
 		return err
 	}
-	node, err := os.Hostname()
+	node, err := nodeName()
 	if err != nil {
-		return fmt.Errorf("the node's name for the audit record: %w", err)
+		return err
 	}
 	h.server = &est.Server{
 		Policy:    h.policy,
@@ -355,7 +359,7 @@ func (h *Handler) assemble() error {
 		Quirks:    wire.Quirks(h.Quirks),
 		Attempts:  est.NewAttempts(limits.Attempts, time.Duration(limits.AttemptsPer)),
 		Challenge: h.challenge,
-		Sink:      auditSink{h.auditLog},
+		Sink:      h.sink(),
 		Node:      node,
 		Observe:   h.observe,
 		Certificate: func(r *http.Request) (*tls.Certificate, error) {
@@ -371,6 +375,15 @@ func (h *Handler) assemble() error {
 		h.server.Authority.Renewals = h.store
 	}
 	return nil
+}
+
+// nodeName is this server's name in audit records.
+func nodeName() (string, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("the node's name for the audit record: %w", err)
+	}
+	return name, nil
 }
 
 // nameOf is the name by which a client has called this server.

@@ -62,7 +62,7 @@ func newPolicyInfo() *prometheus.GaugeVec {
 // registerMetrics puts the collectors into the registry of a new
 // configuration.
 func registerMetrics(registry *prometheus.Registry, own ...prometheus.Collector) error {
-	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, unansweredTotal, upstreamSeconds}, own...) {
+	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, unansweredTotal, upstreamSeconds, auditFailing, auditLost}, own...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err
@@ -119,7 +119,11 @@ func (h *Handler) observe(ctx context.Context, rep est.Report) {
 		h.log.Error("the store could not be told what became of a request", zap.String("request_id", rep.RequestID), zap.Error(err))
 	}
 	if rep.Audit != nil {
-		h.log.Error("the audit record could not be written", zap.String("request_id", rep.RequestID), zap.Error(rep.Audit))
+		fields := []zap.Field{zap.String("request_id", rep.RequestID), zap.Error(rep.Audit)}
+		if c := rep.Outcome.Certificate; c != nil {
+			fields = append(fields, zap.String("upstream", rep.Upstream), zap.String("issued_serial", audit.Serial(c.SerialNumber)))
+		}
+		h.log.Error("the audit record could not be written", fields...)
 	}
 	setPlaceholders(ctx, rep)
 	h.announce(rep)
@@ -177,13 +181,4 @@ func (h *Handler) alarm(rep est.Report) {
 	h.log.Error(what, zap.String("kind", rep.Kind),
 		zap.String("upstream", rep.Upstream), zap.String("request_id", rep.RequestID),
 		zap.String("reason", audit.Text(rep.Err.Error()).String())) // it may repeat the client's words
-}
-
-// auditSink writes records through the logger http.handlers.est.audit.
-type auditSink struct{ log *zap.Logger }
-
-// Write logs one record. A logger can't say that it failed: docs/audit.md.
-func (s auditSink) Write(_ context.Context, r *audit.Record) error {
-	s.log.Info("request", zap.Reflect("record", r))
-	return nil
 }

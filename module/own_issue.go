@@ -30,11 +30,20 @@ func (o *ownCertificate) issue(ctx context.Context, der []byte) ([]*x509.Certifi
 		return nil, err
 	}
 	req.CSR = request
+	keeper, must := h.server.Sink.(audit.Keeper)
+	if must {
+		if err := keeper.Ready(ctx); err != nil {
+			return nil, err
+		}
+	}
 	out, err := h.server.Authority.EnrollSelf(ctx, o.upstream.ca, req)
 	var fail *ra.Error
 	errors.As(err, &fail)
 	if kept := h.server.Sink.Write(context.WithoutCancel(ctx), selfRecord(h.server.Node, req, out, fail, begin)); kept != nil {
 		h.log.Error("the audit record could not be written", zap.String("request_id", req.ID), zap.Error(kept))
+		if must {
+			return nil, kept
+		}
 	}
 	o.announce(req, out, fail)
 	if err != nil {

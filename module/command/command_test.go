@@ -58,6 +58,9 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(roots, certificatesPEM(root.Certificate), 0o600); err != nil {
 				return err
 			}
+			if err := writeChain(filepath.Join(env.WorkDir, "chain")); err != nil {
+				return err
+			}
 			accounts, err := os.ReadFile("testdata/one_account.yaml")
 			if err != nil {
 				return err

@@ -24,7 +24,7 @@ func (c *comparison) runReplay(cmd *cobra.Command, policies replay.Policies) err
 		return err
 	}
 	defer log.Close() //nolint:errcheck // it was only read
-	bar := newProgress(cmd.ErrOrStderr(), log)
+	bar := newProgress(cmd.ErrOrStderr(), sizeOf(log))
 	summary, err := policies.Run(cmd.Context(), log, bar.show)
 	bar.end()
 	if err != nil {
@@ -115,13 +115,21 @@ type progress struct {
 	shown time.Time
 }
 
-func newProgress(out io.Writer, of *os.File) *progress {
+func newProgress(out io.Writer, total int64) *progress {
 	screen, ok := out.(*os.File)
-	info, err := of.Stat()
-	if !ok || err != nil || !info.Mode().IsRegular() || info.Size() == 0 || !term.IsTerminal(int(screen.Fd())) {
+	if !ok || total == 0 || !term.IsTerminal(int(screen.Fd())) {
 		return &progress{}
 	}
-	return &progress{out: out, total: info.Size()}
+	return &progress{out: out, total: total}
+}
+
+// sizeOf is 0 where nobody knows, as of a pipe.
+func sizeOf(file *os.File) int64 {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
 }
 
 const barWidth = 40

@@ -9,7 +9,9 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -19,6 +21,13 @@ import (
 // A Sink takes records. An error means that the record isn't kept.
 type Sink interface {
 	Write(ctx context.Context, r *Record) error
+}
+
+// A Keeper is a Sink without whose record nothing is issued. Ready says why it
+// can't keep one now: no CA is asked then.
+type Keeper interface {
+	Sink
+	Ready(ctx context.Context) error
 }
 
 // Version is the version of the record's JSON form. It grows when a field
@@ -114,6 +123,22 @@ type Record struct {
 // New makes the record of a request that came at a time.
 func New(id string, op policy.Op, at time.Time) *Record {
 	return &Record{V: Version, TS: at.UTC(), ID: Text(id), Op: op}
+}
+
+// Enrolls says whether the record is of an operation that may issue or revoke.
+func (r *Record) Enrolls() bool {
+	return r.Op != "" && r.Op != policy.CACerts && r.Op != policy.CSRAttrs
+}
+
+// JSON is the record as it is logged: on one line, without HTML's escapes.
+func (r *Record) JSON() ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // Policy names a policy file.

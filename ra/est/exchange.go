@@ -95,6 +95,9 @@ func (x *exchange) run() (a answer, fail *ra.Error) {
 	if fail := x.early(); fail != nil {
 		return answer{}, fail
 	}
+	if fail := x.keepable(); fail != nil {
+		return answer{}, fail
+	}
 	switch x.target.op {
 	case policy.CACerts:
 		return x.placed(&x.s.other, x.caCerts)

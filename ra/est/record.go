@@ -49,6 +49,40 @@ func (x *exchange) keepAll(status int, fail *ra.Error) []kept {
 	return all
 }
 
+// keeper is the Sink where nothing is issued without its record.
+func (x *exchange) keeper() (audit.Keeper, bool) {
+	keeper, is := x.s.Sink.(audit.Keeper)
+	return keeper, is && x.target.enrolls()
+}
+
+const noRecord = "no audit record can be kept, and without one nothing is issued"
+
+// keepable refuses before anybody is asked, where no record could be kept.
+func (x *exchange) keepable() *ra.Error {
+	keeper, is := x.keeper()
+	if !is {
+		return nil
+	}
+	if err := keeper.Ready(x.r.Context()); err != nil {
+		return ra.Fail(ra.Busy, noRecord, err)
+	}
+	return nil
+}
+
+// unkept holds back an answer whose record isn't kept. A certificate that the CA
+// has issued is withheld, and its serial number logged.
+func (x *exchange) unkept(all []kept) *ra.Error {
+	if _, is := x.keeper(); !is {
+		return nil
+	}
+	for _, k := range all {
+		if k.err != nil {
+			return ra.Fail(ra.Busy, noRecord, k.err)
+		}
+	}
+	return nil
+}
+
 // keep writes the record, before the answer is sent. The client may be gone;
 // the record is kept all the same. Failing at it, by a panic too, is for the
 // Report: the answer doesn't depend on it.

@@ -54,8 +54,8 @@ type Server struct {
 	// a short text.
 	Certificate func(r *http.Request) (*tls.Certificate, error)
 	// Sink takes one record for every request, before the answer is sent. An
-	// error of the Sink doesn't hold the answer back; it is in the Report.
-	// nil: no audit.
+	// error of the Sink is in the Report. It holds the answer back where the Sink
+	// is an audit.Keeper and the operation enrols. nil: no audit.
 	Sink audit.Sink
 	// Node is this server's name in audit records.
 	Node string
@@ -164,6 +164,12 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, in Incoming) {
 		a = x.refusal(fail)
 	}
 	kept := x.keepAll(a.status, fail)
+	if lost := x.unkept(kept); lost != nil {
+		a = x.refusal(lost)
+		for i := range kept {
+			kept[i].fail = lost
+		}
+	}
 	took := s.now().Sub(x.now)
 	x.write(a)
 	if s.Observe == nil {

@@ -204,9 +204,9 @@ func merge(parts []Summary) *Summary {
 	return &all
 }
 
-// Record reads one line of an audit log. It is nil for a line of JSON that
-// holds no record.
-func Record(line []byte) (*audit.Record, error) {
+// Raw gives the record in a line of an audit log or of an audit chain. It is nil
+// for a line of JSON that holds no record.
+func Raw(line []byte) ([]byte, error) {
 	line = bytes.TrimSpace(line)
 	if len(line) == 0 {
 		return nil, nil
@@ -218,12 +218,22 @@ func Record(line []byte) (*audit.Record, error) {
 	if err := json.Unmarshal(line, &wrapped); err != nil {
 		return nil, errors.New("no JSON")
 	}
-	raw := []byte(wrapped.Record)
-	if len(raw) == 0 {
-		if wrapped.V == 0 {
-			return nil, nil
-		}
-		raw = line
+	switch {
+	case len(wrapped.Record) > 0:
+		return wrapped.Record, nil
+	case wrapped.V == 0:
+		return nil, nil
+	default:
+		return line, nil
+	}
+}
+
+// Record reads one line of an audit log or of an audit chain. It is nil for a
+// line of JSON that holds no record.
+func Record(line []byte) (*audit.Record, error) {
+	raw, err := Raw(line)
+	if err != nil || raw == nil {
+		return nil, err
 	}
 	var record audit.Record
 	if err := json.Unmarshal(raw, &record); err != nil {

@@ -73,6 +73,9 @@ func readPEM[T any](name, block string, parse func([]byte) (T, error)) (key T, e
 	return key, nil
 }
 
+// Public is the public half of a key.
+func Public(key ed25519.PrivateKey) ed25519.PublicKey { return key.Public().(ed25519.PublicKey) }
+
 // KeptKey reads the key of a file, and makes it where it isn't there, with its
 // public half beside it: NAME.pub.
 func KeptKey(name string) (ed25519.PrivateKey, error) {

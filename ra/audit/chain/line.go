@@ -132,7 +132,7 @@ func checkRecord(record []byte) error {
 	return nil
 }
 
-// Record appends the line of a record that checkRecord takes.
+// record appends the line of a record that checkRecord takes.
 func (h Head) record(dst, record []byte) ([]byte, Head) {
 	from := len(dst)
 	dst = append(append(h.begin(dst), beforeRecord...), record...)
@@ -141,7 +141,7 @@ func (h Head) record(dst, record []byte) ([]byte, Head) {
 
 // checkpoint appends a signed line.
 func (h Head) checkpoint(dst []byte, c Checkpoint, key ed25519.PrivateKey) ([]byte, Head, error) {
-	c.V, c.Key = Version, key.Public().(ed25519.PublicKey)
+	c.V, c.Key = Version, Public(key)
 	body, err := json.Marshal(c)
 	if err != nil {
 		return dst, h, err
@@ -226,14 +226,4 @@ func (l line) signedBy() (c Checkpoint, err error) {
 		return c, errors.New("its signature isn't that of its key: it was changed")
 	}
 	return c, nil
-}
-
-// Record gives the record in a line of a chain, without checking anything; nil
-// where the text is no such line, or a checkpoint.
-func Record(text []byte) []byte {
-	l, err := parseLine(text)
-	if err != nil {
-		return nil
-	}
-	return l.record
 }

@@ -88,6 +88,9 @@ func TestEnrolmentsAreChainedAndWithoutAChainNothingIsIssued(t *testing.T) {
 	}
 	s.waitFor("caddy_est_audit_failing 1")
 	post("503")
+	if res, err := http.Get("http://" + s.admin + "/est/ready"); err != nil || res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body(t, res), "no longer there") {
+		t.Errorf("the server says that it is ready: %v", err)
+	}
 	if !strings.Contains(s.log.String(), "without it nothing is issued") {
 		t.Errorf("the log doesn't say why\n%s", s.log)
 	}

@@ -70,6 +70,10 @@ type Readiness struct {
 	// Anchors has an empty text for each anchor of files that can be asked,
 	// else the reason why not.
 	Anchors map[string]string `json:"anchors"`
+	// Audit is why nothing can be written into the audit chain; left out where
+	// it can be, or there is none. It makes the server not ready where the
+	// chain is required.
+	Audit string `json:"audit,omitempty"`
 }
 
 func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
@@ -109,6 +113,13 @@ func (a *App) Readiness(ctx context.Context) Readiness {
 		reason := known.unready(ctx, time.Now())
 		state.Upstreams[known.ca.Name] = reason
 		state.Ready = state.Ready && reason == ""
+	}
+	if a.chain == nil {
+		return state
+	}
+	if err := a.chain.ready(ctx); err != nil {
+		state.Audit = err.Error()
+		state.Ready = state.Ready && a.chain.config.Mode != auditRequired
 	}
 	return state
 }

@@ -101,6 +101,14 @@ func (l *lateChain) wait(ctx context.Context) (*chain.Journal, error) {
 	}
 }
 
+func (l *lateChain) ready(ctx context.Context) error {
+	journal, err := l.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return journal.Ready()
+}
+
 // needsChain prepares the audit chain where the site asks for it. A
 // configuration has one.
 func (h *Handler) needsChain() error {
@@ -210,6 +218,9 @@ func (s auditSink) Write(_ context.Context, r *audit.Record) error {
 	return nil
 }
 
+// mostFlushed bounds the wait for a disk that hangs.
+const mostFlushed = 10 * time.Second
+
 // A chainSink keeps records of enrolling operations in the chain as well.
 type chainSink struct {
 	auditSink
@@ -227,6 +238,8 @@ func (s chainSink) Write(ctx context.Context, r *audit.Record) error {
 		return err
 	}
 	s.log.Info("request", zap.Reflect("record", json.RawMessage(text)))
+	ctx, cancel := context.WithTimeout(ctx, mostFlushed)
+	defer cancel()
 	journal, err := s.chain.wait(ctx)
 	if err == nil {
 		err = journal.Write(ctx, text)
@@ -241,13 +254,7 @@ func (s chainSink) Write(ctx context.Context, r *audit.Record) error {
 type keptSink struct{ chainSink }
 
 // Ready implements audit.Keeper.
-func (s keptSink) Ready(ctx context.Context) error {
-	journal, err := s.chain.wait(ctx)
-	if err != nil {
-		return err
-	}
-	return journal.Ready()
-}
+func (s keptSink) Ready(ctx context.Context) error { return s.chain.ready(ctx) }
 
 // sink is where the site's records go.
 func (h *Handler) sink() audit.Sink {

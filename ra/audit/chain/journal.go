@@ -144,8 +144,8 @@ func (j *Journal) Ready() error {
 }
 
 // Write adds a record, in JSON without line breaks. Without an error it is on
-// the disk. A context that ends while the record is under way doesn't take it
-// back.
+// the disk. When the context ends while the record is under way, nobody knows
+// whether it will be.
 func (j *Journal) Write(ctx context.Context, record []byte) error {
 	if err := checkRecord(record); err != nil {
 		return err
@@ -164,6 +164,8 @@ func (j *Journal) Write(ctx context.Context, record []byte) error {
 	select {
 	case <-e.done:
 		return e.err
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-j.ended:
 		select {
 		case <-e.done: // in the last group

@@ -377,3 +377,37 @@ func BenchmarkWrite(b *testing.B) {
 		}
 	})
 }
+
+func TestADiskThatHangsHoldsNobodyForEver(t *testing.T) {
+	var hangs atomic.Bool
+	release := make(chan struct{})
+	j, err := open(t.TempDir(), Settings{Key: testKey}, func(path string, flag int) (file, error) {
+		f, err := os.OpenFile(path, flag, 0o600)
+		return hanging{f, &hangs, release}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangs.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := j.Write(ctx, []byte(`{"a":1}`)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	close(release)
+	closed(t, j)
+}
+
+// A hanging file flushes when it is released.
+type hanging struct {
+	file
+	hangs   *atomic.Bool
+	release chan struct{}
+}
+
+func (h hanging) Sync() error {
+	if h.hangs.Load() {
+		<-h.release
+	}
+	return h.file.Sync()
+}

@@ -154,13 +154,13 @@ func (x *exchange) cmcRevoke(c cmc.Control) *ra.Error {
 	if cert == nil {
 		return ra.Fail(ra.NoCertificate, fmt.Sprintf("the certificate with serial number %x is neither the signer's nor among those in the message", asked.Serial), nil)
 	}
-	by := x.by
-	if _, onBehalf := x.arrival().OnBehalf(x.profile); !onBehalf {
+	own, by := cert.Equal(x.who.Cert), x.by
+	_, x.onBehalf = x.arrival().OnBehalf(x.profile)
+	if !x.onBehalf {
 		by = policy.Registrar{}
 	}
-	x.outcome, err = x.s.Authority.Revoke(x.r.Context(), x.profile, ra.Revocation{
-		Certificate: cert, Reason: int(asked.Reason), Own: cert.Equal(x.who.Cert), By: by,
-	})
+	x.onBehalf = x.onBehalf && !own // of its own certificate it is the holder
+	x.outcome, err = x.s.Authority.Revoke(x.r.Context(), x.profile, ra.Revocation{Certificate: cert, Reason: int(asked.Reason), Own: own, By: by})
 	if err != nil {
 		return asFailure(err)
 	}

@@ -92,10 +92,14 @@ func TestRevocationByCMC(t *testing.T) {
 	g := x.post("cmc", message(t, ask(own.Leaf, own.Leaf.SerialNumber), byCert(registrar), registrar.Leaf, own.Leaf))
 	x.wants("an RA", g, 200, "success 4", "")
 	record, _ := x.last(g.Header.Get("X-Request-Id"))
-	if record.Op != "fullcmc.revoke" || record.Outcome != "revoked" || record.RevokesSerial == "" {
-		t.Errorf("record %+v", record)
+	if record.Op != "fullcmc.revoke" || record.Outcome != "revoked" || record.RevokesSerial == "" || record.Who.Role != policy.RoleRA {
+		t.Errorf("record %+v, who %+v", record, record.Who)
 	}
-	x.wants("its own", x.post("cmc", message(t, ask(own.Leaf, own.Leaf.SerialNumber), byCert(own), own.Leaf)), 200, "success 4", "")
+	g = x.post("cmc", message(t, ask(own.Leaf, own.Leaf.SerialNumber), byCert(own), own.Leaf))
+	x.wants("its own", g, 200, "success 4", "")
+	if record, _ := x.last(g.Header.Get("X-Request-Id")); record.Who.Role != "" {
+		t.Errorf("the holder is recorded as %q", record.Who.Role)
+	}
 	if got := x.ca.Revoked(); len(got) != 2 || got[0].SerialNumber.Cmp(own.Leaf.SerialNumber) != 0 || got[0].ReasonCode != 1 {
 		t.Errorf("revoked %+v", got)
 	}

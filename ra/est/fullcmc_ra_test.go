@@ -92,7 +92,7 @@ func TestRevocationByCMC(t *testing.T) {
 	g := x.post("cmc", message(t, ask(own.Leaf, own.Leaf.SerialNumber), byCert(registrar), registrar.Leaf, own.Leaf))
 	x.wants("an RA", g, 200, "success 4", "")
 	record, _ := x.last(g.Header.Get("X-Request-Id"))
-	if record.Op != "fullcmc.revoke" || record.Outcome != "revoked" || record.RevokesSerial == "" || record.Who.Role != policy.RoleRA {
+	if record.Op != "fullcmc.revoke" || record.Outcome != "revoked" || record.RevokesSerial == "" || record.Who.Role != "ra" {
 		t.Errorf("record %+v, who %+v", record, record.Who)
 	}
 	g = x.post("cmc", message(t, ask(own.Leaf, own.Leaf.SerialNumber), byCert(own), own.Leaf))

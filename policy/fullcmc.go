@@ -31,6 +31,8 @@ type cmcRules struct {
 	revokeAt  spot
 	revokeOwn bool
 	revokeRA  bool
+	statusV1  bool
+	anchors   bool
 }
 
 // fullCMC reads `fullcmc`.
@@ -58,10 +60,24 @@ func (c *compiler) fullCMC(p *Profile, n node) {
 	if p.cmc.revokeRA && p.cmc.onBehalf == nil {
 		c.add(revoke.get("by_ra").at, "`%s` names nobody: which RA may revoke what, the lines of `fullcmc.on_behalf` say", revoke.get("by_ra").path)
 	}
-	if !p.Offers(FullCMC) && len(n.members()) == 0 {
+	p.cmc.statusV1 = n.get("status_info").value() == bothStatuses
+	p.cmc.anchors = n.get("publish_anchors").on()
+	asks := func(key string) bool { return n.get(key).present() }
+	if !p.Offers(FullCMC) && !slices.ContainsFunc([]string{"enroll", "reenroll", "on_behalf", "revoke"}, asks) {
 		c.add(n.at, "`%s` offers nothing: it has none of `enroll`, `reenroll`, `on_behalf` and `revoke`", n.path)
 	}
 }
+
+// bothStatuses stands for CMCStatusInfo beside CMCStatusInfoV2.
+const bothStatuses = "both"
+
+// StatusV1 says that answers of Full CMC have CMCStatusInfo beside
+// CMCStatusInfoV2 (RFC 5272 section 6.1), for clients of RFC 2797.
+func (p *Profile) StatusV1() bool { return p.cmc.statusV1 }
+
+// PublishesAnchors says that answers of Full CMC have the roots of the CA (RFC
+// 5272 section 6.15).
+func (p *Profile) PublishesAnchors() bool { return p.cmc.anchors }
 
 // provenByMessage: RFC 7030 section 3.3 lets the CMC message alone say who asks.
 // Of a line that HTTP credentials fill, it would prove nothing.

@@ -156,6 +156,9 @@ var fullCMCShape = &shape{kind: aMap, keys: []key{
 		{name: "own", is: boolean, initial: "false", doc: "whether a certificate may ask for its own revocation"},
 		{name: "by_ra", is: boolean, initial: "false", doc: "whether an RA of on_behalf may ask for the revocation of certificates with the names of its line"},
 	}}, initial: "not offered", doc: "revocation requests (RFC 5272 section 6.11)"},
+	{name: "status_info", is: &shape{kind: aWord, words: []word{{text: "v2"}, {text: bothStatuses}}}, initial: "v2",
+		doc: "the status controls of an answer: CMCStatusInfoV2 alone, or CMCStatusInfo of RFC 2797 beside it"},
+	{name: "publish_anchors", is: boolean, initial: "false", doc: "whether answers have the roots of the CA (publishTrustAnchors, RFC 5272 section 6.15)"},
 }}
 
 var reenrollShape = &shape{kind: aMap, keys: append(operation(linkingKey),

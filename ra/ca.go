@@ -214,6 +214,16 @@ func (c *CA) Chain(ctx context.Context) ([]*x509.Certificate, error) {
 	return c.valid(unique(slices.Concat(h.chain, c.Foreign))), nil
 }
 
+// Roots returns the self-signed certificates among those of Chain: what a client of
+// /cacerts takes for its trust anchors. Error as of Chain.
+func (c *CA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	chain, err := c.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(chain, func(c *x509.Certificate) bool { return !signedBy(c, c) }), nil
+}
+
 // Issuers returns the issuing certificates that are valid now: those that the
 // upstream publishes, and remembered ones. Error as of Chain.
 func (c *CA) Issuers(ctx context.Context) ([]*x509.Certificate, error) {

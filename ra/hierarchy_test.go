@@ -41,6 +41,9 @@ func TestForeignCertificatesArePublishedAndNothingElse(t *testing.T) {
 	if got, _ := ca.Chain(t.Context()); !same(got, certs{root.Certificate, issuing.Certificate, web.Certificate}) {
 		t.Errorf("chain: %s", subjects(got))
 	}
+	if got, _ := ca.Roots(t.Context()); !same(got, certs{root.Certificate, web.Certificate}) {
+		t.Errorf("roots: %s", subjects(got))
+	}
 	if got, _ := ca.Issuers(t.Context()); !same(got, certs{issuing.Certificate}) {
 		t.Errorf("issuers: %s", subjects(got))
 	}

@@ -35,6 +35,7 @@ type cmcAsker struct {
 	cert, certKey, tlsCert, tlsKey        string
 	identification, secretFile, secretEnv string
 	mac, macHash                          bool
+	anchorsOut                            string
 }
 
 // flags adds those of who asks. certs is false where the command has its own of
@@ -122,6 +123,7 @@ func (a *cmcAsker) tell(cmd *cobra.Command, done *estclient.FullAnswer, err erro
 	if done.Unverified != nil {
 		cmd.PrintErrln("It is not certain that the CA says so: " + done.Unverified.Error())
 	}
+	tellAnchors(cmd, done)
 	return issued, err
 }
 

@@ -34,6 +34,7 @@ func cmcEnroll() *cobra.Command {
 	a.output.flags(cmd)
 	h.flags(cmd)
 	crmfFlag(cmd, &crmf)
+	a.anchorsFlag(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
 		template, err := h.template()
 		if err != nil {
@@ -64,7 +65,8 @@ func (a *cmcAsker) ask(cmd *cobra.Command, ask estclient.FullRequest, key string
 	}
 	ask.Wishes = []estclient.Wish{wish}
 	done, err := exchange(cmd, client, ask)
-	return a.finish(cmd, done, err)
+	err = a.finish(cmd, done, err)
+	return worse(err, a.keepAnchors(done))
 }
 
 func cmcRenew() *cobra.Command {
@@ -85,6 +87,7 @@ func cmcRenew() *cobra.Command {
 	cmd.Flags().StringVar(&a.certKey, "key", "", "its private key, PEM")
 	cmd.Flags().StringVar(&newKey, "new-key", "", "private key of the new certificate, PEM; made where there is no such file (default: the same key)")
 	crmfFlag(cmd, &crmf)
+	a.anchorsFlag(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
 		ask, err := a.request()
 		if err != nil {

@@ -4,10 +4,12 @@ package command
 
 import (
 	"crypto"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
 	"io"
+	"math/big"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -24,7 +26,7 @@ import (
 
 // A cmcServer is the least that Full CMC can be asked of. It refuses names that
 // begin with "bad", and what begins with "wait" is pending until it is asked for
-// again. What a message proves counts by its signature, or by the password "open
+// again; "roots-N" publishes its root with the number N. What a message proves counts by its signature, or by the password "open
 // sesame" of the id "k3q7".
 type cmcServer struct {
 	t    *testing.T
@@ -145,12 +147,14 @@ func (x *cmcServer) decide(d *cmc.PKIData) (int, *cmc.PKIResponse, []*x509.Certi
 		}
 		add(cmc.OIDStatusInfoV2, value)
 	}
+	published := ""
 	for _, request := range d.Requests {
 		asked, err := request.CSR()
 		if err != nil {
 			x.t.Error(err)
 			continue
 		}
+		published = asked.Names.Subject.String()
 		switch name := asked.Names.Subject.String(); {
 		case strings.HasPrefix(name, "CN=bad"):
 			say(cmc.FailedWith(cmc.BadRequest, "not permitted", request.ID))
@@ -161,6 +165,16 @@ func (x *cmcServer) decide(d *cmc.PKIData) (int, *cmc.PKIResponse, []*x509.Certi
 			certs = append(certs, hourFor(x.t, x.root, &x509.Certificate{RawSubject: asked.RawSubject}, asked.Key.Public))
 			say(cmc.StatusInfo{Status: cmc.Success, Bodies: cmc.To(request.ID)})
 		}
+	}
+	if number, ok := strings.CutPrefix(published, "CN=roots-"); ok {
+		n, _ := new(big.Int).SetString(number, 10)
+		sum := sha256.Sum256(x.root.Certificate.Raw)
+		value, err := cmc.TrustAnchors{Sequence: n, Hash: cmc.OIDSHA256, Hashes: [][]byte{sum[:]}}.Marshal()
+		if err != nil {
+			x.t.Error(err)
+		}
+		add(cmc.OIDTrustedAnchors, value)
+		certs = append(certs, x.root.Certificate)
 	}
 	for _, c := range append(d.Controls.All(cmc.OIDRevokeRequest), d.Controls.All(cmc.OIDQueryPending)...) {
 		if cmc.Name(c.Type) == "queryPending" {

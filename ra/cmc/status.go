@@ -4,6 +4,7 @@ package cmc
 
 import (
 	"encoding/asn1"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -164,6 +165,12 @@ func readUTF8(s *cryptobyte.String) (string, error) {
 // Marshal encodes the value of a statusInfoV2 control.
 func (s StatusInfo) Marshal() ([]byte, error) {
 	return s.marshal(tagExtended, func(b *cryptobyte.Builder, r Reference) { addReference(b, r) })
+}
+
+// FitsV1 says that a statusInfo control can say the same: it has neither paths nor
+// an extendedFailInfo.
+func (s StatusInfo) FitsV1() bool {
+	return s.Extended == nil && !slices.ContainsFunc(s.Bodies, func(r Reference) bool { return r.Path != nil })
 }
 
 // MarshalV1 encodes the value of a statusInfo control, which clients of RFC 2797

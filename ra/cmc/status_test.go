@@ -72,6 +72,31 @@ func TestStatusInfoOfTheFirstVersion(t *testing.T) {
 	}
 }
 
+func TestTheFirstVersionHasNeitherPathsNorReasonsOfOthers(t *testing.T) {
+	failed := cmc.FailedWith(cmc.BadAlg, "x", 0, 3)
+	path, other := failed, failed
+	path.Bodies = []cmc.Reference{{ID: 3}, {Path: []cmc.BodyPartID{4, 5}}}
+	other.Fail, other.Extended = nil, &cmc.ExtendedFail{Type: asn1.ObjectIdentifier{1, 2}, Value: INTEGER(1)}
+	for name, test := range map[string]struct {
+		s    cmc.StatusInfo
+		fits bool
+	}{
+		"a reason of RFC 5272":  {failed, true},
+		"what is pending":       {cmc.StatusInfo{Status: cmc.Pending, Bodies: cmc.To(1), Pend: &cmc.PendInfo{Token: []byte("t")}}, true},
+		"success":               {cmc.StatusInfo{Bodies: cmc.To(1)}, true},
+		"a path":                {path, false},
+		"a reason of another's": {other, false},
+	} {
+		if got := test.s.FitsV1(); got != test.fits {
+			t.Errorf("%s: %t", name, got)
+		}
+		v2, v1 := must(test.s.Marshal()), must(test.s.MarshalV1())
+		if bytes.Equal(v1, v2) != test.fits {
+			t.Errorf("%s: %x and %x", name, v1, v2)
+		}
+	}
+}
+
 func TestStatusInfoThatIsRefused(t *testing.T) {
 	one := SEQ(INTEGER(1))
 	tests := map[string]struct {

@@ -64,6 +64,9 @@ func (x *exchange) processMessage() *ra.Error {
 	if fail := x.nobodys(); fail != nil {
 		return fail
 	}
+	if fail := x.findAnchors(); fail != nil {
+		return fail
+	}
 	if fail := x.cmcOnce(); fail != nil {
 		return fail
 	}

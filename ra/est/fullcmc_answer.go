@@ -27,6 +27,7 @@ type cmcReply struct {
 	challenges   [][]byte  // values of encryptedPOP
 	contents     []cmc.Content
 	crls         [][]byte // DER
+	anchors      []*x509.Certificate
 }
 
 func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID) {
@@ -61,7 +62,7 @@ func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 	if m.replies.granted == 0 && m.replies.fail != nil {
 		return answer{}, m.replies.fail
 	}
-	if m.replies.fail == nil && !m.replies.full && len(m.replies.certificates) > 0 && len(x.echoes()) == 0 {
+	if m.replies.fail == nil && !m.replies.full && len(m.replies.certificates) > 0 && len(x.echoes())+len(m.replies.anchors) == 0 {
 		return x.certsOnly(wire.TypeCertsOnly, m.replies.certificates...)
 	}
 	der, err := x.fullResponse(m.replies.statuses)
@@ -184,19 +185,16 @@ func (x *exchange) fullResponse(statuses []cmc.StatusInfo) ([]byte, error) {
 		return nil, err
 	}
 	response := &cmc.PKIResponse{Controls: x.echoes()}
-	for _, s := range statuses {
-		value, err := s.Marshal()
-		if err != nil {
-			return nil, err
-		}
-		id := cmc.BodyPartID(len(response.Controls) + 1) //nolint:gosec // at most as many as were read
-		response.Controls = append(response.Controls, cmc.NewControl(id, cmc.OIDStatusInfoV2, value))
+	if err := addStatuses(response, statuses, x.profile.StatusV1()); err != nil {
+		return nil, err
 	}
 	for _, value := range x.cmc.replies.challenges {
-		id := cmc.BodyPartID(len(response.Controls) + 1) //nolint:gosec // as above
-		response.Controls = append(response.Controls, cmc.NewControl(id, cmc.OIDEncryptedPOP, value))
+		addControl(response, cmc.OIDEncryptedPOP, value)
 	}
 	if err := addBatch(response, x.cmc.replies.contents); err != nil {
+		return nil, err
+	}
+	if err := x.cmc.replies.addAnchors(response, x.now); err != nil {
 		return nil, err
 	}
 	content, err := response.Marshal()
@@ -204,6 +202,33 @@ func (x *exchange) fullResponse(statuses []cmc.StatusInfo) ([]byte, error) {
 		return nil, err
 	}
 	return cms.SignWithCRLs(cms.Content{Type: cms.IDPKIResponse, Bytes: content}, append(chain, x.cmc.replies.certificates...), x.cmc.replies.crls, signer)
+}
+
+// addControl gives a control the next body part id.
+func addControl(r *cmc.PKIResponse, oid string, value []byte) {
+	id := cmc.BodyPartID(len(r.Controls) + 1) //nolint:gosec // about as many as were read
+	r.Controls = append(r.Controls, cmc.NewControl(id, oid, value))
+}
+
+// addStatuses says what became of the parts. RFC 5272 section 6.1 wants the
+// second version, and allows the first beside it: v1 has it where it can say the
+// same.
+func addStatuses(r *cmc.PKIResponse, statuses []cmc.StatusInfo, v1 bool) error {
+	for _, s := range statuses {
+		value, err := s.Marshal()
+		if err != nil {
+			return err
+		}
+		addControl(r, cmc.OIDStatusInfoV2, value)
+		if !v1 || !s.FitsV1() {
+			continue
+		}
+		if value, err = s.MarshalV1(); err != nil {
+			return err
+		}
+		addControl(r, cmc.OIDStatusInfo, value)
+	}
+	return nil
 }
 
 // ownSigner is this server, with the certificates that lead to its own.
@@ -243,8 +268,8 @@ func addBatch(r *cmc.PKIResponse, contents []cmc.Content) error {
 	if err != nil {
 		return err
 	}
-	id := cmc.BodyPartID(len(r.Controls) + 1) //nolint:gosec // as above
-	r.Controls, r.Contents = append(r.Controls, cmc.NewControl(id, cmc.OIDBatchResponses, value)), contents
+	addControl(r, cmc.OIDBatchResponses, value)
+	r.Contents = contents
 	return nil
 }
 

@@ -48,6 +48,13 @@ BODY
     fullcmc:
       enroll: {who: [{one_time_password: {}}], linking: required}
 BODY
+  told:
+    labels: [told]
+    fullcmc:
+      enroll: {who: [{one_time_password: {}}], linking: if_present}
+      status_info: both
+      publish_anchors: true
+BODY
 `
 
 // A cmcSite is a site that takes CMC.

@@ -102,6 +102,11 @@ type FullAnswer struct {
 	// Unverified is why the signature of a refusal isn't good. What the refusal
 	// says is then the word of whoever is at the other end of the connection.
 	Unverified error
+	// Anchors are the trust anchors that the answer publishes (RFC 5272 section
+	// 6.15); nil where it publishes none, or AnchorsRefused is why they don't count.
+	// The Client goes on with its own.
+	Anchors        *Anchors
+	AnchorsRefused error
 	// RequestID is the server's name for the exchange, where it gives one.
 	RequestID string
 }

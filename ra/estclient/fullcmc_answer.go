@@ -193,6 +193,7 @@ func (c *Client) readResponse(f *FullAnswer, a *answer, m *cmcMessage, v *cms.Ve
 	if a.status != http.StatusOK {
 		return f, nil
 	}
+	f.Anchors, f.AnchorsRefused = c.published(response.Controls, v.Certificates())
 	return f, c.match(f, m, v.Certificates())
 }
 
@@ -230,6 +231,7 @@ func (f *FullAnswer) readStatuses(m *cmcMessage, controls cmc.Controls, success 
 	f.Parts = slices.Clone(m.parts)
 	said := append(controls.All(cmc.OIDStatusInfoV2), controls.All(cmc.OIDStatusInfo)...)
 	var whole []cmc.StatusInfo
+	second := map[cmc.BodyPartID]bool{} // those of which the second version has a word
 	for _, control := range said {
 		value, err := control.Value()
 		if err != nil {
@@ -239,7 +241,12 @@ func (f *FullAnswer) readStatuses(m *cmcMessage, controls cmc.Controls, success 
 		if err != nil {
 			return err
 		}
+		v1 := control.Type.String() == cmc.OIDStatusInfo
 		for _, body := range status.Bodies {
+			if v1 && second[body.ID] {
+				continue // RFC 5272 section 6.1: it is there for those who don't read the other
+			}
+			second[body.ID] = second[body.ID] || !v1 && body.Path == nil
 			if body.Path == nil && body.ID == 0 {
 				whole = append(whole, status)
 				continue

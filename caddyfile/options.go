@@ -3,17 +3,11 @@
 package caddyfile
 
 import (
-	"encoding/json"
 	"sort"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-est/estra/module"
 )
@@ -218,92 +212,6 @@ func (o *options) digest() error {
 	return nil
 }
 
-// The namespaces of what others may bring.
-const (
-	providers = "http.authentication.providers"
-	upstreams = "est.upstreams"
-)
-
-func (o *options) provider() error {
-	var name, mod string
-	incomplete := func() error {
-		return o.h.Errf("provider needs a name and a module: `provider NAME [header HEADER]… MODULE { … }`")
-	}
-	if !o.h.Args(&name, &mod) {
-		return incomplete()
-	}
-	var headers []string
-	for mod == "header" {
-		var header string
-		if !o.h.Args(&header, &mod) {
-			return incomplete()
-		}
-		headers = append(headers, header)
-	}
-	const ownWay = "`basic { USER HASH }`"
-	if mod == "http_basic" {
-		return o.h.Errf("http_basic can't be written here: use %s", ownWay)
-	}
-	if _, err := caddy.GetModule(providers + "." + mod); err != nil {
-		known := strings.Join(modules(providers), ", ")
-		return o.h.Errf("no authentication module is named %q; there is: %s", mod,
-			strings.Replace(known, "http_basic", "http_basic as "+ownWay, 1))
-	}
-	raw, err := o.guest(providers+"."+mod, "module", mod)
-	if err != nil {
-		return err
-	}
-	o.into.Providers = append(o.into.Providers, module.Provider{Name: name, Headers: headers, ProviderRaw: raw})
-	return nil
-}
-
-func (o *options) upstream() error {
-	first := ""
-	if !o.h.Args(&first) {
-		return o.h.Errf("upstream needs a module: `upstream [NAME] MODULE [ARGUMENT…] { … }`")
-	}
-	name, mod := first, first
-	if _, err := caddy.GetModule(upstreams + "." + first); err != nil {
-		if !o.h.NextArg() {
-			return o.h.Errf("no upstream module is named %q; there is: %s", first, strings.Join(modules(upstreams), ", "))
-		}
-		mod = o.h.Val()
-		if _, err := caddy.GetModule(upstreams + "." + mod); err != nil {
-			return o.h.Errf("no upstream module is named %q or %q; there is: %s", first, mod, strings.Join(modules(upstreams), ", "))
-		}
-	} else if o.h.NextArg() {
-		// `upstream step_ca step_ca https://…` names it twice; any other
-		// second word is the module's own argument.
-		if o.h.Val() != first {
-			o.h.Prev()
-		}
-	}
-	raw, err := o.guest(upstreams+"."+mod, "module", mod)
-	if err != nil {
-		return err
-	}
-	o.into.Upstreams = append(o.into.Upstreams, module.NamedUpstream{Name: name, UpstreamRaw: raw})
-	return nil
-}
-
-// modules are the names in a namespace.
-func modules(namespace string) []string {
-	var names []string
-	for _, m := range caddy.GetModules(namespace) {
-		names = append(names, m.ID.Name())
-	}
-	return names
-}
-
-// guest lets a module read its own arguments and block, whoever wrote it.
-func (o *options) guest(id, inlineKey, name string) (json.RawMessage, error) {
-	mod, err := caddyfile.UnmarshalModule(o.h.Dispenser, id)
-	if err != nil {
-		return nil, err
-	}
-	return caddyconfig.JSONModuleObject(mod, inlineKey, name, nil), nil
-}
-
 func (o *options) store() error {
 	args := o.h.RemainingArgs()
 	switch {
@@ -390,78 +298,4 @@ func (o *options) quirks() error {
 		}
 	}
 	return nil
-}
-
-var limitUsage = map[string]string{
-	"attempts":    "attempts N/UNIT",
-	"body":        "body SIZE",
-	"concurrency": "concurrency N",
-
-	"retry_window": "retry_window DURATION",
-}
-
-func (o *options) limits() error {
-	if o.h.NextArg() {
-		return o.h.Errf("limits takes a block: `limits { body SIZE }`")
-	}
-	seen := map[string]int{}
-	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
-		name, value := o.h.Val(), ""
-		usage, ok := limitUsage[name]
-		if !ok {
-			return o.unknown("limits", name, keys(limitUsage))
-		}
-		if err := o.once(seen); err != nil {
-			return err
-		}
-		if err := o.one(usage, &value); err != nil {
-			return err
-		}
-		if err := o.limit(name, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (o *options) limit(name, value string) error {
-	l := &o.into.Limits
-	switch name {
-	case "body":
-		size, err := humanize.ParseBytes(value)
-		if err != nil || size < 1024 || size > 1<<30 {
-			return o.h.Errf("limits: body %q is not a size from 1KiB to 1GiB, such as 64KiB", value)
-		}
-		l.Body = int64(size)
-	case "concurrency":
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 {
-			return o.h.Errf("limits: concurrency %q is not a positive number", value)
-		}
-		l.Concurrency = n
-	case "retry_window":
-		window, err := caddy.ParseDuration(value)
-		if err != nil || window < time.Minute || window > 30*24*time.Hour {
-			return o.h.Errf("limits: retry_window %q is not a duration from 1m to 30d, such as 24h", value)
-		}
-		l.RetryWindow = caddy.Duration(window)
-	case "attempts":
-		n, per, err := rate(value)
-		if err != nil {
-			return o.h.Errf("limits: attempts %q is not a rate such as 10/m (per s, m or h)", value)
-		}
-		l.Attempts, l.AttemptsPer = n, caddy.Duration(per)
-	}
-	return nil
-}
-
-// rate reads "10/m".
-func rate(text string) (int, time.Duration, error) {
-	count, unit, ok := strings.Cut(text, "/")
-	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
-	n, err := strconv.Atoi(count)
-	if !ok || !known || err != nil || n < 1 {
-		return 0, 0, strconv.ErrSyntax
-	}
-	return n, per, nil
 }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package caddyfile
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/dustin/go-humanize"
+)
+
+var limitUsage = map[string]string{
+	"attempts":    "attempts N/UNIT",
+	"body":        "body SIZE",
+	"concurrency": "concurrency N",
+
+	"retry_window": "retry_window DURATION",
+}
+
+func (o *options) limits() error {
+	if o.h.NextArg() {
+		return o.h.Errf("limits takes a block: `limits { body SIZE }`")
+	}
+	seen := map[string]int{}
+	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
+		name, value := o.h.Val(), ""
+		usage, ok := limitUsage[name]
+		if !ok {
+			return o.unknown("limits", name, keys(limitUsage))
+		}
+		if err := o.once(seen); err != nil {
+			return err
+		}
+		if err := o.one(usage, &value); err != nil {
+			return err
+		}
+		if err := o.limit(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) limit(name, value string) error {
+	l := &o.into.Limits
+	switch name {
+	case "body":
+		size, err := humanize.ParseBytes(value)
+		if err != nil || size < 1024 || size > 1<<30 {
+			return o.h.Errf("limits: body %q is not a size from 1KiB to 1GiB, such as 64KiB", value)
+		}
+		l.Body = int64(size)
+	case "concurrency":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return o.h.Errf("limits: concurrency %q is not a positive number", value)
+		}
+		l.Concurrency = n
+	case "retry_window":
+		window, err := caddy.ParseDuration(value)
+		if err != nil || window < time.Minute || window > 30*24*time.Hour {
+			return o.h.Errf("limits: retry_window %q is not a duration from 1m to 30d, such as 24h", value)
+		}
+		l.RetryWindow = caddy.Duration(window)
+	case "attempts":
+		n, per, err := rate(value)
+		if err != nil {
+			return o.h.Errf("limits: attempts %q is not a rate such as 10/m (per s, m or h)", value)
+		}
+		l.Attempts, l.AttemptsPer = n, caddy.Duration(per)
+	}
+	return nil
+}
+
+// rate reads "10/m".
+func rate(text string) (int, time.Duration, error) {
+	count, unit, ok := strings.Cut(text, "/")
+	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	n, err := strconv.Atoi(count)
+	if !ok || !known || err != nil || n < 1 {
+		return 0, 0, strconv.ErrSyntax
+	}
+	return n, per, nil
+}

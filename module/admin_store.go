@@ -121,13 +121,16 @@ func (a *App) takesPasswords(t store.Template) error {
 			continue
 		}
 		known = true
+		if t.ProofV1 && !profile.TakesPassword(policy.CMCEnroll, policy.ViaProofV1) {
+			return fmt.Errorf("the profile of the label %q takes no identity proof of the first version (`one_time_password: {v1: true}` under `fullcmc`): make the password without --cmc-v1", t.Label)
+		}
 		for _, op := range []policy.Op{policy.SimpleEnroll, policy.SimpleReenroll} {
 			if profile.TakesPassword(op, policy.ViaBasic) || profile.TakesPassword(op, policy.ViaChallenge) {
 				return nil
 			}
 		}
 		if profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
-			if t.Proof {
+			if t.Proof || t.ProofV1 {
 				return nil
 			}
 			return fmt.Errorf("the profile of the label %q takes a `one_time_password` by CMC alone: make it with --cmc", t.Label)

@@ -111,7 +111,7 @@ var celTypes = map[string][]celField{
 	},
 	celPasswordType: {
 		celOf("id", cel.StringType, "its id, or empty", func(p celPassword) any { return p.ID }),
-		celOf("via", cel.StringType, "basic, otp_challenge or identity_proof", func(p celPassword) any { return p.Via }),
+		celOf("via", cel.StringType, "basic, otp_challenge, identity_proof or identity_proof_v1", func(p celPassword) any { return p.Via }),
 		celOf("subject", celObject(celSubjectType), "the subject that it was made for", func(p celPassword) any { return celSubject{p.Bound.Names.Subject} }),
 		celOf("san", celObject(celSANType), "the SAN that it was made for", func(p celPassword) any { return celSAN{p.Bound.Names.SAN} }),
 	},

@@ -5,6 +5,7 @@ package policy
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"strings"
 	"testing"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -64,6 +65,29 @@ func TestWhoMayComeByCMCIsSaidUnderFullCMCAlone(t *testing.T) {
 	}
 	if !profile.Offers(FullCMC) || !profile.Offers(CMCReenroll) || profile.Offers(SimpleReenroll) || profile.OffersOnBehalf() {
 		t.Error("what the profile offers is wrong")
+	}
+}
+
+func TestALineSaysWhichIdentityProofsItTakes(t *testing.T) {
+	r, err := csr.Parse(New(t, Subject(CN("a.site.example"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, wants := range map[string]map[string]Verdict{
+		"one_time_password: {}":          {ViaProof: Allow, ViaProofV1: Deny},
+		"one_time_password: {v1: false}": {ViaProof: Allow, ViaProofV1: Deny},
+		"one_time_password: {v1: true}":  {ViaProof: Allow, ViaProofV1: Allow, ViaBasic: Deny},
+	} {
+		profile := mustProfile(t, strings.Replace(cmcPolicy, "one_time_password: {}", line, 1))
+		for via, want := range wants {
+			who := Identity{Passwords: []OneTimePassword{{ID: "x", Via: via}}}
+			if d := profile.Decide(Request{Op: CMCEnroll, Who: who, CSR: r, Linking: Matched, Now: testNow}); d.Verdict != want {
+				t.Errorf("%s, by %s: %v %v", line, via, d.Verdict, d.Findings)
+			}
+			if profile.TakesPassword(CMCEnroll, via) != (want == Allow) || profile.TakesPassword(SimpleEnroll, via) {
+				t.Errorf("%s: by %s", line, via)
+			}
+		}
 	}
 }
 

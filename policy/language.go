@@ -214,6 +214,7 @@ var proofs = []key{
 	{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
 		{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}}}, initial: ViaBasic + "; under fullcmc " + ViaProof,
 			doc: "basic: as the password of HTTP Basic; otp_challenge: as the attribute otpChallenge (RFC 7894); identity_proof: as the secret of an identity proof in a CMC message (RFC 5272)"},
+		{name: "v1", is: boolean, initial: "false", doc: "under fullcmc: whether the identity proof may be of the first version, which is made with SHA-1 (RFC 5272 section 6.2.2)"},
 	}}, doc: "a password of `caddy est otp create` that is good for one certificate"},
 	{name: "bearer", is: &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "a `bearer` of the Caddyfile"},

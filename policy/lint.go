@@ -43,6 +43,7 @@ const (
 	lintSerialAlone     = "serial-alone"
 	lintClearKey        = "clear-key"
 	lintUncounted       = "uncounted-renewals"
+	lintProofSHA1       = "proof-sha1"
 )
 
 // lints are all lints, in the order of the documentation.
@@ -69,6 +70,7 @@ var lints = []Lint{
 	{lintSerialAlone, "A serial number is wanted without the issuer that makes it one certificate's.", false},
 	{lintClearKey, "A private key goes out in clear, inside TLS, to who doesn't ask for encryption.", true},
 	{lintUncounted, "A profile renews for ever what another profile renews so many times.", true},
+	{lintProofSHA1, "An identity proof in a CMC message may be made with SHA-1.", true},
 }
 
 // Lints gives every kind of warning, for documents that list them.
@@ -234,7 +236,7 @@ func (p proof) givenWith(other proof) bool {
 			return slices.ContainsFunc(p.users, func(v listedUser) bool { return u.name == v.name })
 		}
 		outside := slices.ContainsFunc(other.users, func(u listedUser) bool { return !within(u) })
-		return p.method == other.method && p.via == other.via && (p.anyUser || !other.anyUser && !outside)
+		return p.method == other.method && p.via == other.via && (p.v1 || !other.v1) && (p.anyUser || !other.anyUser && !outside)
 	}
 	return p.anchor == other.anchor && (p.registry == "" || p.registry == other.registry) && within(p.subject, other.subject) && p.limits.heldWith(other.limits) &&
 		(p.spki == nil || slices.Equal(p.spki, other.spki)) && (p.pin == nil || slices.Equal(p.pin, other.pin)) && (!p.matches || other.matches)

@@ -15,7 +15,7 @@ import (
 type OneTimePassword struct {
 	// ID names it in records; it is no secret.
 	ID string
-	// Via is how it came: ViaBasic, ViaChallenge or ViaProof.
+	// Via is how it came: ViaBasic, ViaChallenge, ViaProof or ViaProofV1.
 	Via string
 	// Bound are the names that it was made for.
 	Bound   BoundNames
@@ -29,6 +29,9 @@ const (
 	// ViaProof is by an identity proof in a CMC message (RFC 5272 section 6.2):
 	// the password itself isn't sent.
 	ViaProof = "identity_proof"
+	// ViaProofV1 is by one of the first version, which fixes SHA-1 (section 6.2.2).
+	// A line takes it as ViaProof where it has `v1`.
+	ViaProofV1 = "identity_proof_v1"
 )
 
 // BoundNames are the names that a certificate must have, as far as they were

@@ -50,7 +50,7 @@ type TestWho struct {
 // TestPassword is a one-time password, with the names that it was made for.
 type TestPassword struct {
 	Pos     Pos
-	Via     string // ViaBasic, ViaChallenge or ViaProof
+	Via     string // ViaBasic, ViaChallenge, ViaProof or ViaProofV1
 	Subject string
 	SAN     []string
 }
@@ -141,7 +141,7 @@ var (
 			{name: "basic", is: text, doc: "an account of HTTP Basic"},
 			{name: "digest", is: text, doc: "an account of HTTP Digest"},
 			{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
-				{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}}}, initial: ViaBasic, doc: "how it came"},
+				{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}, {text: ViaProofV1}}}, initial: ViaBasic, doc: "how it came"},
 				{name: "subject", is: text, doc: "the subject that it was made for; without it any"},
 				{name: "san", is: texts, doc: "the names that it was made for; without them any"},
 			}}, doc: "a one-time password that is good"},

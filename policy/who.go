@@ -28,6 +28,7 @@ type proof struct {
 	anchor   string
 	registry string // of a client_cert; empty: none
 	via      string // of a one_time_password: ViaBasic, ViaChallenge or ViaProof
+	v1       bool   // of ViaProof: ViaProofV1 as well
 	subject  []subjectValue
 	spki     []byte
 	pin      []byte // of the whole certificate

@@ -24,6 +24,12 @@ func (c *compiler) oneTime(n node) proof {
 	if c.byCMC != (p.via == ViaProof) {
 		c.add(n.get("via").at, "`via: %s` can't come here: under `fullcmc` a password comes as `identity_proof`, and nowhere else", p.via)
 	}
+	v1 := n.get("v1")
+	if p.v1 = v1.on(); p.v1 && p.via != ViaProof {
+		c.add(v1.at, "`%s` is of identity proofs, and this password comes by `via: %s`", v1.path, p.via)
+	} else if p.v1 {
+		c.warn(lintProofSHA1, v1.spot(), "an identity proof of the first version is taken, which is made with SHA-1 (RFC 5272 section 6.2.2): for clients that can't do identityProofV2 alone")
+	}
 	return p
 }
 
@@ -67,9 +73,14 @@ func (p proof) checkOnce(a asking) string {
 	return "no one-time password was proven by HTTP Basic"
 }
 
+// takes says whether a password counts that came in this way.
+func (p proof) takes(via string) bool {
+	return p.via != "" && (p.via == via || p.v1 && via == ViaProofV1)
+}
+
 // password is the one that the proof is given by.
 func (p proof) password(who Identity) (OneTimePassword, bool) {
-	i := slices.IndexFunc(who.Passwords, func(w OneTimePassword) bool { return w.ID != "" && w.Via == p.via })
+	i := slices.IndexFunc(who.Passwords, func(w OneTimePassword) bool { return w.ID != "" && p.takes(w.Via) })
 	if p.via == "" || i < 0 {
 		return OneTimePassword{}, false
 	}
@@ -234,7 +245,7 @@ func (o *op) any(is func(proof) bool) bool {
 // password that comes in this way.
 func (p *Profile) TakesPassword(name Op, via string) bool {
 	o := p.operations[name]
-	return o != nil && o.any(func(p proof) bool { return p.via == via })
+	return o != nil && o.any(func(p proof) bool { return p.takes(via) })
 }
 
 // UsesPasswords tells whether any profile takes one-time passwords.

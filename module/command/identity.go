@@ -39,14 +39,14 @@ func identity(flags []string) (policy.Identity, error) {
 			} else {
 				err = addAccount(&who, name, user)
 			}
-		case "otp", "otp_challenge", policy.ViaProof:
+		case "otp", policy.ViaChallenge, policy.ViaProof, policy.ViaProofV1:
 			err = addPassword(&who, kind, rest)
 		case "device":
 			err = addDevice(&who, rest)
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, otp:ID, otp_challenge:ID, identity_proof:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
+			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, otp:ID, otp_challenge:ID, identity_proof:ID, identity_proof_v1:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)
@@ -69,9 +69,9 @@ func addPassword(who *policy.Identity, kind, id string) error {
 	if id == "" {
 		return fmt.Errorf("the id of the password is missing")
 	}
-	via := policy.ViaBasic
-	if kind == policy.ViaChallenge || kind == policy.ViaProof {
-		via = kind
+	via := kind
+	if kind == "otp" {
+		via = policy.ViaBasic
 	}
 	who.Passwords = append(who.Passwords, policy.OneTimePassword{ID: id, Via: via})
 	return nil

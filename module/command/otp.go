@@ -35,7 +35,7 @@ type batch struct {
 	label, subject, expires string
 	san                     []string
 	count, first            int
-	csv, cmc                bool
+	csv, cmc, cmcV1         bool
 }
 
 func otpCreate() *cobra.Command {
@@ -56,7 +56,9 @@ none, or in the attribute otpChallenge (RFC 7894), as the policy says.
 
 With --cmc it may also be the shared secret of a CMC message (/fullcmc), whose
 identification is the id of the password. For that the store keeps, beside the
-hash, the keys of such a proof: who reads the store can make one with them.`,
+hash, the keys of such a proof: who reads the store can make one with them.
+--cmc-v1 has it keep that of the first version as well, which is made with SHA-1:
+for clients that know no other, where the profile says 'v1: true'.`,
 		Example: `  caddy est otp create --label routers --subject CN=rtr-7.example.net --san rtr-7.example.net
   caddy est otp create --label sensors --subject "serialNumber=S{n:4}" --expires 24h -n 500 --csv`,
 		Args: cobra.NoArgs,
@@ -70,6 +72,7 @@ hash, the keys of such a proof: who reads the store can make one with them.`,
 	flags.IntVar(&b.first, "first", 1, "the number that {n} begins with")
 	flags.BoolVar(&b.csv, "csv", false, "print CSV: id, password, label, subject, san, expires")
 	flags.BoolVar(&b.cmc, "cmc", false, "for identity proofs of CMC, too")
+	flags.BoolVar(&b.cmcV1, "cmc-v1", false, "as --cmc, and for those of the first version, which are made with SHA-1")
 	b.flags(cmd)
 	cmd.RunE = exits(func(cmd *cobra.Command, _ []string) error {
 		made, err := b.create(cmd.Context())
@@ -106,7 +109,7 @@ func (b *batch) templates(now time.Time) (store.TemplatesJSON, error) {
 	}
 	var all store.TemplatesJSON
 	for n := b.first; n < b.first+b.count; n++ {
-		t := store.Template{Label: b.label, Expires: now.Add(life), Proof: b.cmc}
+		t := store.Template{Label: b.label, Expires: now.Add(life), Proof: b.cmc || b.cmcV1, ProofV1: b.cmcV1}
 		if t.Names.Names.Subject, err = parseSubject(number(b.subject, n)); err != nil {
 			return nil, err
 		}

@@ -129,12 +129,18 @@ func NewWitness(secret []byte, identification string, message []byte) Witness {
 // popLinkWitness (section 6.3.1.2): SHA-1 makes the key, and HMAC with SHA-1 the
 // value.
 func WitnessV1(secret []byte, identification string, message []byte) []byte {
-	return macOf(crypto.SHA1, keyOf(crypto.SHA1, secret, identification), message)
+	return macOf(crypto.SHA1, KeyV1(secret, identification), message)
 }
 
-// VerifyV1 says whether a value is that of WitnessV1. The error is BadIdentity.
-func VerifyV1(value, secret []byte, identification string, message []byte) error {
-	if len(value) != sha1.Size || !hmac.Equal(value, WitnessV1(secret, identification, message)) {
+// KeyV1 makes the key of WitnessV1.
+func KeyV1(secret []byte, identification string) []byte {
+	return keyOf(crypto.SHA1, secret, identification)
+}
+
+// VerifyV1 says whether a value is that of WitnessV1 with a key. The error is
+// BadIdentity.
+func VerifyV1(value, key, message []byte) error {
+	if len(value) != sha1.Size || !hmac.Equal(value, macOf(crypto.SHA1, key, message)) {
 		return failing(BadIdentity, "the witness was not made with this secret")
 	}
 	return nil

@@ -52,11 +52,11 @@ func TestWitnessesOfTheFirstVersionUseSHA1(t *testing.T) {
 	if got := hex.EncodeToString(value); got != wantV1 {
 		t.Errorf("made %s, want %s", got, wantV1)
 	}
-	if err := cmc.VerifyV1(value, []byte(sharedSecret), "rtr-1", []byte("requests")); err != nil {
+	if err := cmc.VerifyV1(value, cmc.KeyV1([]byte(sharedSecret), "rtr-1"), []byte("requests")); err != nil {
 		t.Error(err)
 	}
 	for _, wrong := range [][]byte{nil, value[1:], append(bytes.Clone(value), 0), make([]byte, 20)} {
-		err := cmc.VerifyV1(wrong, []byte(sharedSecret), "rtr-1", []byte("requests"))
+		err := cmc.VerifyV1(wrong, cmc.KeyV1([]byte(sharedSecret), "rtr-1"), []byte("requests"))
 		wantError(t, err, "the witness was not made with this secret", cmc.BadIdentity)
 	}
 }

@@ -77,7 +77,7 @@ func (x *exchange) checkControls() *ra.Error {
 	for _, c := range m.data.Controls {
 		t, known := controls[c.Type.String()]
 		switch {
-		case (t.taken || processed[c.ID] || byRA && ofRA[c.Type.String()]) && (!m.inner || c.Type.String() != cmc.OIDBatchRequests):
+		case (t.taken || processed[c.ID] || byRA && ofRA[c.Type.String()] || c.Type.String() == cmc.OIDIdentityProof && x.takesProofV1()) && (!m.inner || c.Type.String() != cmc.OIDBatchRequests):
 		case !known:
 			unknown, words = append(unknown, c.ID), append(words, cmc.Name(c.Type))
 		default:

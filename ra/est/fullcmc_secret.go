@@ -18,29 +18,19 @@ import (
 // make (RFC 5272 section 6.2.1).
 func (x *exchange) identityProof() *ra.Error {
 	m := x.cmc
-	_, value, present, err := m.data.Controls.Only(cmc.OIDIdentityProofV2)
-	if err != nil {
-		return cmcFailure("identity proof", err)
-	}
 	if m.password.ID != "" { // it has made the MAC already
 		x.who.Passwords = append(x.who.Passwords, m.password.Proven(policy.ViaProof))
 	}
-	if !present {
-		return nil
-	}
-	witness, err := cmc.ParseWitness(value)
-	if err != nil {
-		return cmcFailure("identity proof", err)
+	right, via, fail := x.proofIn(m.data)
+	if right == nil || fail != nil {
+		return fail
 	}
 	id, _, err := m.data.Controls.Identification()
 	if err != nil {
 		return cmcFailure("identity proof", err)
 	}
-	if !witness.Hash.Equal(cmc.OIDSHA256) {
-		return ra.Fail(ra.Malformed, "the identity proof makes its key with "+witness.Hash.String()+", and the store keeps those of SHA-256", nil).Meaning(cmc.BadAlg.String())
-	}
 	found, fail := x.secret(id, func(keys store.ProofKeys, known bool) *ra.Error {
-		if wrong := witness.Verify(keys.Identity[:], m.data.RawRequests); wrong != nil || !known {
+		if wrong := right(keys); wrong != nil || !known {
 			return wrongProof(wrong)
 		}
 		return nil
@@ -49,9 +39,52 @@ func (x *exchange) identityProof() *ra.Error {
 		return fail
 	}
 	if found.ID != m.password.ID {
-		x.who.Passwords = append(x.who.Passwords, found.Proven(policy.ViaProof))
+		x.who.Passwords = append(x.who.Passwords, found.Proven(via))
 	}
 	return nil
+}
+
+// proofIn reads the identity proof of a message: that of the first version only
+// where the profile takes it, and there is no other. Right says what is wrong with
+// it; nil where there is none.
+func (x *exchange) proofIn(d *cmc.PKIData) (right func(store.ProofKeys) error, via string, fail *ra.Error) {
+	_, value, present, err := d.Controls.Only(cmc.OIDIdentityProofV2)
+	if err != nil {
+		return nil, "", cmcFailure("identity proof", err)
+	}
+	if !present {
+		return x.proofV1In(d)
+	}
+	witness, err := cmc.ParseWitness(value)
+	if err != nil {
+		return nil, "", cmcFailure("identity proof", err)
+	}
+	if !witness.Hash.Equal(cmc.OIDSHA256) {
+		return nil, "", ra.Fail(ra.Malformed, "the identity proof makes its key with "+witness.Hash.String()+", and the store keeps those of SHA-256", nil).Meaning(cmc.BadAlg.String())
+	}
+	return func(keys store.ProofKeys) error { return witness.Verify(keys.Identity[:], d.RawRequests) }, policy.ViaProof, nil
+}
+
+// proofV1In reads one of the first version (RFC 5272 section 6.2.2).
+func (x *exchange) proofV1In(d *cmc.PKIData) (right func(store.ProofKeys) error, via string, fail *ra.Error) {
+	value, present, err := d.Controls.Octets(cmc.OIDIdentityProof)
+	if err != nil {
+		return nil, "", cmcFailure("identity proof", err)
+	}
+	if !present || !x.takesProofV1() {
+		return nil, "", nil // checkControls refuses it
+	}
+	return func(keys store.ProofKeys) error {
+		// The key of a password that has none could be anybody's guess.
+		if wrong := cmc.VerifyV1(value, keys.IdentityV1[:], d.RawRequests); wrong != nil || keys.V1() {
+			return wrong
+		}
+		return errors.New("the password wasn't made for identity proofs of the first version")
+	}, policy.ViaProofV1, nil
+}
+
+func (x *exchange) takesProofV1() bool {
+	return x.profile.TakesPassword(policy.CMCEnroll, policy.ViaProofV1)
 }
 
 // wrongProof: RFC 5272 section 6.2.1 has badIdentity for a proof that fails. That

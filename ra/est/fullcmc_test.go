@@ -55,6 +55,11 @@ BODY
       status_info: both
       publish_anchors: true
 BODY
+  old:
+    labels: [old]
+    fullcmc:
+      enroll: {who: [{one_time_password: {v1: true}}], linking: if_present}
+BODY
 `
 
 // A cmcSite is a site that takes CMC.

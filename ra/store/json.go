@@ -35,7 +35,8 @@ type passwordJSON struct {
 	Refusals int       `json:"refusals,omitempty"`
 	Revoked  time.Time `json:"revoked,omitzero"`
 	Claim    claimJSON `json:"claim,omitzero"`
-	Proof    bool      `json:"proof,omitempty"` // of a template: for CMC
+	Proof    bool      `json:"proof,omitempty"`    // of a template: for CMC
+	ProofV1  bool      `json:"proof_v1,omitempty"` // likewise
 }
 
 type claimJSON struct {
@@ -52,7 +53,7 @@ func (c claimJSON) claim() Claim {
 
 func (p Password) json() (passwordJSON, error) {
 	out := passwordJSON{
-		ID: p.ID, Label: p.Label, Created: p.Created, Expires: p.Expires, Refusals: p.Refusals, Revoked: p.Revoked, Claim: p.Claim.json(), Proof: p.Proof,
+		ID: p.ID, Label: p.Label, Created: p.Created, Expires: p.Expires, Refusals: p.Refusals, Revoked: p.Revoked, Claim: p.Claim.json(), Proof: p.Proof, ProofV1: p.ProofV1,
 	}
 	var err error
 	out.Subject, out.SAN, err = encodeNames(p.Names)
@@ -62,7 +63,7 @@ func (p Password) json() (passwordJSON, error) {
 func (p passwordJSON) password() (Password, error) {
 	names, err := decodeNames(p.Subject, p.SAN)
 	return Password{
-		ID: p.ID, Template: Template{Label: p.Label, Names: names, Expires: p.Expires, Proof: p.Proof},
+		ID: p.ID, Template: Template{Label: p.Label, Names: names, Expires: p.Expires, Proof: p.Proof, ProofV1: p.ProofV1},
 		Created: p.Created, Refusals: p.Refusals, Revoked: p.Revoked, Claim: p.Claim.claim(),
 	}, err
 }

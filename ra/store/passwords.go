@@ -72,8 +72,8 @@ func newPassword(random io.Reader, t Template, now time.Time) (Created, password
 	if row.subject, row.san, err = encodeNames(t.Names); err != nil {
 		return Created{}, row, err
 	}
-	if t.Proof {
-		row.proof = proofKeys(id, text).bytes()
+	if t.Proof || t.ProofV1 {
+		row.proof = proofKeys(id, text, t.ProofV1).bytes()
 	}
 	row.Password = Password{ID: id, Template: t, Created: fromMillis(millis(now))}
 	return Created{row.Password, text}, row, nil

@@ -70,6 +70,8 @@ type Template struct {
 	// Proof says that it is to serve for identity proofs of CMC: the store then
 	// keeps ProofKeys. It isn't read back.
 	Proof bool
+	// ProofV1 says the same of those of the first version.
+	ProofV1 bool
 }
 
 // ProofKeys are what the witnesses of CMC are computed with (RFC 5272 sections
@@ -78,7 +80,13 @@ type Template struct {
 type ProofKeys struct {
 	Identity [32]byte // SHA-256 of the password and its id
 	Link     [32]byte // SHA-256 of the password
+	// IdentityV1 is the SHA-1 of the password and its id, for a proof of the first
+	// version (section 6.2.2); all zero where the password wasn't made for one.
+	IdentityV1 [20]byte
 }
+
+// V1 says whether there is a key for a proof of the first version.
+func (k ProofKeys) V1() bool { return k.IdentityV1 != [20]byte{} }
 
 // A Created password is the only place where it stands in clear.
 type Created struct {

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"crypto/sha1"
 	"crypto/sha256"
 	"errors"
 	"testing"
@@ -31,6 +32,17 @@ func proofs(t *testing.T, s store.Store) {
 	_, keys, err = s.Passwords().Proof(t.Context(), p.ID, "printers", Now)
 	if unusable := new(store.Unusable); !errors.As(err, &unusable) || keys != wanted {
 		t.Errorf("at another label: %v, keys %t", err, keys == wanted)
+	}
+	made, err = s.Passwords().Create(t.Context(), []store.Template{{Label: "routers", Expires: Now.Add(time.Hour), ProofV1: true}}, Now)
+	check(t, err)
+	first := made[0]
+	_, keys, err = s.Passwords().Proof(t.Context(), first.ID, "routers", Now)
+	check(t, err)
+	proof := []byte(string(first.Text) + first.ID)
+	wantedV1 := store.ProofKeys{Identity: sha256.Sum256(proof), Link: sha256.Sum256([]byte(first.Text))}
+	wantedV1.IdentityV1 = sha1.Sum(proof) //nolint:gosec // what RFC 5272 section 6.2.2 fixes
+	if keys != wantedV1 || !keys.V1() || wanted.V1() {
+		t.Errorf("made for the first version too, the keys are %x", keys)
 	}
 	check(t, s.Passwords().Revoke(t.Context(), []string{p.ID}, Now))
 	if _, _, err := s.Passwords().Proof(t.Context(), p.ID, "routers", Now); err == nil {

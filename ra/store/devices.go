@@ -55,7 +55,7 @@ func (d devices) Import(ctx context.Context, registry string, list []Device, now
 		for _, device := range list {
 			device.Registry = registry
 			result, err := tx.ExecContext(ctx, `INSERT INTO devices (id, registry, issuer, identity, note, state, changed)
-				VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING`,
+				VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`, // by id, or by what it is made of
 				device.ID(), device.Registry, device.Issuer, device.Identity, device.Note, policy.Expected, millis(now))
 			switch err := one(result, err); {
 			case err == nil:

@@ -133,20 +133,7 @@ func TestTheClientCommandAsksForAPKCS12(t *testing.T) {
 		if c.file != "" {
 			args = append(args, "--p12-password-file", c.file)
 		}
-		_, errs, code := runCaddy(t, dir, args...)
-		if code != c.code || !strings.Contains(errs, c.says) {
-			t.Errorf("%s: exit %d\n%s\n%s", name, code, errs, s.log)
-			continue
-		}
-		info, err := os.Stat(file)
-		if c.code == 0 && (err != nil || info.Mode().Perm() != 0o600) || c.code != 0 && err == nil {
-			t.Errorf("%s: the file of the key: %v, %v", name, info, err)
-		}
-		if c.code == 0 {
-			if _, err := tls.LoadX509KeyPair(file+".pem", file); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
+		s.makesKey(dir, name, file, args, c.code, c.says)
 	}
 	for _, secret := range []string{devicePFX, accountPFX} {
 		if strings.Contains(s.log.String(), secret) {

@@ -148,3 +148,21 @@ func expand(what, value string) (string, error) {
 	}
 	return out, nil
 }
+
+// An expandable is an option whose value may have placeholders.
+type expandable struct {
+	name  string
+	value *string
+}
+
+// expandAll replaces the placeholders of several options in place.
+func expandAll(options ...expandable) error {
+	for _, o := range options {
+		value, err := expand(o.name, *o.value)
+		if err != nil {
+			return err
+		}
+		*o.value = value
+	}
+	return nil
+}

@@ -132,19 +132,10 @@ func (u *ESTServer) Provision(caddy.Context) error {
 	if (u.Certificate == "") != (u.Key == "") {
 		return errors.New("the RA certificate is `certificate FILE` and `key FILE`: write both, or none, for this server's own certificate")
 	}
-	var err error
-	for _, option := range []struct {
-		name  string
-		value *string
-	}{
-		{"url", &u.URL}, {"root", &u.Root}, {"tls_root", &u.TLSRoot}, {"certificate", &u.Certificate}, {"key", &u.Key},
-	} {
-		if *option.value == "" {
-			continue
-		}
-		if *option.value, err = expand(option.name, *option.value); err != nil {
-			return err
-		}
+	err := expandAll(expandable{"url", &u.URL}, expandable{"root", &u.Root}, expandable{"tls_root", &u.TLSRoot},
+		expandable{"certificate", &u.Certificate}, expandable{"key", &u.Key})
+	if err != nil {
+		return err
 	}
 	if u.pins, err = loadRoots(u.Root); err != nil {
 		return err

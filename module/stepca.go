@@ -140,7 +140,7 @@ func (u *StepCA) Provision(caddy.Context) error {
 	if u.OwnProvisioner != "" && u.Certificate != "" {
 		return errors.New("`own_provisioner` signs with this server's own certificate, and `certificate FILE` with another: write one of the two")
 	}
-	if err := u.expand(); err != nil {
+	if err := expandAll(expandable{"url", &u.URL}, expandable{"root", &u.Root}, expandable{"key", &u.Key}, expandable{"certificate", &u.Certificate}); err != nil {
 		return err
 	}
 	pins, err := loadRoots(u.Root)
@@ -164,22 +164,6 @@ func (u *StepCA) Provision(caddy.Context) error {
 		return fmt.Errorf("%w: write https://HOST:PORT", err)
 	}
 	return err
-}
-
-// expand replaces the placeholders of the address and the files.
-func (u *StepCA) expand() error {
-	var err error
-	for _, option := range []struct {
-		name  string
-		value *string
-	}{
-		{"url", &u.URL}, {"root", &u.Root}, {"key", &u.Key}, {"certificate", &u.Certificate},
-	} {
-		if *option.value, err = expand(option.name, *option.value); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (u *StepCA) loadKey(cfg *stepca.Config) error {

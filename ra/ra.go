@@ -182,6 +182,16 @@ type Revoker interface {
 	Revoke(ctx context.Context, c *x509.Certificate, reason int) error
 }
 
+// A SerialRevoker is an Upstream that can revoke a certificate which nobody has:
+// the CA may have issued it, with a serial number that we chose, and its answer
+// was lost. What it never issued is revoked all the same, so that it can't come
+// later. Issuer is the issuing certificate, or nil: the one that issues now.
+// NotAfter is when the certificate would end; zero: unknown. Reason is as for a
+// Revoker. To revoke again is no error.
+type SerialRevoker interface {
+	RevokeSerial(ctx context.Context, serial *big.Int, issuer *x509.Certificate, notAfter time.Time, reason int) error
+}
+
 // A KeyMaker is an Upstream that makes keys for devices (Carries says so by
 // Keygen). The private key is passed on as it comes, unopened: it is encrypted
 // where the request of the order asks for that (csr.Request.DecryptKey), and only

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,7 @@ func TestRealStepCA(t *testing.T) {
 			t.Run("an empty subject makes the SAN critical", func(t *testing.T) { testEmptySubject(t, open(t, cfg)) })
 			t.Run("a CSR without SAN is no obstacle", func(t *testing.T) { testNoSAN(t, open(t, cfg)) })
 			t.Run("a revoked certificate is in the CRL", func(t *testing.T) { testRevoke(t, open(t, cfg), ca) })
+			t.Run("a serial number is in the CRL once it is revoked", func(t *testing.T) { testRevokeSerial(t, open(t, cfg), ca) })
 		})
 	}
 	t.Run("without our template the CSR's own names don't conform", func(t *testing.T) { testPlain(t, ca) })
@@ -223,6 +225,32 @@ func testRevoke(t *testing.T, up *stepca.Upstream, ca *stepcatest.CA) {
 	}
 	if err := up.Revoke(t.Context(), nil, 0); err == nil {
 		t.Error("nothing was revoked, without an error")
+	}
+}
+
+// testRevokeSerial revokes what nobody has: one that was issued, and one that never
+// was.
+func testRevokeSerial(t *testing.T, up *stepca.Upstream, ca *stepcatest.CA) {
+	const cessationOfOperation = 5
+	for name, serial := range map[string]*big.Int{
+		"issued": upstreamtest.Issue(t, up, order(t)).SerialNumber,
+		"never":  order(t).Serial(),
+	} {
+		for range 2 {
+			if err := up.RevokeSerial(t.Context(), serial, nil, time.Time{}, cessationOfOperation); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if !slices.ContainsFunc(crlOf(t, up, ca), func(e x509.RevocationListEntry) bool {
+			return e.SerialNumber.Cmp(serial) == 0 && e.ReasonCode == cessationOfOperation
+		}) {
+			t.Errorf("%s: serial %x isn't in the CRL", name, serial)
+		}
+	}
+	for name, serial := range map[string]*big.Int{"none": nil, "zero": {}, "below zero": big.NewInt(-1)} {
+		if err := up.RevokeSerial(t.Context(), serial, nil, time.Time{}, 0); err == nil {
+			t.Errorf("a serial number that is %s was revoked", name)
+		}
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"math/big"
 	"net/http"
 	"strings"
+	"time"
 
 	"go.step.sm/crypto/jose"
 
@@ -32,7 +34,21 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 	if cert == nil || cert.SerialNumber == nil {
 		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
 	}
-	serial := cert.SerialNumber.String()
+	return u.revoke(ctx, cert.SerialNumber, reason)
+}
+
+// RevokeSerial implements ra.SerialRevoker: to step-ca a certificate is its serial
+// number, and it takes one that it doesn't know. So neither issuer nor end are
+// asked for.
+func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, _ *x509.Certificate, _ time.Time, reason int) error {
+	if serial == nil || serial.Sign() <= 0 {
+		return ra.Fail(ra.UpstreamRefused, "no serial number to revoke", nil)
+	}
+	return u.revoke(ctx, serial, reason)
+}
+
+func (u *Upstream) revoke(ctx context.Context, number *big.Int, reason int) error {
+	serial := number.String()
 	token, err := u.tokens.sign(revokePath, claims{Claims: jose.Claims{Subject: serial}})
 	if err != nil {
 		return ra.Fail(ra.UpstreamDown, "the token can't be signed", err)

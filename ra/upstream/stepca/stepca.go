@@ -82,10 +82,11 @@ type Upstream struct {
 }
 
 var (
-	_ ra.Upstream  = (*Upstream)(nil)
-	_ ra.Revoker   = (*Upstream)(nil)
-	_ ra.CRLSource = (*Upstream)(nil)
-	_ ra.Tolerance = (*Upstream)(nil)
+	_ ra.Upstream      = (*Upstream)(nil)
+	_ ra.Revoker       = (*Upstream)(nil)
+	_ ra.SerialRevoker = (*Upstream)(nil)
+	_ ra.CRLSource     = (*Upstream)(nil)
+	_ ra.Tolerance     = (*Upstream)(nil)
 )
 
 // New checks the configuration. It opens no connection.

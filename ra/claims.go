@@ -5,7 +5,6 @@ package ra
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"time"
 
@@ -121,10 +120,5 @@ func requestHash(label string, t task, names csr.Names) (sum [sha256.Size]byte, 
 		}
 		parts = append(parts, san)
 	}
-	h := sha256.New()
-	for _, part := range parts {
-		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		_, _ = h.Write(part)
-	}
-	return [sha256.Size]byte(h.Sum(nil)), nil
+	return framed(parts...), nil
 }

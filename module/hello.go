@@ -20,7 +20,8 @@ func init() {
 }
 
 // HelloListener reads along while a connection begins: which CAs the client's
-// TLS ClientHello names, which crypto/tls tells nobody. It changes nothing and
+// TLS ClientHello names, and whether it offers SRP (`est_srp`), which crypto/tls
+// tells nobody. It changes nothing and
 // reads nothing by itself. It stands directly before `tls`:
 //
 //	servers {
@@ -107,22 +108,7 @@ func (l helloListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &helloConn{Conn: conn}, nil
-}
-
-// A helloConn is what tls.Conn.NetConn returns behind est_hello.
-type helloConn struct {
-	net.Conn
-	reader hello.Reader
-}
-
-// Read reads from the connection. crypto/tls never reads twice at once.
-func (c *helloConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if !c.reader.Done() {
-		c.reader.Feed(p[:n])
-	}
-	return n, err
+	return hello.NewConn(conn), nil
 }
 
 var (

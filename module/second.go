@@ -138,15 +138,15 @@ func covers(leaf *x509.Certificate, host string) error {
 func (s *SecondCertificate) forHello(info *tls.ClientHelloInfo, name string) *tls.Certificate {
 	// Over HTTP/3 no listener wrapper sees the ClientHello, and so who comes
 	// that way gets the certificate for EST.
-	conn, read := info.Conn.(*helloConn)
-	if read && conn.reader.Hello().Empty() {
+	conn, read := info.Conn.(*hello.Conn)
+	if read && conn.Hello().Empty() {
 		return nil // it waits for no first certificate
 	}
 	pair := s.pair(info.Context(), name)
 	if pair == nil || covers(pair.served.Leaf, name) != nil {
 		return nil
 	}
-	if read && !conn.reader.Hello().Trusts(pair.cas) {
+	if read && !conn.Hello().Trusts(pair.cas) {
 		return nil
 	}
 	if info.SupportsCertificate(pair.served) != nil {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-est/estra/ra/hello"
 	"github.com/caddy-est/estra/ra/ratest"
 )
 
@@ -119,7 +120,7 @@ func rsaOnly(info *tls.ClientHelloInfo) *tls.ClientHelloInfo {
 }
 
 func behind(info *tls.ClientHelloInfo) *tls.ClientHelloInfo {
-	info.Conn = &helloConn{}
+	info.Conn = &hello.Conn{}
 	return info
 }
 

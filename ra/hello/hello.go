@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package hello reads of a TLS ClientHello what crypto/tls doesn't tell: which
-// CAs the client says that it trusts.
+// CAs the client says that it trusts, and whether it wants no certificate at all
+// but a password that both sides know (SRP, RFC 5054).
 //
-// It is for the choice of a certificate alone. Whatever isn't understood here
-// counts as not said, and the handshake goes on: crypto/tls judges it.
+// It is for the choice of a certificate and of who does the handshake. Whatever
+// isn't understood here counts as not said, and the handshake goes on: crypto/tls
+// judges it.
 package hello
 
 import (
@@ -24,17 +26,36 @@ const MaxCAs = 512
 
 // Extensions.
 const (
+	serverName             = 0  // RFC 6066 section 3
 	trustedCAKeys          = 3  // RFC 6066 section 6
+	srpName                = 12 // RFC 5054 section 2.8.1
+	encryptThenMAC         = 22 // RFC 7366
+	extendedMasterSecret   = 23 // RFC 7627
 	certificateAuthorities = 47 // RFC 8446 section 4.2.4
 )
 
-// A Hello is what one ClientHello says about CAs.
+// The suites of RFC 5054 section 2.7 that take no certificate, and no 3DES.
+const (
+	SRPWithAES128 uint16 = 0xc01d // TLS_SRP_SHA_WITH_AES_128_CBC_SHA
+	SRPWithAES256 uint16 = 0xc020 // TLS_SRP_SHA_WITH_AES_256_CBC_SHA
+)
+
+// A Hello is what one ClientHello says about CAs and about SRP.
 type Hello struct {
 	// Names are distinguished names of CAs, DER, of either extension.
 	Names [][]byte
 	// KeyHashes and CertHashes are SHA-1 hashes, of trusted_ca_keys.
 	KeyHashes  [][20]byte
 	CertHashes [][20]byte
+
+	// ServerName is whom the client wants to reach; "" where it doesn't say.
+	ServerName string
+	// User is the name of SRP's user, 1 to 255 bytes; "" where there is none.
+	User string
+	// Passworded says that one of the suites without a certificate is offered.
+	Passworded bool
+	// EncryptThenMAC and ExtendedMasterSecret say that the client offers them.
+	EncryptThenMAC, ExtendedMasterSecret bool
 }
 
 var errCut = errors.New("the ClientHello ends too soon")
@@ -56,6 +77,13 @@ func Parse(msg []byte) (*Hello, error) {
 		return nil, errCut
 	}
 	h := &Hello{}
+	for !suites.Empty() {
+		var suite uint16
+		if !suites.ReadUint16(&suite) {
+			return nil, errCut
+		}
+		h.Passworded = h.Passworded || suite == SRPWithAES128 || suite == SRPWithAES256
+	}
 	if body.Empty() { // TLS 1.2 allows a ClientHello without extensions
 		return h, nil
 	}
@@ -83,6 +111,21 @@ func Parse(msg []byte) (*Hello, error) {
 func (h *Hello) extension(id uint16, data cryptobyte.String) error {
 	var list cryptobyte.String
 	switch id {
+	case serverName:
+		return h.server(data)
+	case srpName:
+		var user cryptobyte.String
+		if !data.ReadUint8LengthPrefixed(&user) || !data.Empty() || user.Empty() {
+			return errors.New("the user name of SRP has a wrong length")
+		}
+		h.User = string(user)
+		return nil
+	case encryptThenMAC:
+		h.EncryptThenMAC = true
+		return nil
+	case extendedMasterSecret:
+		h.ExtendedMasterSecret = true
+		return nil
 	case trustedCAKeys, certificateAuthorities:
 		if !data.ReadUint16LengthPrefixed(&list) || !data.Empty() {
 			return fmt.Errorf("the list of extension %d has a wrong length", id)
@@ -100,6 +143,26 @@ func (h *Hello) extension(id uint16, data cryptobyte.String) error {
 		}
 		if len(h.Names)+len(h.KeyHashes)+len(h.CertHashes) > MaxCAs {
 			return fmt.Errorf("more than %d CAs are named", MaxCAs)
+		}
+	}
+	return nil
+}
+
+// server reads the server_name: of its list, the one host name.
+func (h *Hello) server(data cryptobyte.String) error {
+	const hostName = 0
+	var list cryptobyte.String
+	if !data.ReadUint16LengthPrefixed(&list) || !data.Empty() {
+		return errors.New("the list of server names has a wrong length")
+	}
+	for !list.Empty() {
+		var kind uint8
+		var name cryptobyte.String
+		if !list.ReadUint8(&kind) || !list.ReadUint16LengthPrefixed(&name) {
+			return errCut
+		}
+		if kind == hostName {
+			h.ServerName = string(name)
 		}
 	}
 	return nil
@@ -146,6 +209,10 @@ func (h *Hello) name(s *cryptobyte.String) bool {
 	h.Names = append(h.Names, append([]byte(nil), name...)) // not all of the message
 	return true
 }
+
+// OffersSRP says that the client names a user, and takes a suite without a
+// certificate.
+func (h *Hello) OffersSRP() bool { return h != nil && h.User != "" && h.Passworded }
 
 // Empty says that the client names no CA.
 func (h *Hello) Empty() bool {

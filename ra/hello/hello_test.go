@@ -14,8 +14,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
+	"io"
 	"math/big"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +49,108 @@ func records(msg []byte, n int) []byte {
 		out = append(out, u16(part)...)
 	}
 	return out
+}
+
+// srpHello offers SRP with a suite that takes no certificate.
+func srpHello(suite byte, extensions ...[]byte) []byte {
+	msg := message(extensions...)
+	return bytes.Replace(msg, []byte{0, 2, 0xc0, 0x2b}, []byte{0, 2, 0xc0, suite}, 1)
+}
+
+var (
+	named  = extension(0, u16([]byte{0}, u16([]byte("est.example.net"))))
+	alice  = extension(12, []byte{5}, []byte("alice"))
+	both   = slices.Concat(extension(22), extension(23))
+	hashed = extension(3, u16([]byte{1}, hash))
+)
+
+func TestAClientHelloOffersSRP(t *testing.T) {
+	for name, test := range map[string]struct {
+		msg     []byte
+		want    hello.Hello
+		offers  bool
+		failure string
+	}{
+		"AES-128 and all that is demanded": {msg: srpHello(0x1d, named, alice, both), offers: true, want: hello.Hello{
+			ServerName: "est.example.net", User: "alice", Passworded: true, EncryptThenMAC: true, ExtendedMasterSecret: true,
+		}},
+		"AES-256":                            {msg: srpHello(0x20, alice), offers: true, want: hello.Hello{User: "alice", Passworded: true}},
+		"3DES is no suite":                   {msg: srpHello(0x1a, alice), want: hello.Hello{User: "alice"}},
+		"a suite with a certificate":         {msg: srpHello(0x1e, alice), want: hello.Hello{User: "alice"}},
+		"a suite, and no user":               {msg: srpHello(0x20, named), want: hello.Hello{ServerName: "est.example.net", Passworded: true}},
+		"an empty user":                      {msg: srpHello(0x20, extension(12, []byte{0})), failure: "the user name of SRP has a wrong length"},
+		"a user that is cut":                 {msg: srpHello(0x20, extension(12, []byte{9}, []byte("alice"))), failure: "the user name of SRP has a wrong length"},
+		"something behind the user":          {msg: srpHello(0x20, extension(12, []byte{1}, []byte("alice"))), failure: "the user name of SRP has a wrong length"},
+		"the extension twice":                {msg: srpHello(0x20, alice, alice), failure: "the extension 12 stands twice"},
+		"a server name of a kind to come":    {msg: srpHello(0x20, extension(0, u16([]byte{7}, u16([]byte("x")))), alice), offers: true, want: hello.Hello{User: "alice", Passworded: true}},
+		"a list of server names that is cut": {msg: srpHello(0x20, extension(0, []byte{0, 9, 0}), alice), failure: "the list of server names has a wrong length"},
+		"a server name that is cut":          {msg: srpHello(0x20, extension(0, u16([]byte{0, 0, 9, 'x'})), alice), failure: "the ClientHello ends too soon"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := hello.Parse(test.msg)
+			if test.failure != "" {
+				if err == nil || !strings.Contains(err.Error(), test.failure) {
+					t.Fatalf("the error is %v", err)
+				}
+				return
+			}
+			if err != nil || !reflect.DeepEqual(*got, test.want) || got.OffersSRP() != test.offers {
+				t.Errorf("%+v, offers %t, %v", got, got.OffersSRP(), err)
+			}
+		})
+	}
+	var none *hello.Hello
+	if none.OffersSRP() {
+		t.Error("a ClientHello that couldn't be read offers SRP")
+	}
+}
+
+// A pieces connection gives so many bytes at once.
+type pieces struct {
+	net.Conn
+	left []byte
+	size int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), p.size)], p.left)
+	p.left = p.left[n:]
+	return n, nil
+}
+
+func TestPeekTakesNothingAway(t *testing.T) {
+	offer := srpHello(0x20, named, alice, both)
+	for name, test := range map[string]struct {
+		stream []byte
+		offers bool
+		failed error
+	}{
+		"in one record":            {append(records(offer, 1<<14), "and more"...), true, nil},
+		"in records of one byte":   {append(records(offer, 1), "and more"...), true, nil},
+		"that offers no SRP":       {append(records(message(named), 1<<14), "and more"...), false, nil},
+		"plain HTTP":               {[]byte("GET / HTTP/1.1\r\n\r\n"), false, nil},
+		"that is cut":              {records(offer, 1<<14)[:50], false, io.EOF},
+		"nothing":                  {nil, false, io.EOF},
+		"in too many records":      {records(srpHello(0x20, alice, extension(21, make([]byte, hello.MaxRecords))), 1), false, nil},
+		"of the longest there are": {records(srpHello(0x20, alice, extension(21, make([]byte, hello.MaxSize-72))), 40), true, nil},
+	} {
+		for _, size := range []int{1, 7, 4096} {
+			conn := hello.NewConn(&pieces{left: test.stream, size: size})
+			got, err := conn.Peek()
+			if got.OffersSRP() != test.offers || !errors.Is(err, test.failed) {
+				t.Errorf("%s, %d bytes at once: %+v, %v", name, size, got, err)
+			}
+			if again, err := conn.Peek(); test.failed == nil && (again != got || err != nil) {
+				t.Errorf("%s: peeked at twice: %+v, %v", name, again, err)
+			}
+			if back, err := io.ReadAll(conn); err != nil || !bytes.Equal(back, test.stream) {
+				t.Errorf("%s, %d bytes at once: %d of %d bytes are read, %v", name, size, len(back), len(test.stream), err)
+			}
+		}
+	}
 }
 
 var hash = bytes.Repeat([]byte{7}, 20)
@@ -244,13 +349,16 @@ func FuzzReader(f *testing.F) {
 	f.Add(records(good, 5), uint8(3))
 	f.Add([]byte{22, 3, 1, 0, 4, 1, 0, 0, 0}, uint8(2))
 	f.Add([]byte("GET / HTTP/1.1\r\n"), uint8(9))
+	f.Add(records(srpHello(0x20, named, alice, both), 1<<14), uint8(200))
+	f.Add(records(srpHello(0x1d, both, alice, hashed), 1), uint8(0))
+	f.Add(records(srpHello(0x20, extension(12, []byte{9}, []byte("alice"))), 20), uint8(4))
 	f.Fuzz(func(t *testing.T, stream []byte, piece uint8) {
 		var whole, pieces hello.Reader
 		whole.Feed(stream)
 		for part := range slices.Chunk(stream, int(piece)+1) {
 			pieces.Feed(part)
 		}
-		if whole.Done() != pieces.Done() || whole.Hello().Empty() != pieces.Hello().Empty() {
+		if whole.Done() != pieces.Done() || whole.Hello().Empty() != pieces.Hello().Empty() || whole.Hello().OffersSRP() != pieces.Hello().OffersSRP() {
 			t.Errorf("at once: done %t, %+v; in pieces: done %t, %+v", whole.Done(), whole.Hello(), pieces.Done(), pieces.Hello())
 		}
 		if got := whole.Hello(); got != nil {
@@ -258,6 +366,7 @@ func FuzzReader(f *testing.F) {
 			for _, name := range got.Names {
 				kept += len(name)
 			}
+			kept += len(got.User) + len(got.ServerName)
 			if kept > len(stream) {
 				t.Errorf("%d bytes are kept of %d", kept, len(stream))
 			}
@@ -269,6 +378,9 @@ func FuzzReader(f *testing.F) {
 func FuzzParse(f *testing.F) {
 	f.Add(message(extension(3, u16([]byte{1}, hash)), extension(47, u16(u16([]byte("one"))))))
 	f.Add(message())
+	f.Add(srpHello(0x20, named, alice, both))
+	f.Add(srpHello(0x1d, alice, hashed, extension(0, u16([]byte{7}, u16([]byte("x"))))))
+	f.Add(srpHello(0x20, alice, alice))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		got, err := hello.Parse(msg)
 		if (got == nil) == (err == nil) {

@@ -11,6 +11,10 @@ const (
 	maxRecord       = 16 << 10 // RFC 8446 section 5.1
 )
 
+// MaxRecords bounds the records that a ClientHello may come in: a header for each
+// byte would make it six times as long.
+const MaxRecords = 1024
+
 // A Reader is shown the bytes of a connection as they come, and reads the
 // ClientHello at their beginning: in whatever pieces, in as many records as
 // there are. It keeps MaxSize bytes at most, and none once it has seen enough.
@@ -19,6 +23,7 @@ type Reader struct {
 	header [recordHeader]byte
 	filled int // of header
 	left   int // of the record
+	count  int // of records
 	msg    []byte
 	done   bool
 	hello  *Hello
@@ -27,8 +32,8 @@ type Reader struct {
 // Done says that further bytes make no difference.
 func (r *Reader) Done() bool { return r.done }
 
-// Hello is what the ClientHello said; nil while it isn't complete, and where it
-// couldn't be read.
+// Hello is what the ClientHello said; nil while it isn't complete, where it
+// couldn't be read, and where it neither names a CA nor offers SRP.
 func (r *Reader) Hello() *Hello { return r.hello }
 
 // Feed shows further bytes.
@@ -53,8 +58,9 @@ func (r *Reader) readHeader(p []byte) int {
 		return n
 	}
 	r.filled = 0
+	r.count++
 	r.left = int(r.header[3])<<8 | int(r.header[4])
-	if r.header[1] != 3 || r.left == 0 || r.left > maxRecord {
+	if r.header[1] != 3 || r.left == 0 || r.left > maxRecord || r.count > MaxRecords {
 		r.end()
 	}
 	return n
@@ -70,7 +76,7 @@ func (r *Reader) readBody(p []byte) int {
 	case len(r.msg) >= messageHeader && len(r.msg) == r.wanted():
 		hello, err := Parse(r.msg)
 		r.end()
-		if err == nil && !hello.Empty() {
+		if err == nil && (!hello.Empty() || hello.OffersSRP()) {
 			r.hello = hello
 		}
 	}

@@ -294,23 +294,6 @@ type Gate struct {
 	Findings []Finding
 }
 
-// Capabilities says which parts of a Plan a CA can express.
-type Capabilities struct {
-	Subject     bool // any subject, with several attributes in an RDN, too
-	SAN         bool // every form that a policy can set, byte for byte
-	KeyUsage    bool
-	ExtKeyUsage bool
-	Extensions  bool
-	Serial      bool
-	// PKCS10 says that the CA takes requests in PKCS #10 alone, and no CRMF.
-	PKCS10 bool
-	// Keygen says that the CA can make keys (ra.KeyMaker).
-	Keygen bool
-	// MaxValidity is the longest lifetime that the CA issues; 0 means that
-	// it isn't known.
-	MaxValidity time.Duration
-}
-
 // Digest is what an Environment has of `digest`.
 type Digest struct {
 	Users []string

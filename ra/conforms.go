@@ -69,7 +69,7 @@ func conforms(leaf *x509.Certificate, o Order, t Tolerated, signed bool) error {
 		d.add("public key", "SHA-256 "+sha256Hex(o.csr.RawSPKI), "SHA-256 "+sha256Hex(leaf.RawSubjectPublicKeyInfo))
 	}
 	d.serial(leaf, o)
-	d.names(leaf, o)
+	d.names(leaf, o, t)
 	d.usage(leaf, o)
 	d.validity(leaf, o, t)
 	d.extensions(leaf, o, t)
@@ -91,14 +91,15 @@ func (d *Differences) serial(leaf *x509.Certificate, o Order) {
 	}
 }
 
-func (d *Differences) names(leaf *x509.Certificate, o Order) {
+func (d *Differences) names(leaf *x509.Certificate, o Order, t Tolerated) {
 	want := o.plan.Names
 	got, err := csr.NamesOf(leaf)
 	if err != nil {
 		d.add("names", "readable ones", err.Error())
 		return
 	}
-	if !got.Subject.Equal(want.Subject) {
+	same := got.Subject.Equal(want.Subject) || t.SubjectOrder && got.Subject.SameRDNs(want.Subject)
+	if !same {
 		d.add("subject", quote(want.Subject.String()), quote(got.Subject.String()))
 	}
 	gotSAN, wantSAN := csr.Names{SAN: got.SAN, HasSAN: got.HasSAN}, csr.Names{SAN: want.SAN, HasSAN: want.HasSAN}

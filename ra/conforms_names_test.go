@@ -69,3 +69,30 @@ func TestConformsComparesNamesThatCryptoX509Hides(t *testing.T) {
 		})
 	}
 }
+
+func TestConformsToleratesTheOrderOfASubjectWhereTheCAHasItsOwn(t *testing.T) {
+	cn, org, ou := csrtest.CN("rtr-1"), csrtest.O("Example"), csrtest.RDN(csrtest.ATV("2.5.4.11", csrtest.UTF8("Depot")))
+	order := ratest.Order(t, ratest.Case{CSR: csrtest.New(t, csrtest.Subject(cn, org, ou))})
+	for name, test := range map[string]struct {
+		subject   []byte
+		tolerated bool
+		want      string
+	}{
+		"another order":                        {csrtest.Name(org, ou, cn), true, ""},
+		"another order that isn't tolerated":   {csrtest.Name(org, ou, cn), false, "subject"},
+		"one of them twice":                    {csrtest.Name(org, org, ou, cn), true, "subject"},
+		"one of them missing":                  {csrtest.Name(org, cn), true, "subject"},
+		"two in one RDN":                       {csrtest.Name(csrtest.RDN(csrtest.ATV("2.5.4.10", csrtest.UTF8("Example")), csrtest.ATV("2.5.4.11", csrtest.UTF8("Depot"))), cn), true, "subject"},
+		"the value of one with another's type": {csrtest.Name(csrtest.O("rtr-1"), csrtest.CN("Example"), ou), true, "subject"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca := ratest.NewCA(t)
+			ca.Set(ratest.Knobs{Mutate: func(c *x509.Certificate) { c.RawSubject = test.subject }})
+			issued, err := ca.Issue(t.Context(), order)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantOnly(t, ra.Conforms(issued.Certificate, order, ra.Tolerated{SubjectOrder: test.tolerated}, issuers(ca)), test.want)
+		})
+	}
+}

@@ -218,6 +218,9 @@ type Tolerated struct {
 	// Shorter is how much before the planned notAfter it may end, beyond that:
 	// for a CA that can't be told how long a certificate lives.
 	Shorter time.Duration
+	// SubjectOrder says that the CA writes the RDNs of a subject in an order of
+	// its own.
+	SubjectOrder bool
 	// Extensions are OIDs (dotted) that the CA adds by itself.
 	Extensions []string
 }

@@ -84,6 +84,14 @@ func (n Name) Equal(o Name) bool {
 	return ok && okToo && slices.Equal(mine, theirs)
 }
 
+// SameRDNs compares as [Name.Equal] does, but for the order of the RDNs, which
+// RFC 5280 section 7.1 counts: for what writes them in an order of its own.
+func (n Name) SameRDNs(o Name) bool {
+	mine, ok := n.canonical()
+	theirs, okToo := o.canonical()
+	return ok && okToo && slices.Equal(sorted(mine), sorted(theirs))
+}
+
 // identical is true only for RDNs that are equal without any folding.
 func (r RDN) identical(o RDN) bool {
 	return slices.EqualFunc(r, o, func(a, b AttributeValue) bool {

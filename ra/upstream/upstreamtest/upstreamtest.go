@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/ratest"
@@ -65,19 +66,23 @@ func testRewrite(t *testing.T, up ra.Upstream) {
 }
 
 // Rewritten is an order whose plan differs from the CSR in whatever the
-// upstream carries: O is added after the CN, a URI is added to the SAN, the
-// purposes include one that nobody knows, and two extensions, one of them
-// critical, are copied. It lasts 50 hours.
+// upstream carries: O is added after the CN, a URI is added to the SAN or its
+// DNS name replaced, the purposes include one that nobody knows, and two
+// extensions, one of them critical, are copied. It lasts 50 hours.
 func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
 	t.Helper()
 	var subject, san, usage string
 	options := []csrtest.Option{csrtest.Subject(csrtest.CN("rewritten.example"))}
 	asked := [][]byte{csrtest.DNS("rewritten.example"), csrtest.IP("192.0.2.7"), csrtest.IP("2001:db8::7"), csrtest.Email("dev@rewritten.example")}
-	if can.Subject {
+	dns, names := `{allow: ["**"]}`, len(asked)
+	if can.Attribute("2.5.4.10") {
 		subject = `      O: {set: "Rewritten & Sons <Ltd>"}` + "\n"
 	}
-	if can.SAN {
+	if can.Name(csr.URI) {
 		san = `      uri: {set: "https://rewritten.example/id/7"}` + "\n"
+		names++
+	} else if can.Name(csr.DNS) {
+		dns = `{set: "renamed.example"}`
 	}
 	if can.ExtKeyUsage {
 		usage = `, "1.3.6.1.4.1.32473.1.7"`
@@ -89,14 +94,14 @@ func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
 			csrtest.Extension("1.3.6.1.4.1.32473.1.8", false, csrtest.UTF8("not critical")),
 			csrtest.Extension("1.3.6.1.4.1.32473.1.9", true, csrtest.SEQ(csrtest.INTEGER(7))))
 	}
-	text := fmt.Sprintf(rewriting, subject, san, usage, extensions)
+	text := fmt.Sprintf(rewriting, subject, dns, san, usage, extensions)
 	order := ratest.Order(t, ratest.Case{
 		Policy: text,
 		CSR:    csrtest.New(t, append(options, csrtest.SAN(asked...))...),
 		Now:    time.Now(), OwnSerials: !can.Serial,
 	})
 	plan := order.Plan()
-	if can.Subject && len(plan.Names.Subject) != 2 || can.SAN && len(plan.Names.SAN) != 5 || can.Extensions && len(plan.Extensions) != 2 {
+	if subject != "" && len(plan.Names.Subject) != 2 || len(plan.Names.SAN) != names || can.Extensions && len(plan.Extensions) != 2 {
 		t.Fatalf("the order isn't the rewritten one: %v %v %v", plan.Names.Subject, plan.Names.SAN, plan.Extensions)
 	}
 	return order
@@ -114,7 +119,7 @@ profiles:
     subject:
 %s      CN: {allow: ["**"]}
     san:
-      dns: {allow: ["**"]}
+      dns: %s
       ip: {allow: ["0.0.0.0/0", "::/0"]}
       email: {allow: ["**@**"]}
 %s    usage:

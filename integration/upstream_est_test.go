@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -210,6 +211,36 @@ func TestARewriteTravelsBetweenTwoServersByFullCMC(t *testing.T) {
 	status, _, id, _ = ra.asks("plc-1.elsewhere.example.net")
 	if record := ra.record(id); status != http.StatusBadGateway || record.Kind != "upstream_refused" || !strings.Contains(string(record.Reason), "refused by policy") {
 		t.Errorf("%d, recorded %s %s", status, record.Kind, record.Reason)
+	}
+}
+
+// Devices that come together share a message to the server, and its reference.
+func TestRequestsShareAMessageBetweenTwoServers(t *testing.T) {
+	t.Parallel()
+	ra, hq := chained(t, "cmc\n\t\t\tbatch 500ms", strings.Replace("    fullcmc:\n"+strings.ReplaceAll(behalf, "\n", "\n  "), "    on_behalf", "      on_behalf", 1),
+		strings.NewReplacer("REWRITE", `      O: {set: "Example Net"}`, "VALIDITY", "20d"))
+	names := []string{"plc-1.site.example.net", "plc-2.site.example.net", "plc-3.elsewhere.example.net", "plc-4.site.example.net"}
+	refs := map[string]int{}
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for _, name := range names {
+		wait.Go(func() {
+			status, _, id, leaf := ra.asks(name)
+			record := ra.record(id)
+			mu.Lock()
+			defer mu.Unlock()
+			refs[string(record.Upstream.Ref)]++
+			refused := strings.Contains(name, "elsewhere")
+			if refused && (status != http.StatusBadGateway || !strings.Contains(string(record.Reason), "refused by policy")) ||
+				!refused && (status != http.StatusOK || leaf.Subject.CommonName != name) {
+				t.Errorf("%s: %d, recorded %s %s", name, status, record.Kind, record.Reason)
+			}
+		})
+	}
+	wait.Wait()
+	delete(refs, "") // of the one that was refused
+	if len(refs) >= 3 {
+		t.Errorf("three certificates came with %d messages: %v\n%s", len(refs), refs, hq.log)
 	}
 }
 

@@ -46,6 +46,9 @@ type ESTServer struct {
 	// Ask by /fullcmc, so that what the policy rewrites travels. Default: by
 	// /simpleenroll, and for policies alone that rewrite nothing.
 	CMC bool `json:"cmc,omitempty"`
+	// With cmc, how long a request waits for others that go in the same message, up
+	// to 16. Default: 0, each goes by itself and at once.
+	Batch caddy.Duration `json:"batch,omitempty"`
 	// How much before the planned times certificates may begin and end. Default:
 	// 1m.
 	Backdate caddy.Duration `json:"backdate,omitempty"`
@@ -75,6 +78,7 @@ func (*ESTServer) CaddyModule() caddy.ModuleInfo {
 //		certificate FILE
 //		key FILE
 //		cmc
+//		batch DURATION
 //		backdate DURATION
 //		timeout DURATION
 //		max_connections N
@@ -112,6 +116,8 @@ func (u *ESTServer) option(b upstreamBlock) error {
 		return b.value("FILE", &u.Key)
 	case "cmc":
 		return b.flag(&u.CMC)
+	case "batch":
+		return b.duration("20ms", &u.Batch)
 	case "backdate":
 		return b.duration("1m", &u.Backdate)
 	case "timeout":
@@ -119,7 +125,7 @@ func (u *ESTServer) option(b upstreamBlock) error {
 	case "max_connections":
 		return b.number("16", &u.MaxConnections)
 	default:
-		return b.Errf("est has no option %q; there is: backdate, certificate, cmc, key, label, max_connections, root, timeout, tls_root", name)
+		return b.Errf("est has no option %q; there is: backdate, batch, certificate, cmc, key, label, max_connections, root, timeout, tls_root", name)
 	}
 }
 
@@ -141,7 +147,7 @@ func (u *ESTServer) Provision(caddy.Context) error {
 		return err
 	}
 	cfg := est.Config{
-		URL: u.URL, Label: u.Label, Roots: u.pins, FullCMC: u.CMC,
+		URL: u.URL, Label: u.Label, Roots: u.pins, FullCMC: u.CMC, Batch: time.Duration(u.Batch),
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 		Certificate: u.ownCertificate,
 	}

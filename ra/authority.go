@@ -97,6 +97,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 		req.Now = a.now()
 	}
 	t := task{csr: req.CSR, who: req.Who, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
+	t.evidence.Unsigned = req.Unsigned
 	t.decide = func(f found) policy.Decision {
 		req.Renews, req.KeyHolder, req.Who.Data, req.Chain = f.renews, f.holder, f.data, f.chain
 		return p.Decide(req.Request)
@@ -124,6 +125,7 @@ func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req O
 		req.Now = a.now()
 	}
 	t := task{csr: req.CSR, who: req.By.Identity(), role: policy.RoleRA, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
+	t.evidence.Unsigned = req.Unsigned
 	t.evidence.Registrar = req.By.Identity().Cert.Subject.String()
 	t.decide = func(f found) policy.Decision {
 		req.KeyHolder, req.By = f.holder, req.By.Knowing(f.data)

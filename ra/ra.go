@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/binding"
+	"github.com/caddy-est/estra/ra/cmc"
 )
 
 // A Request is one enrolment as it reached us.
@@ -25,6 +26,8 @@ type Request struct {
 	// Channel is the zero value where the request has no linking value.
 	Channel binding.Channel
 	Remote  netip.Addr
+	// Unsigned is as in Evidence.
+	Unsigned []cmc.UnsignedData
 }
 
 // An OnBehalf is one enrolment that a registration authority brought for
@@ -34,6 +37,8 @@ type OnBehalf struct {
 	ID      string
 	Channel binding.Channel // as in Request
 	Remote  netip.Addr
+	// Unsigned is as in Evidence.
+	Unsigned []cmc.UnsignedData
 }
 
 // Status is what became of an enrolment, in the words of the audit record.
@@ -149,6 +154,10 @@ type Evidence struct {
 	// Registrar is the subject of the RA that brought the request, which then
 	// may have any Linking; "" where the client asked for itself.
 	Registrar string
+	// Unsigned is what went along with a request in a message of CMC, covered by no
+	// signature (RFC 5272 section 3.2.3). Nobody here acts on it: it is for who the
+	// request goes on to. The first id of each path is the request's.
+	Unsigned []cmc.UnsignedData
 }
 
 // Self tells the order of this server's own certificate (policy.SelfProfile):

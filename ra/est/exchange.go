@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/binding"
+	"github.com/caddy-est/estra/ra/cmc"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
@@ -56,6 +57,8 @@ type exchange struct {
 	// until is when an RA wants the certificate to have ended.
 	until          time.Time
 	challengeGiven bool // to the key of a part
+	// unsigned is what goes along with the request of a part.
+	unsigned []cmc.UnsignedData
 	// relayed says that an RA brought on its connection what another has signed.
 	relayed bool
 	failed  *ra.Error // of a part
@@ -257,7 +260,7 @@ func (x *exchange) issue(pass pass) (ra.Outcome, error) {
 	x.asked, x.request = true, x.arrival()
 	x.request.Who = pass.who
 	return x.s.Authority.Enroll(x.r.Context(), x.profile, ra.Request{
-		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote,
+		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote, Unsigned: x.unsigned,
 	})
 }
 
@@ -269,7 +272,7 @@ func (x *exchange) issueOnBehalf(pass raPass) (ra.Outcome, error) {
 	x.asked, x.request = true, x.arrival()
 	return x.s.Authority.EnrollOnBehalf(x.r.Context(), x.profile, ra.OnBehalf{
 		OnBehalf: policy.OnBehalf{CMC: x.part != "", Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Until: x.until, Now: x.now},
-		ID:       x.id, Channel: x.channel, Remote: x.in.Remote,
+		ID:       x.id, Channel: x.channel, Remote: x.in.Remote, Unsigned: x.unsigned,
 	})
 }
 

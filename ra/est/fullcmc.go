@@ -25,6 +25,8 @@ type cmcMessage struct {
 	inner   bool // it stands in another, which an RA has signed
 	// certificates are those in the message, which no signature covers.
 	certificates certificates
+	// unsigned is what goes along, which no signature covers either.
+	unsigned []cmc.UnsignedData
 	// own is the request whose key signed the message; 0: a certificate did.
 	own cmc.BodyPartID
 	// password has made the MAC of a message that nobody signed.
@@ -144,6 +146,9 @@ func (x *exchange) receiveSigned(message []byte) *ra.Error {
 
 // take reads what was verified.
 func (m *cmcMessage) take(verified *cms.Verified) *ra.Error {
+	if fail := m.takeUnsigned(verified.Unsigned()); fail != nil {
+		return fail
+	}
 	content := verified.Content()
 	if content.Type != cms.IDPKIData {
 		return ra.Fail(ra.Malformed, "the CMC message holds no PKIData (RFC 5272 section 3.2.1)", nil)
@@ -279,7 +284,7 @@ func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
 	if request, fail = x.changed(r.ID, request); fail != nil {
 		return fail
 	}
-	x.csr = request
+	x.csr, x.unsigned = request, x.cmc.unsignedFor(r.ID)
 	on, onBehalf := x.arrival().OnBehalf(x.profile)
 	var own pass
 	var brought raPass

@@ -52,7 +52,7 @@ const firstContent = 1 << 16
 // has signed the one around it, as if it were connected.
 func (x *exchange) within(id cmc.BodyPartID) *exchange {
 	y := *x
-	y.cmc, y.part, y.parts, y.csr, y.asked, y.outcome = &cmcMessage{inner: true}, "", nil, nil, false, ra.Outcome{}
+	y.cmc, y.part, y.parts, y.csr, y.asked, y.outcome = &cmcMessage{inner: true, unsigned: x.cmc.lowered(id)}, "", nil, nil, false, ra.Outcome{}
 	y.id = x.id + "." + id.String()
 	return &y
 }

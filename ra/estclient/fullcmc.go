@@ -70,6 +70,9 @@ type Wish struct {
 	// Message is a CertReqMsg of CRMF in DER that was made elsewhere, in the
 	// place of CSR.
 	Message []byte
+	// Unsigned is what goes along with the request, covered by no signature (RFC
+	// 5272 section 3.2.3). The first id of each path is set here.
+	Unsigned []cmc.UnsignedData
 	// Changes are what a Registrar asks for in the place of what the request
 	// says (RFC 5272 section 6.5.1). Their references are set here.
 	Changes []cmc.Modification

@@ -42,8 +42,9 @@ type cmcMessage struct {
 	secret      []byte // of a MAC
 	registrar   bool
 
-	data   cmc.PKIData
-	random []byte // popLinkRandom
+	data     cmc.PKIData
+	random   []byte   // popLinkRandom
+	unsigned [][]byte // values of unsignedData
 }
 
 // A wantedCert is what a certificate must be for.
@@ -70,6 +71,9 @@ func (c *Client) newMessage(s *session, ask *FullRequest, link bool) (*cmcMessag
 		return nil, err
 	}
 	if err := m.addWitnesses(ask); err != nil {
+		return nil, err
+	}
+	if err := m.addUnsigned(ask.Wishes); err != nil {
 		return nil, err
 	}
 	if err := m.addRevocations(ask.Revoke); err != nil {
@@ -295,6 +299,22 @@ func (m *cmcMessage) addWitnesses(ask *FullRequest) error {
 	return nil
 }
 
+// addUnsigned adds what goes along with requests, for the request's id in this
+// message.
+func (m *cmcMessage) addUnsigned(wishes []Wish) error {
+	for i, r := range m.data.Requests {
+		for _, u := range wishes[i].Unsigned {
+			u.Path = append([]cmc.BodyPartID{r.ID}, u.Path[min(1, len(u.Path)):]...)
+			value, err := u.Marshal()
+			if err != nil {
+				return fmt.Errorf("request %d: unsignedData: %w", i+1, err)
+			}
+			m.unsigned = append(m.unsigned, value)
+		}
+	}
+	return nil
+}
+
 func (m *cmcMessage) addRevocations(list []cmc.Revocation) error {
 	for _, r := range list {
 		value, err := r.Marshal()
@@ -386,7 +406,7 @@ func (m *cmcMessage) seal(c *Client, ask *FullRequest, content cms.Content) ([]b
 		if err != nil {
 			return nil, err
 		}
-		return cms.Sign(content, ask.Others, cms.Signer{Key: first.Key, ID: cms.SubjectKeyID(id), Time: c.now()})
+		return cms.Sign(content, ask.Others, m.signedBy(c, first.Key, cms.SubjectKeyID(id)))
 	}
 }
 
@@ -407,7 +427,16 @@ func (m *cmcMessage) signByCertificate(c *Client, ask *FullRequest, content cms.
 		return nil, errors.New("there is no signing certificate")
 	}
 	m.signer = chain[0]
-	return cms.Sign(content, append(chain, ask.Others...), cms.Signer{Key: key, ID: cms.IssuerAndSerial(m.signer), Time: c.now()})
+	return cms.Sign(content, append(chain, ask.Others...), m.signedBy(c, key, cms.IssuerAndSerial(m.signer)))
+}
+
+// signedBy has what goes along unsigned as well.
+func (m *cmcMessage) signedBy(c *Client, key crypto.Signer, id cms.Identifier) cms.Signer {
+	s := cms.Signer{Key: key, ID: id, Time: c.now()}
+	if len(m.unsigned) > 0 {
+		s.Unsigned = []cms.Attribute{{Type: cmc.OIDUnsignedData, Values: m.unsigned}}
+	}
+	return s
 }
 
 // idOfFirst is the subjectKeyIdentifier of the first request.

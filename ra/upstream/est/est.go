@@ -52,6 +52,9 @@ type Config struct {
 	Certificate func() (*tls.Certificate, error)
 	// FullCMC says to use /fullcmc.
 	FullCMC bool
+	// Batch, with FullCMC, is how long a request waits for others that go in the
+	// same message; 0: none waits.
+	Batch time.Duration
 	// Backdate is how much before the planned times a certificate may begin and
 	// end; 0 is DefaultBackdate.
 	Backdate time.Duration
@@ -71,6 +74,8 @@ type Upstream struct {
 	cfg    Config
 	est    *estclient.Client // for addresses and for TLS; never changed
 	reader *upstream.Client  // shows no certificate
+	// batches are the requests that wait for others; nil: none does.
+	batches *batcher
 
 	mu     sync.Mutex
 	caller *upstream.Client // shows our certificate
@@ -98,6 +103,10 @@ func New(cfg Config) (*Upstream, error) {
 		return nil, fmt.Errorf("timeout %s is negative", cfg.Timeout)
 	case cfg.Backdate < 0:
 		return nil, fmt.Errorf("backdate %s is negative", cfg.Backdate)
+	case cfg.Batch < 0:
+		return nil, fmt.Errorf("batch %s is negative", cfg.Batch)
+	case cfg.Batch > 0 && !cfg.FullCMC:
+		return nil, errors.New("several requests in one message are CMC's: a batch wants /fullcmc (`cmc`)")
 	case cfg.MaxConns < 0:
 		return nil, fmt.Errorf("%d connections make no sense", cfg.MaxConns)
 	}
@@ -107,6 +116,9 @@ func New(cfg Config) (*Upstream, error) {
 	}}
 	if err := u.est.Check(); err != nil {
 		return nil, err
+	}
+	if cfg.Batch > 0 {
+		u.batches = &batcher{wait: cfg.Batch, send: u.send}
 	}
 	var err error
 	u.reader, err = u.client(nil)

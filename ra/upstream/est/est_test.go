@@ -393,6 +393,8 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		"no certificate":     {func(c *est.Config) { c.Certificate = nil }, "no RA certificate"},
 		"a negative time":    {func(c *est.Config) { c.Timeout = -1 }, "negative"},
 		"a negative excuse":  {func(c *est.Config) { c.Backdate = -1 }, "negative"},
+		"a negative wait":    {func(c *est.Config) { c.FullCMC, c.Batch = true, -1 }, "negative"},
+		"a batch of no CMC":  {func(c *est.Config) { c.Batch = 1 }, "`cmc`"},
 		"no connections":     {func(c *est.Config) { c.MaxConns = -1 }, "make no sense"},
 	} {
 		cfg := est.Config{

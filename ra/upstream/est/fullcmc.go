@@ -24,23 +24,49 @@ func (u *Upstream) issueFull(ctx context.Context, o ra.Order) (ra.Issued, error)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "the plan can't be written down", err)
 	}
-	wish := estclient.Wish{Changes: changes}
-	if der, ok := o.CSR().PKCS10(); ok {
-		wish.CSR = der
-	} else {
+	wish := estclient.Wish{Changes: changes, Unsigned: o.Evidence().Unsigned}
+	der, is := o.CSR().PKCS10()
+	if !is {
 		wish.Message = o.CSR().Raw
+	} else if wish.CSR = der; u.batches != nil {
+		return u.batches.issue(ctx, o, wish)
 	}
-	done, answer, err := u.exchange(ctx, estclient.FullRequest{Wishes: []estclient.Wish{wish}}, o.RequestID())
+	// A CRMF request brings its own id, which another may have as well.
+	one := u.send(ctx, []estclient.Wish{wish}, o.RequestID())[0]
+	return one.issued, one.err
+}
+
+// send asks for certificates in one message, and gives what became of each.
+func (u *Upstream) send(ctx context.Context, wishes []estclient.Wish, requestID string) []result {
+	done, answer, err := u.exchange(ctx, estclient.FullRequest{Wishes: wishes}, requestID)
+	if done == nil {
+		return all(len(wishes), err)
+	}
+	results := make([]result, len(wishes))
+	for i := range results {
+		results[i].issued, results[i].err = u.ofPart(done.Parts[i], done.RequestID, answer, err)
+	}
+	return results
+}
+
+// ofPart is what the answer says of one request; err is what it says as a whole.
+func (u *Upstream) ofPart(p estclient.Part, requestID string, answer upstream.Answer, err error) (ra.Issued, error) {
+	now := u.cfg.Now()
+	if p.Enrolled != nil {
+		return issued(p.Enrolled.Certificate, answer), nil
+	}
+	said := &estclient.CMCError{Status: answer.Status, RequestID: requestID, Parts: []estclient.Part{p}}
+	if fail := ofParts(said, now); fail != nil {
+		return ra.Issued{}, upstream.Retry(fail, answer.Header, now)
+	}
 	if err != nil {
 		return ra.Issued{}, err
 	}
-	if done.Parts[0].Enrolled == nil {
-		return ra.Issued{}, u.reader.Unreadable(true, "no certificate", nil)
-	}
-	return issued(done.Parts[0].Enrolled.Certificate, answer), nil
+	return ra.Issued{}, u.reader.Unreadable(true, "no certificate", nil)
 }
 
-// exchange signs a message with our certificate, sends it and reads the answer.
+// exchange signs a message with our certificate, sends it and reads the answer. With
+// an error there is an answer too where the server has a word about each part.
 func (u *Upstream) exchange(ctx context.Context, ask estclient.FullRequest, requestID string) (*estclient.FullAnswer, upstream.Answer, error) {
 	client, own, err := u.asking()
 	if err != nil {
@@ -65,7 +91,7 @@ func (u *Upstream) exchange(ctx context.Context, ask estclient.FullRequest, requ
 	}
 	done, err := est.Open(message, answer.Status, answer.Header, answer.Body, answer.Peer)
 	if err != nil {
-		return nil, answer, u.notGranted(err, answer)
+		return done, answer, u.notGranted(err, answer)
 	}
 	return done, answer, nil
 }

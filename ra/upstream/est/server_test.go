@@ -281,7 +281,7 @@ func (s *server) told(data *cmc.PKIData, one cmc.Request) (*x509.Certificate, er
 		return nil, err
 	}
 	for _, oid := range []string{cmc.OIDLraPOPWitness, cmc.OIDRAIdentityWitness} {
-		if _, _, present, err := data.Controls.Only(oid); !present || err != nil {
+		if len(data.Controls.All(oid)) == 0 {
 			return nil, errors.New("no " + oid)
 		}
 	}
@@ -295,8 +295,11 @@ func (s *server) told(data *cmc.PKIData, one cmc.Request) (*x509.Certificate, er
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Equal(m.Data, []cmc.BodyPartID{0}) || !slices.Equal(m.Requests, []cmc.BodyPartID{one.ID}) {
+		if !slices.Equal(m.Data, []cmc.BodyPartID{0}) || len(m.Requests) != 1 || int(m.Requests[0]) > len(data.Requests) {
 			return nil, errors.New("modCertTemplate is about something else")
+		}
+		if m.Requests[0] != one.ID {
+			continue
 		}
 		var list []pkix.Extension
 		if m.Template.Extensions != nil {
@@ -344,4 +347,30 @@ func (s *server) send(w http.ResponseWriter, out reply) {
 	w.Header().Set("Content-Type", wire.TypeCMCResponse)
 	w.WriteHeader(out.status)
 	_, _ = w.Write(wire.EncodeBody(der, false))
+}
+
+// unsignedIn gives what goes along with a message.
+func unsignedIn(t testing.TB, message []byte) (all []cmc.UnsignedData) {
+	t.Helper()
+	signed, err := cms.ReadSigned(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verified, err := signed.Verify(cms.FindCertificate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range verified.Unsigned() {
+		if a.Type != cmc.OIDUnsignedData {
+			t.Errorf("an attribute %s", a.Type)
+		}
+		for _, value := range a.Values {
+			u, err := cmc.ParseUnsignedData(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, u)
+		}
+	}
+	return all
 }

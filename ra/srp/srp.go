@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/caddy-est/estra/ra/secret"
 )
@@ -115,17 +113,6 @@ func CheckRealm(realm string) error {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789.-_"
 	if realm == "" || len(realm) > mostRealm || strings.Trim(realm, letters) != "" {
 		return fmt.Errorf("the realm can't be %.100q: want 1 to %d small letters, digits, dots, hyphens and underscores", realm, mostRealm)
-	}
-	return nil
-}
-
-// mostNote is the longest note.
-const mostNote = 200
-
-// CheckNote says why a text can't be a note: it is on one line of lists.
-func CheckNote(note string) error {
-	if len(note) > mostNote || !utf8.ValidString(note) || strings.ContainsFunc(note, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("the note can't be %.300q: want up to %d bytes that can be printed, on one line", note, mostNote)
 	}
 	return nil
 }

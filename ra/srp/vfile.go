@@ -25,12 +25,6 @@ const (
 // is filled up on its left side.
 var vfileAlphabet = base64.NewEncoding("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./").WithPadding(base64.NoPadding).Strict()
 
-// A User is a verifier with what people wrote beside it.
-type User struct {
-	Verifier
-	Note string
-}
-
 // mostWrong is how many lines an error names.
 const mostWrong = 10
 
@@ -129,10 +123,7 @@ func (r *vfileReader) user(number int, fields []string) (err error) {
 		return fmt.Errorf("the user %q: %w", u.User, err)
 	}
 	u.Salt = cutSalt(salt)
-	if err := checkSalt(u.Salt); err != nil {
-		return fmt.Errorf("the user %q: %w", u.User, err)
-	}
-	if err := CheckNote(u.Note); err != nil {
+	if err := u.Check(); err != nil {
 		return fmt.Errorf("the user %q: %w", u.User, err)
 	}
 	r.users = append(r.users, u)
@@ -149,15 +140,6 @@ func (r *vfileReader) named(name string) (*Group, error) {
 	default:
 		return own, nil
 	}
-}
-
-// checkSalt: a salt of another length than ours would tell that there is such a
-// user. Three zeros in front don't come by chance.
-func checkSalt(salt []byte) error {
-	if len(salt) < saltLength-3 || len(salt) > saltLength {
-		return fmt.Errorf("the salt has %d bytes, want %d: another length would tell who is a user", len(salt), saltLength)
-	}
-	return nil
 }
 
 // vfileNumber reads base64 of SRP. What fills it up has no weight.

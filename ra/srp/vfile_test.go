@@ -92,7 +92,7 @@ func FuzzReadVFile(f *testing.F) {
 			t.Fatal("no user and no error")
 		}
 		for _, u := range users {
-			if CheckUser(u.User) != nil || CheckNote(u.Note) != nil || checkSalt(u.Salt) != nil || u.Group == nil || len(u.V) != len(u.Group.N()) {
+			if CheckUser(u.User) != nil || checkNote(u.Note) != nil || checkSalt(u.Salt) != nil || u.Group == nil || len(u.V) != len(u.Group.N()) {
 				t.Fatalf("the user %q is none that we would make", u.User)
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caddy-est/estra/ra/srp"
 )
 
 // mostRepeated is for how long something is tried again that found a broken
@@ -36,7 +38,7 @@ func transient(err error) bool {
 		return conflict(answer) || class == "57" && answer.Code != "57014" || class == "08" || answer.Code == "25006"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return false
-	case errors.Is(err, ErrTaken), errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrTaken), errors.Is(err, ErrUnknown), errors.Is(err, srp.ErrTaken), errors.Is(err, srp.ErrUnknown), errors.Is(err, sql.ErrNoRows):
 		return false
 	default:
 		return broken(err)

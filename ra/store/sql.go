@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/caddy-est/estra/ra/srp"
 )
 
 // A change is one write: all of it or nothing. It may be run again.
@@ -66,6 +68,9 @@ func (s *sqlStore) Renewals() Renewals { return renewals{s} }
 
 // Made implements Store.
 func (s *sqlStore) Made() Made { return made{s} }
+
+// SRP implements Store.
+func (s *sqlStore) SRP() srp.Users { return srpUsers{s} }
 
 // Upkeep implements Store.
 func (s *sqlStore) Upkeep() Upkeep { return upkeep{s} }

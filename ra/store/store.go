@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package store keeps what must survive a restart: one-time passwords, device
-// registries, what has been used up of both, and how often certificates were
-// renewed. There is one interface, [Store], with SQLite or PostgreSQL behind
-// it. Both have the same schema and the same SQL, each has a committer of its
-// own, and both pass the suite of storetest.
+// registries, what has been used up of both, how often certificates were
+// renewed, and the users of certificate-less TLS. There is one interface, [Store],
+// with SQLite or PostgreSQL behind it. Both have the same schema and the same SQL,
+// each has a committer of its own, and both pass the suite of storetest.
 package store
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/secret"
+	"github.com/caddy-est/estra/ra/srp"
 )
 
 // A Store is what survives. It is safe for concurrent use. What a method has
@@ -25,6 +26,8 @@ type Store interface {
 	Claims() Claims
 	Made() Made
 	Renewals() Renewals
+	// SRP has the users of certificate-less TLS.
+	SRP() srp.Users
 	Upkeep() Upkeep
 	// Close ends it. Nothing is called after it.
 	Close() error

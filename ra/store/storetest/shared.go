@@ -28,6 +28,8 @@ func Shared(t *testing.T, open func(t testing.TB) (a, b store.Store)) {
 		"devices imported at two nodes are there once":             importBoth,
 		"of two nodes one sees the certificate of the other":       madeBoth,
 		"renewals at two nodes are all counted":                    chainsBoth,
+		"two nodes have one seed for a realm":                      srpSeedBoth,
+		"an SRP user that two nodes add is there once":             srpAddBoth,
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := open(t)

@@ -5,6 +5,7 @@ package policy
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -25,6 +26,18 @@ type Capabilities struct {
 	// SANForms are the forms of names that a CA can be told which can't be told
 	// every SAN.
 	SANForms []csr.NameForm
+	// OtherName is the only form that the value of an otherName can have, such
+	// as utf8, where SANForms has otherNames; "": any.
+	OtherName string
+	// Fixed are the types of attributes, dotted, that stand in the configuration
+	// of the CA: each certificate has the same one value of each.
+	Fixed []string
+	// Alone says that the CA makes names from what it is told alone: those that
+	// a policy takes over from the request must be told, too.
+	Alone bool
+	// Verbatim says that extensions of the request go into the certificate as
+	// they are, without being told.
+	Verbatim bool
 	// Purposes are the extended key usages, dotted, that a CA can give which
 	// can't give any.
 	Purposes []string
@@ -61,11 +74,11 @@ type carrying struct {
 
 // carries refuses an upstream that can't express what the profile itself
 // puts into a certificate. What only passes through from the request needs
-// no power of the upstream.
+// no power of the upstream, where something passes.
 func (b *binder) carries(p *Profile, name string, can Capabilities) {
 	c := carrying{b, name}
 	for _, names := range p.everyNames() {
-		c.names(names)
+		c.names(p.names, names)
 	}
 	c.need(p.usage.keyAt, "the key usage", func(can Capabilities) bool { return can.KeyUsage || p.usage.key == 0 })
 	for _, oid := range p.usage.ext {
@@ -73,7 +86,7 @@ func (b *binder) carries(p *Profile, name string, can Capabilities) {
 	}
 	further := func(can Capabilities) bool { return can.Extensions }
 	for _, entry := range p.extensions.taken() {
-		c.need(entry.spot, "further extensions", further)
+		c.need(entry.spot, "further extensions", func(can Capabilities) bool { return can.Extensions || can.Verbatim })
 	}
 	for _, set := range p.extensions.set {
 		c.need(set.spot, "further extensions", further)
@@ -87,21 +100,63 @@ func (b *binder) carries(p *Profile, name string, can Capabilities) {
 	}
 }
 
-func (c carrying) names(names nameRules) {
+func (c carrying) names(base, names nameRules) {
 	for _, rule := range names.subject.rules {
-		if !rule.sets() {
-			continue
-		}
-		told := c.need(rule.setAt, "the subject's "+show(rule.name), func(can Capabilities) bool { return can.Attribute(rule.oid.String()) })
-		if told && len(rule.beside) > 0 {
+		fixed := func(can Capabilities) bool { return can.fixes(rule, base.subject) }
+		told := c.need(rule.decides(), rule.called(), func(can Capabilities) bool {
+			return !rule.sets() && !can.Alone || can.Attribute(rule.oid.String()) || fixed(can)
+		})
+		if told && rule.sets() && len(rule.beside) > 0 {
 			c.need(rule.besideAt, "several attributes in one RDN of the subject", func(can Capabilities) bool { return can.Subject })
+		}
+		if told && len(rule.set) > 1 {
+			c.need(rule.setAt, rule.called()+" more than once", func(can Capabilities) bool { return can.Subject })
 		}
 	}
 	for _, rule := range names.san.rules {
-		if rule.sets() {
-			c.need(rule.setAt, "the "+rule.label, func(can Capabilities) bool { return can.Name(rule.kind.key.form) })
-		}
+		c.need(rule.decides(), "the "+rule.label, func(can Capabilities) bool {
+			return !rule.sets() && !can.Alone || can.Name(rule.kind.key.form) && can.writes(rule)
+		})
 	}
+}
+
+// decides is where a rule says which values there are.
+func (r *nameRule) decides() spot {
+	if r.sets() {
+		return r.setAt
+	}
+	return r.spot
+}
+
+// called is how messages call what a rule gives.
+func (r *attributeRule) called() string {
+	what := "the subject's " + show(r.name)
+	if !r.sets() {
+		return what + " of a request"
+	}
+	return what
+}
+
+// fixes says that the CA's configuration can have what a rule gives: one value
+// that is the same for everybody, as the profile has it before a line changes it.
+func (c Capabilities) fixes(rule *attributeRule, base subjectRules) bool {
+	oid := rule.oid.String()
+	always := base.byOID[oid]
+	return slices.Contains(c.Fixed, oid) && len(rule.set) > 0 && always != nil && slices.Equal(always.set, rule.set)
+}
+
+// writes says whether the CA can write the values that a rule sets.
+func (c Capabilities) writes(rule *sanRule) bool {
+	if c.SAN || c.OtherName == "" || rule.kind.key.form != csr.OtherName {
+		return true
+	}
+	switch rule.kind.key.typeID {
+	case csr.OIDUserPrincipalName: // always UTF-8
+		return true
+	case csr.OIDPermanentIdentifier, csr.OIDHardwareModuleName:
+		return false
+	}
+	return !slices.ContainsFunc(rule.set, func(value string) bool { return !strings.HasPrefix(value, c.OtherName+":") })
 }
 
 // attribute is one of the request that the profile moves into a name. Into which

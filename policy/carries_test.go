@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 )
 
-const told = `version: 1
+const toldPolicy = `version: 1
 name: TEST
 default: any
 profiles:
@@ -36,7 +36,7 @@ func TestAPolicyMayDecideWhatItsUpstreamCanBeTold(t *testing.T) {
 	}
 	all := Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true, Extensions: true}
 	for name, c := range map[string]struct {
-		place, with string // in told
+		place, with string // in toldPolicy
 		want        string // of the error; "" for none
 	}{
 		"a subject attribute that it knows":     {"SUBJECT", `O: {set: "Example"}`, ""},
@@ -50,7 +50,7 @@ func TestAPolicyMayDecideWhatItsUpstreamCanBeTold(t *testing.T) {
 		"an attribute that goes into a subject": {"ATTRIBUTE", "{name: O, into: subject}", ""},
 		"names that the device changes":         {"ATTRIBUTE", "changeSubjectName", ""},
 	} {
-		text := strings.NewReplacer(c.place, c.with).Replace(told)
+		text := strings.NewReplacer(c.place, c.with).Replace(toldPolicy)
 		text = strings.NewReplacer("      SUBJECT\n", "", "      SAN\n", "", "ATTRIBUTE", "", ", USAGE", "").Replace(text)
 		if c.place == "ATTRIBUTE" {
 			text = strings.Replace(text, "    san:\n", "      O: {allow: [\"**\"]}\n    san:\n", 1)

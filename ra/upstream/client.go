@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -92,8 +93,9 @@ type Call struct {
 	Path      string
 	Type      string // Content-Type, where there is a Body
 	Body      []byte
-	RequestID string // for the CA's log
-	Limit     int64  // of the answer's body
+	Header    http.Header // beside those that follow from the rest; nil: none
+	RequestID string      // for the CA's log
+	Limit     int64       // of the answer's body
 	// Signs tells a call after which, if its answer is lost, there may be a
 	// certificate.
 	Signs bool
@@ -167,6 +169,7 @@ func (c *Client) request(ctx context.Context, r Call) (*http.Request, error) {
 		return nil, err
 	}
 	request.GetBody = nil // nothing is sent twice
+	maps.Copy(request.Header, r.Header)
 	if r.Body != nil {
 		request.Header.Set("Content-Type", r.Type)
 	}

@@ -65,8 +65,10 @@ type App struct {
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
 	handlers []*Handler
-	stop     context.CancelFunc
-	done     sync.WaitGroup
+	// srpRealms are those that a listener has users of.
+	srpRealms []string
+	stop      context.CancelFunc
+	done      sync.WaitGroup
 }
 
 // An authority is a CA with the module that stands for it in the

@@ -23,6 +23,7 @@ func init() {
 //
 //	GET  /est/ready                                   200 or 503, with the reasons
 //	POST /est/upstreams/<name>/resume?profile=<name>  issue again after nonconforming certificates
+//	POST /est/check?upstream=&probe=&profile=         ask the CAs how they are
 //	GET, POST /est/otp, POST /est/otp/revoke          one-time passwords
 //	GET, POST /est/devices?registry=<name>            device registries
 //	POST /est/devices/block, /est/devices/rearm       the state of one device
@@ -38,6 +39,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/est/ready", Handler: caddy.AdminHandlerFunc(a.ready)},
 		{Pattern: "/est/upstreams/", Handler: caddy.AdminHandlerFunc(a.resume)},
+		{Pattern: "/est/check", Handler: caddy.AdminHandlerFunc(a.check)},
 		{Pattern: "/est/otp", Handler: caddy.AdminHandlerFunc(a.passwords)},
 		{Pattern: "/est/otp/revoke", Handler: caddy.AdminHandlerFunc(a.revoke)},
 		{Pattern: "/est/store", Handler: caddy.AdminHandlerFunc(a.checkStore)},

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/audit"
@@ -39,7 +40,7 @@ func (o *ownCertificate) issue(ctx context.Context, der []byte) ([]*x509.Certifi
 	out, err := h.server.Authority.EnrollSelf(ctx, o.upstream.ca, req)
 	var fail *ra.Error
 	errors.As(err, &fail)
-	if kept := h.server.Sink.Write(context.WithoutCancel(ctx), selfRecord(h.server.Node, req, out, fail, begin)); kept != nil {
+	if kept := h.server.Sink.Write(context.WithoutCancel(ctx), builtInRecord(h.server.Node, audit.OpSelf, req.ID, req.CSR, out, fail, begin)); kept != nil {
 		h.log.Error("the audit record could not be written", zap.String("request_id", req.ID), zap.Error(kept))
 		if must {
 			return nil, kept
@@ -76,10 +77,10 @@ func (o *ownCertificate) announce(req ra.SelfRequest, out ra.Outcome, fail *ra.E
 	app.emit(event, data)
 }
 
-// selfRecord is the audit record of an own certificate.
-func selfRecord(node string, req ra.SelfRequest, out ra.Outcome, fail *ra.Error, begin time.Time) *audit.Record {
-	r := audit.New(req.ID, audit.OpSelf, begin)
-	r.Node, r.Profile, r.CSR = audit.Text(node), audit.Text(out.Profile), audit.OfCSR(req.CSR)
+// builtInRecord is the audit record of a certificate for which no client asked.
+func builtInRecord(node string, op policy.Op, id string, request *csr.Request, out ra.Outcome, fail *ra.Error, begin time.Time) *audit.Record {
+	r := audit.New(id, op, begin)
+	r.Node, r.Profile, r.CSR = audit.Text(node), audit.Text(out.Profile), audit.OfCSR(request)
 	if out.Decision.Profile != "" {
 		r.Decision, r.Plan = audit.OfDecision(out.Decision), audit.OfPlan(out.Decision.Plan)
 		r.Plan.NotBefore, r.Plan.NotAfter = out.NotBefore, out.NotAfter

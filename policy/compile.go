@@ -113,6 +113,9 @@ func (c *compiler) profile(n node) *Profile {
 	if n.name == SelfProfile {
 		c.add(n.at, "`%s` is the built-in profile of the server's own certificate: a profile of a file has another name", SelfProfile)
 	}
+	if n.name == ProbeProfile {
+		c.add(n.at, "`%s` is the built-in profile of probes of a CA: a profile of a file has another name", ProbeProfile)
+	}
 	c.labels(p, n.get("labels"))
 	c.ids, c.reads, c.scope = map[string]Pos{}, map[string]bool{}, profileScope(n)
 	p.reads, c.profiled = c.reads, p

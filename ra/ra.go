@@ -186,7 +186,8 @@ type Upstream interface {
 }
 
 // A Revoker is an Upstream that can revoke. Reason is the CRLReason of RFC
-// 5280 section 5.3.1.
+// 5280 section 5.3.1. One that only may be able to, by its configuration, has
+// CanRevoke() bool as well.
 type Revoker interface {
 	Revoke(ctx context.Context, c *x509.Certificate, reason int) error
 }

@@ -73,8 +73,22 @@ func (a *Authority) enrollSelf(ctx context.Context, ca *CA, self SelfRequest, ou
 	if !asksFor(self.CSR.Names, plan.Names) {
 		return Fail(Refused, fmt.Sprintf("our own request asks for %s, and the site is %s", sanText(self.CSR.Names), self.Name), nil)
 	}
-	out.Decision = policy.Decision{Verdict: policy.Allow, Profile: policy.SelfProfile, Plan: plan}
-	t := task{csr: self.CSR, now: self.Now, evidence: evidenceOf(self.ID, policy.Absent, binding.Channel{})}
+	return a.issueBuiltIn(ctx, ca, builtIn{policy.SelfProfile, plan, self.CSR, self.ID, self.Now}, out)
+}
+
+// A builtIn is what a profile of this program orders, and no policy file.
+type builtIn struct {
+	profile string
+	plan    policy.Plan
+	csr     *csr.Request
+	id      string
+	now     time.Time // zero: the Authority's clock
+}
+
+// issueBuiltIn orders and compares, as enroll does.
+func (a *Authority) issueBuiltIn(ctx context.Context, ca *CA, b builtIn, out *Outcome) (e *Error) {
+	out.Decision = policy.Decision{Verdict: policy.Allow, Profile: b.profile, Plan: b.plan}
+	t := task{csr: b.csr, now: b.now, evidence: evidenceOf(b.id, policy.Absent, binding.Channel{})}
 	if t.now.IsZero() {
 		t.now = a.now()
 	}
@@ -91,18 +105,18 @@ func (a *Authority) enrollSelf(ctx context.Context, ca *CA, self SelfRequest, ou
 	if _, err := ca.Issuers(ctx); err != nil { // without them nothing could be compared
 		return asError(err)
 	}
-	order, err := a.order(t, plan, ca.Upstream.Carries().Serial)
+	order, err := a.order(t, b.plan, ca.Upstream.Carries().Serial)
 	if err != nil {
 		return Fail(Fault, "no order can be made", err)
 	}
-	order.self = true
+	order.self = b.profile == policy.SelfProfile
 	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
 	m, e := a.issue(ctx, ca, order, nil, out)
 	if e != nil {
 		return e
 	}
-	return compare(ctx, ca, order, m, policy.SelfProfile, out)
+	return compare(ctx, ca, order, m, b.profile, out)
 }
 
 // asksFor: a CSR of ours has the one SAN of the plan, and its subject is that

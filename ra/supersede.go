@@ -42,7 +42,7 @@ func (a *Authority) supersede(ctx context.Context, ca *CA, label string, t task,
 		}
 		s := Superseded{Certificate: cert}
 		if !t.now.After(cert.NotAfter) {
-			s.Err = revoke(ctx, ca, cert)
+			s.Err = revoke(ctx, ca, cert, superseded)
 			s.Revoked = s.Err == nil
 		}
 		out.Made.Superseded = append(out.Made.Superseded, s)
@@ -52,8 +52,8 @@ func (a *Authority) supersede(ctx context.Context, ca *CA, label string, t task,
 	}
 }
 
-// revoke has the CA revoke a certificate that was superseded.
-func revoke(ctx context.Context, ca *CA, cert *x509.Certificate) (err error) {
+// revoke has the CA revoke a certificate of ours.
+func revoke(ctx context.Context, ca *CA, cert *x509.Certificate, reason int) (err error) {
 	revoker, ok := ca.Upstream.(Revoker)
 	if !ok {
 		return errors.New("this upstream can't revoke it")
@@ -63,7 +63,7 @@ func revoke(ctx context.Context, ca *CA, cert *x509.Certificate) (err error) {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	return revoker.Revoke(ctx, cert, superseded)
+	return revoker.Revoke(ctx, cert, reason)
 }
 
 // madeFor is the same for a request that is repeated: over label, and who asks

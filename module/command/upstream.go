@@ -3,6 +3,7 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 )
 
 func upstreamCommand() *cobra.Command {
-	return group("upstream <command>", "Acts on the CAs of a running server", resumeCommand())
+	return group("upstream <command>", "Acts on the CAs of a running server", upstreamCheckCommand(), resumeCommand())
 }
 
 func resumeCommand() *cobra.Command {
@@ -51,10 +52,17 @@ admin API of the running server.`,
 }
 
 // resumeError tells an answer that says no from no answer. Caddy gives a text
-// alone.
+// alone, with what the admin API says as JSON at its end.
 func resumeError(err error) error {
-	if strings.HasPrefix(err.Error(), "caddy responded with error") {
-		return refusal{err}
+	text, answered := strings.CutPrefix(err.Error(), "caddy responded with error")
+	if !answered {
+		return err
 	}
-	return err
+	var said struct {
+		Error string `json:"error"`
+	}
+	if at := strings.IndexByte(text, '{'); at >= 0 && json.NewDecoder(strings.NewReader(text[at:])).Decode(&said) == nil && said.Error != "" {
+		return refusal{errors.New(said.Error)}
+	}
+	return refusal{err}
 }

@@ -38,6 +38,10 @@ const Version = 1
 // its own certificate, by the built-in profile policy.SelfProfile.
 const OpSelf policy.Op = "self"
 
+// OpProbe is the Op of a record that no request of a client has: an operator had a
+// CA issue a certificate to see whether it can, by policy.ProbeProfile.
+const OpProbe policy.Op = "probe"
+
 // A Record is what is kept of one request to an enrolling operation, granted
 // or not. New makes one. In JSON, what doesn't apply is left out; times are
 // RFC 3339; serial numbers are lower-case hex (Serial); hashes are SHA-256 in

@@ -54,6 +54,7 @@ type Client struct {
 	http    *http.Client
 	timeout time.Duration
 	slots   chan struct{}
+	ahead   atomic.Pointer[time.Duration] // the CA's clock, of ours; nil: not known
 }
 
 // NewClient opens no connection.
@@ -91,6 +92,7 @@ func (c *Client) Retire() { c.http.CloseIdleConnections() }
 type Call struct {
 	Method    string
 	Path      string
+	Query     string // encoded; "" for none
 	Type      string // Content-Type, where there is a Body
 	Body      []byte
 	Header    http.Header // beside those that follow from the rest; nil: none
@@ -143,6 +145,7 @@ func (c *Client) Do(ctx context.Context, r Call) (Answer, error) {
 		return Answer{}, c.failed(err, r.Signs && doubt)
 	}
 	defer response.Body.Close()
+	c.see(response.Header, time.Now())
 	body, err := io.ReadAll(io.LimitReader(response.Body, r.Limit+1))
 	answer := Answer{Status: response.StatusCode, Header: response.Header, Body: body}
 	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
@@ -164,7 +167,9 @@ func (c *Client) Do(ctx context.Context, r Call) (Answer, error) {
 }
 
 func (c *Client) request(ctx context.Context, r Call) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, r.Method, c.base.JoinPath(r.Path).String(), bytes.NewReader(r.Body))
+	to := c.base.JoinPath(r.Path)
+	to.RawQuery = r.Query
+	request, err := http.NewRequestWithContext(ctx, r.Method, to.String(), bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,7 @@ var (
 	_ ra.Upstream  = (*Upstream)(nil)
 	_ ra.Revoker   = (*Upstream)(nil)
 	_ ra.Tolerance = (*Upstream)(nil)
+	_ ra.Checker   = (*Upstream)(nil)
 )
 
 // New checks the configuration. It opens no connection.

@@ -12,6 +12,9 @@ import (
 	"github.com/caddy-est/estra/ra/estclient"
 )
 
+// CanRevoke says whether Revoke can do anything: by /fullcmc.
+func (u *Upstream) CanRevoke() bool { return u.cfg.FullCMC }
+
 // Revoke asks by /fullcmc (RFC 5272 section 6.11). EST has no other way: without
 // it, it is an error, and nothing is called.
 func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {

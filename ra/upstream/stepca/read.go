@@ -75,7 +75,11 @@ func (u *Upstream) Health(ctx context.Context) error {
 // get reads what everybody may read: a refusal isn't about a device's
 // request, so the CA counts as down.
 func (u *Upstream) get(ctx context.Context, path string, limit int64) ([]byte, error) {
-	body, err := u.client.do(ctx, upstream.Call{Method: http.MethodGet, Path: path, Limit: limit}, "")
+	return u.query(ctx, path, "", limit)
+}
+
+func (u *Upstream) query(ctx context.Context, path, query string, limit int64) ([]byte, error) {
+	body, err := u.client.do(ctx, upstream.Call{Method: http.MethodGet, Path: path, Query: query, Limit: limit}, "")
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
 		return nil, ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)

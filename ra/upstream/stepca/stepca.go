@@ -76,6 +76,7 @@ type Upstream struct {
 	client  client
 	tokens  *tokens
 	x5c     *X5C
+	named   map[string]wanted // provisioners, by name
 	own     *ownTokens
 	now     func() time.Time
 	publish bool
@@ -87,6 +88,7 @@ var (
 	_ ra.SerialRevoker = (*Upstream)(nil)
 	_ ra.CRLSource     = (*Upstream)(nil)
 	_ ra.Tolerance     = (*Upstream)(nil)
+	_ ra.Checker       = (*Upstream)(nil)
 )
 
 // New checks the configuration. It opens no connection.
@@ -130,6 +132,7 @@ func New(cfg Config) (*Upstream, error) {
 		client:  newClient(base, cfg),
 		tokens:  tokens,
 		x5c:     cfg.X5C,
+		named:   provisionersOf(cfg),
 		now:     cfg.Now,
 		publish: cfg.CRL,
 	}, nil

@@ -31,6 +31,20 @@ func BenchmarkReserve(b *testing.B) {
 	}
 }
 
+// An operation is one certificate, which is asked for and issued in two writes, or
+// in one.
+func BenchmarkIssue(b *testing.B) {
+	for engine, open := range engines {
+		for name, atOnce := range map[string]bool{"two writes": false, "one write": true} {
+			b.Run(engine+"/"+name, func(b *testing.B) {
+				s := open(b)
+				defer closed(b, s)
+				storetest.Issue(b, s, 8, atOnce)
+			})
+		}
+	}
+}
+
 // An operation is one look at a password that is right.
 func BenchmarkVerify(b *testing.B) {
 	for engine, open := range engines {

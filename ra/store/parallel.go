@@ -38,6 +38,9 @@ func newParallel(db *sql.DB, clean cleaner) *parallel {
 // write implements committer.
 func (p *parallel) write(ctx context.Context, do change) error { return p.writeMany(ctx, 1, do) }
 
+// writeAlone implements committer. Each change is alone in its transaction.
+func (p *parallel) writeAlone(ctx context.Context, do change) error { return p.writeMany(ctx, 1, do) }
+
 // writeMany implements committer.
 func (p *parallel) writeMany(ctx context.Context, rows int, do change) error {
 	select {

@@ -24,6 +24,8 @@ type committer interface {
 	// write makes a change. A context that ends too late to keep the change out
 	// is no error.
 	write(ctx context.Context, do change) error
+	// writeAlone makes a change whose last statement alone changes anything.
+	writeAlone(ctx context.Context, do change) error
 	// writeMany makes one change of so many rows, which may take longer.
 	writeMany(ctx context.Context, rows int, do change) error
 	// close ends it. What has been begun is ended.
@@ -46,6 +48,9 @@ type sqlStore struct {
 	lock   io.Closer // nil: several processes may have it
 	clean  cleaner
 
+	// prepared are statements of the connection that writes, where there is one.
+	prepared map[string]*sql.Stmt
+
 	engine   string // for people
 	was      int    // the schema before it was opened
 	restored int    // rows
@@ -65,6 +70,9 @@ func (s *sqlStore) Claims() Claims { return claims{s} }
 
 // Renewals implements Store.
 func (s *sqlStore) Renewals() Renewals { return renewals{s} }
+
+// Certificates implements Store.
+func (s *sqlStore) Certificates() Certificates { return certificates{s} }
 
 // Made implements Store.
 func (s *sqlStore) Made() Made { return made{s} }
@@ -100,6 +108,35 @@ func (s *sqlStore) look(ctx context.Context, most time.Duration, do func(ctx con
 		err := do(ctx)
 		return transient(err), err
 	})
+}
+
+// prepare readies statements. The connection must be free.
+func (s *sqlStore) prepare(ctx context.Context, queries ...string) error {
+	s.prepared = make(map[string]*sql.Stmt, len(queries))
+	for _, query := range queries {
+		statement, err := s.writes.PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		s.prepared[query] = statement // closed with the database
+	}
+	return nil
+}
+
+// exec changes something within a transaction.
+func (s *sqlStore) exec(ctx context.Context, tx *sql.Tx, query string, args ...any) (sql.Result, error) {
+	if statement := s.prepared[query]; statement != nil {
+		return tx.StmtContext(ctx, statement).ExecContext(ctx, args...)
+	}
+	return tx.ExecContext(ctx, query, args...)
+}
+
+// query reads within a transaction.
+func (s *sqlStore) query(ctx context.Context, tx *sql.Tx, query string, args ...any) (*sql.Rows, error) {
+	if statement := s.prepared[query]; statement != nil {
+		return tx.StmtContext(ctx, statement).QueryContext(ctx, args...)
+	}
+	return tx.QueryContext(ctx, query, args...)
 }
 
 // A scanner is a row.

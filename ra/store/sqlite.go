@@ -90,7 +90,7 @@ func prepare(path string, create bool) error {
 func source(path string, writes bool) string {
 	query := url.Values{"_pragma": {"busy_timeout(10000)", "foreign_keys(1)", "synchronous(FULL)", "trusted_schema(0)"}}
 	if writes {
-		query["_pragma"] = append(query["_pragma"], "journal_mode(WAL)")
+		query["_pragma"] = append(query["_pragma"], "journal_mode(WAL)", "wal_autocheckpoint(4000)")
 		query.Set("_txlock", "immediate")
 	} else {
 		query["_pragma"] = append(query["_pragma"], "query_only(1)")
@@ -122,6 +122,9 @@ func (s *sqlStore) open(ctx context.Context, path string, from io.Reader) error 
 	}
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
+	if err := s.prepare(ctx, preparedCertificates...); err != nil {
+		return err
+	}
 	s.writer = newWriter(s.writes)
 	return s.reads.PingContext(ctx)
 }

@@ -28,6 +28,7 @@ type Store interface {
 	Renewals() Renewals
 	// SRP has the users of certificate-less TLS.
 	SRP() srp.Users
+	Certificates() Certificates
 	Upkeep() Upkeep
 	// Close ends it. Nothing is called after it.
 	Close() error

@@ -51,6 +51,9 @@ var strays = []struct{ what, query string }{
 	{"reservations are of no password", `SELECT COUNT(*) FROM claims c WHERE c.kind = 'password' AND NOT EXISTS (SELECT 1 FROM passwords p WHERE p.id = c.id)`},
 	{"reservations are of no device", `SELECT COUNT(*) FROM claims c WHERE c.kind = 'device' AND NOT EXISTS (SELECT 1 FROM devices d WHERE d.id = c.id)`},
 	{"enrolled devices have no reservation", `SELECT COUNT(*) FROM devices d WHERE d.state = 'enrolled' AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.kind = 'device' AND c.id = d.id)`},
+	{"certificates are issued, and their bytes are not there", `SELECT COUNT(*) FROM certificates WHERE state = 'issued' AND length(certificate) = 0`},
+	{"certificates have no state that is known", `SELECT COUNT(*) FROM certificates WHERE state NOT IN ('asked', 'pending', 'issued', 'withheld', 'unknown')`},
+	{"certificates are of unknown end or withheld, and stand in the way of another one", `SELECT COUNT(*) FROM certificates WHERE state IN ('withheld', 'unknown') AND closed = 0`},
 	{"reservations have a number of holders below zero", `SELECT COUNT(*) FROM claims WHERE holds < 0`},
 }
 

@@ -28,10 +28,11 @@ type writer struct {
 }
 
 type write struct {
-	ctx  context.Context
-	do   change
-	err  error
-	done chan struct{}
+	ctx   context.Context
+	do    change
+	alone bool
+	err   error
+	done  chan struct{}
 }
 
 func newWriter(db *sql.DB) *writer {
@@ -45,7 +46,15 @@ func (w *writer) writeMany(ctx context.Context, _ int, do change) error { return
 
 // write implements committer.
 func (w *writer) write(ctx context.Context, do change) error {
-	job := &write{ctx: ctx, do: do, done: make(chan struct{})}
+	return w.submit(&write{ctx: ctx, do: do, done: make(chan struct{})})
+}
+
+// writeAlone implements committer. A statement that fails undoes itself.
+func (w *writer) writeAlone(ctx context.Context, do change) error {
+	return w.submit(&write{ctx: ctx, do: do, alone: true, done: make(chan struct{})})
+}
+
+func (w *writer) submit(job *write) error {
 	select {
 	case <-w.stop:
 		return errClosed
@@ -55,8 +64,8 @@ func (w *writer) write(ctx context.Context, do change) error {
 	case w.queue <- job:
 	case <-w.stop:
 		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-job.ctx.Done():
+		return job.ctx.Err()
 	}
 	select {
 	case <-job.done:
@@ -125,7 +134,11 @@ func (w *writer) commit(group []*write) {
 		return
 	}
 	for _, job := range group {
-		if job.err = job.ctx.Err(); job.err == nil {
+		switch job.err = job.ctx.Err(); {
+		case job.err != nil:
+		case job.alone:
+			job.err = guarded(ctx, tx, job.do)
+		default:
 			job.err = within(ctx, tx, job.do)
 		}
 	}

@@ -27,6 +27,8 @@ func Shared(t *testing.T, open func(t testing.TB) (a, b store.Store)) {
 		"refusals at two nodes lock a password together":           refusedBoth,
 		"devices imported at two nodes are there once":             importBoth,
 		"of two nodes one sees the certificate of the other":       madeBoth,
+		"of requests at two nodes one is issued":                   onceBoth,
+		"what a node has left is taken up by one":                  anewBoth,
 		"renewals at two nodes are all counted":                    chainsBoth,
 		"two nodes have one seed for a realm":                      srpSeedBoth,
 		"an SRP user that two nodes add is there once":             srpAddBoth,

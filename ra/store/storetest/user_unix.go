@@ -7,6 +7,7 @@ package storetest
 import (
 	"os"
 	"syscall"
+	"time"
 )
 
 // nobody is the user that servers run as where the tests are root: nobody on
@@ -28,4 +29,11 @@ func give(path string) error {
 		return nil
 	}
 	return os.Chown(path, nobody, nobody)
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // this process is there
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

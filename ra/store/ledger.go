@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+type certificates struct{ s *sqlStore }
+
+// errHas tells that the request has something already, and that nothing was
+// written.
+var errHas = errors.New("the request has a certificate")
+
+// Intend implements Ledger.
+func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time) (found Intended, err error) {
+	if err := c.storable(); err != nil {
+		return found, err
+	}
+	if c.State != CertificateAsked && c.State != CertificateIssued {
+		return found, fmt.Errorf("a certificate can't begin as %q", c.State)
+	}
+	values := c.values()
+	insert := func(ctx context.Context, tx *sql.Tx) error {
+		switch err := one(l.s.exec(ctx, tx, insertCertificate, values...)); {
+		case errors.Is(err, ErrUnknown):
+			return errHas
+		case err != nil || c.State == CertificateIssued:
+			return err
+		}
+		found.Doubtful, err = l.doubtful(ctx, tx, c)
+		return err
+	}
+	// Nearly always that is all, and it needs nothing that undoes a part.
+	if err = l.s.writer.writeAlone(ctx, insert); !errors.Is(err, errHas) {
+		return found, err
+	}
+	// Another node may come in between, and then has it.
+	for range mostTurns {
+		err = l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			found = Intended{}
+			has, err := l.makeWay(ctx, tx, c, since)
+			switch {
+			case err != nil:
+				return err
+			case has == nil:
+				return insert(ctx, tx)
+			case has.ID != c.ID || has.State != c.State:
+				found.Has = has
+				return nil
+			}
+			// Written by an attempt whose end wasn't seen.
+			found.Doubtful, err = l.doubtful(ctx, tx, c)
+			return err
+		})
+		if !errors.Is(err, errHas) {
+			return found, err
+		}
+	}
+	return found, fmt.Errorf("the entry %s can't be written: others come in between, or one has its id", c.ID)
+}
+
+// mostTurns bounds how often others may come in between.
+const mostTurns = 4
+
+const currentCertificate = selectCertificates + `request = $1 AND closed = 0`
+
+// makeWay closes what the request has, where that gives way; else it is has.
+func (l certificates) makeWay(ctx context.Context, tx *sql.Tx, c Certificate, since time.Time) (has *Certificate, err error) {
+	old, err := scanCertificate(tx.QueryRowContext(ctx, currentCertificate, c.Request[:]))
+	switch {
+	case errors.Is(err, sql.ErrNoRows): // ended since
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case old.ID == c.ID, !old.givesWay(c.Asked, since):
+		return &old, nil
+	}
+	state := old.State
+	if state == CertificateAsked {
+		state = CertificateUnknown
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE certificates SET closed = $2, state = $3 WHERE id = $1 AND closed = 0`, old.ID, millis(c.Asked), string(state))
+	return nil, err
+}
+
+const doubtfulCertificates = selectCertificates + `state <> 'issued' AND state = 'unknown' AND request = $1 AND revoked = 0 ORDER BY id`
+
+// doubtful are those that may have been issued for the request before.
+func (l certificates) doubtful(ctx context.Context, tx *sql.Tx, c Certificate) ([]Certificate, error) {
+	rows, err := l.s.query(ctx, tx, doubtfulCertificates, c.Request[:])
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanCertificate)
+}
+
+// endCertificate leaves an entry closed that gave way: another one has its place.
+const endCertificate = `UPDATE certificates SET state = $2, changed = $4, ref = $8,
+		closed = CASE WHEN closed = 0 THEN $3 ELSE closed END,
+		serial = CASE WHEN CAST($5 AS TEXT) = '' THEN serial ELSE $5 END,
+		not_before = CASE WHEN CAST($6 AS BIGINT) = 0 THEN not_before ELSE $6 END,
+		not_after = CASE WHEN CAST($7 AS BIGINT) = 0 THEN not_after ELSE $7 END,
+		sha256 = $9, certificate = $10, revoked = $11, reason = $12
+	WHERE id = $1 AND state <> 'issued' RETURNING closed`
+
+const deleteCertificate = `DELETE FROM certificates WHERE id = $1 AND state <> 'issued'`
+
+// preparedCertificates are the statements of each enrolment.
+var preparedCertificates = []string{insertCertificate, doubtfulCertificates, endCertificate, deleteCertificate}
+
+// Ended implements Ledger.
+func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
+	if err := wantStorable("text of a certificate", e.ID, string(e.State), e.Ref, e.Serial); err != nil {
+		return err
+	}
+	if e.State == "" {
+		return l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			return one(l.s.exec(ctx, tx, deleteCertificate, e.ID))
+		})
+	}
+	var closed int64 // what it is once the state is as asked for
+	if !e.State.live() {
+		closed = millis(e.Now)
+	}
+	var revoked int64
+	if e.Revoked {
+		revoked = millis(e.Now)
+	}
+	args := []any{
+		e.ID, string(e.State), closed, millis(e.Now), e.Serial, millis(e.NotBefore), millis(e.NotAfter), e.Ref,
+		hashed(e.SHA256), there(e.DER), revoked, e.Reason,
+	}
+	late := false
+	err := l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := l.s.query(ctx, tx, endCertificate, args...)
+		if err != nil {
+			return err
+		}
+		was, err := collect(rows, func(r scanner) (at int64, err error) { return at, r.Scan(&at) })
+		if err == nil && len(was) == 0 {
+			return ErrUnknown
+		}
+		late = err == nil && e.State.live() && was[0] != 0
+		return err
+	})
+	if err == nil && late {
+		return fmt.Errorf("%w: the certificate came so late that another one may have been issued for the request", ErrTaken)
+	}
+	return err
+}
+
+// Current implements Ledger.
+func (l certificates) Current(ctx context.Context, request [32]byte) (Certificate, error) {
+	return l.read(ctx, currentCertificate, request[:])
+}
+
+// Abandoned implements Ledger.
+func (l certificates) Abandoned(ctx context.Context, node string, before, now time.Time) (n int, err error) {
+	err = l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, `UPDATE certificates SET state = 'unknown', closed = $3, changed = $3
+			WHERE state <> 'issued' AND state = 'asked' AND node = $1 AND asked < $2`, node, millis(before), millis(now))
+		if err != nil {
+			return err
+		}
+		rows, err := result.RowsAffected()
+		n = int(rows)
+		return err
+	})
+	return n, err
+}
+
+// Revoked implements Ledger.
+func (l certificates) Revoked(ctx context.Context, id string, m Mark) error {
+	if err := wantStorable("name of who revokes", m.By); err != nil {
+		return err
+	}
+	return l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, `UPDATE certificates SET
+			reason = CASE WHEN revoked = 0 THEN $3 ELSE reason END, by_whom = CASE WHEN revoked = 0 THEN $4 ELSE by_whom END,
+			revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE id = $1`, id, millis(m.At), m.Reason, m.By))
+	})
+}
+
+const barredCertificate = `SELECT revoked, blocked FROM certificates WHERE serial = $1 AND sha256 = $2`
+
+// Barred implements Ledger.
+func (l certificates) Barred(ctx context.Context, serial string, sha256 [32]byte) (s Standing, err error) {
+	err = l.s.look(ctx, mostRead, func(ctx context.Context) error {
+		row := l.s.reads.QueryRowContext(ctx, barredCertificate, serial, sha256[:])
+		var revoked, blocked int64
+		if err := row.Scan(&revoked, &blocked); err != nil {
+			return unknown(err)
+		}
+		s = Standing{fromMillis(revoked), fromMillis(blocked)}
+		return nil
+	})
+	return s, err
+}
+
+// read gives one entry.
+func (l certificates) read(ctx context.Context, query string, args ...any) (c Certificate, err error) {
+	err = l.s.look(ctx, mostRead, func(ctx context.Context) error {
+		c, err = scanCertificate(l.s.reads.QueryRowContext(ctx, query, args...))
+		return unknown(err)
+	})
+	return c, err
+}

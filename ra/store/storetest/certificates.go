@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/ra/store"
+)
+
+// asked is an entry for a request, by its id.
+func asked(id string, request byte, at time.Duration) store.Certificate {
+	now := Now.Add(at)
+	return store.Certificate{
+		ID: id, Request: [32]byte{request}, State: store.CertificateAsked, Node: "one", Lease: now.Add(time.Minute),
+		Upstream: "step_ca", Profile: "routers", Label: "routers", Op: "simpleenroll", Identity: "http_basic:onboarding", SPKI: [32]byte{1, request},
+		Serial: fmt.Sprintf("4%02x", request), OwnSerial: true, NotBefore: now, NotAfter: now.Add(90 * 24 * time.Hour),
+		Replaces: [32]byte{2}, Asked: now, Changed: now, Names: "CN=Rtr-100%_1.example.net DNS:rtr.example.net",
+	}
+}
+
+// issuedAs is the certificate of an entry.
+func issuedAs(c store.Certificate) store.CertificateEnd {
+	der := []byte("certificate " + c.ID)
+	return store.CertificateEnd{
+		ID: c.ID, State: store.CertificateIssued, DER: der, SHA256: sha256.Sum256(der), Serial: c.Serial + "f",
+		NotBefore: c.NotBefore, NotAfter: c.NotAfter, Ref: "ref", Now: c.Asked.Add(time.Second),
+	}
+}
+
+// signed is an entry that begins as issued.
+func signed(c store.Certificate) store.Certificate {
+	c.State, c.DER, c.Lease = store.CertificateIssued, []byte("certificate "+c.ID), time.Time{}
+	c.SHA256 = sha256.Sum256(c.DER)
+	return c
+}
+
+// intends writes an entry, or says which one the request has; after a slash
+// stand those in doubt.
+func intends(t testing.TB, s store.Store, c store.Certificate) string {
+	t.Helper()
+	found, err := s.Certificates().Intend(context.Background(), c, c.Asked.Add(-24*time.Hour))
+	check(t, err)
+	said := "new"
+	if found.Has != nil {
+		said = found.Has.ID + " " + string(found.Has.State)
+	}
+	for _, d := range found.Doubtful {
+		said += " / " + d.ID
+	}
+	return said
+}
+
+func is(t testing.TB, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %s, want %s", what, got, want)
+	}
+}
+
+func became(t testing.TB, s store.Store, id string) string {
+	t.Helper()
+	c, err := s.Certificates().Get(context.Background(), id)
+	if errors.Is(err, store.ErrUnknown) {
+		return "none"
+	}
+	check(t, err)
+	return string(c.State)
+}
+
+func certificateOnce(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	first := asked("a", 1, 0)
+	is(t, "the first", intends(t, s, first), "new")
+	is(t, "the same, while the CA is asked", intends(t, s, asked("b", 1, time.Second)), "a asked")
+	is(t, "another request", intends(t, s, asked("c", 2, time.Second)), "new")
+	check(t, l.Ended(ctx, issuedAs(first)))
+	is(t, "the same, issued", intends(t, s, asked("b", 1, time.Hour)), "a issued")
+	is(t, "the same, from within the process", intends(t, s, signed(asked("b", 1, time.Hour))), "a issued")
+	got, err := l.Current(ctx, first.Request)
+	check(t, err)
+	end, want := issuedAs(first), first
+	want.State, want.DER, want.SHA256, want.Serial, want.Ref, want.Changed = store.CertificateIssued, end.DER, end.SHA256, end.Serial, "ref", end.Now
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("it is\n%+v, want\n%+v", got, want)
+	}
+	if err := l.Ended(ctx, issuedAs(first)); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("it ends twice: %v", err)
+	}
+	is(t, "after the window", intends(t, s, asked("d", 1, 24*time.Hour+2*time.Second)), "new")
+	is(t, "the old one", became(t, s, "a"), "issued")
+}
+
+func certificateGivesWay(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	for i, c := range []struct {
+		what  string
+		do    func(id string) error
+		after time.Duration
+	}{
+		{"revoked", func(id string) error { return l.Revoked(ctx, id, store.Mark{At: Now, Reason: 4, By: "ann"}) }, time.Minute},
+		{"blocked", func(id string) error { return l.Block(ctx, id, store.Mark{At: Now, By: "ann"}) }, time.Minute},
+		{"ended", func(string) error { return nil }, 91 * 24 * time.Hour},
+	} {
+		id := fmt.Sprint("x", i)
+		is(t, c.what, intends(t, s, signed(asked(id, byte(i), 0))), "new")
+		check(t, c.do(id))
+		again := asked(id+"-again", byte(i), c.after)
+		found, err := l.Intend(ctx, again, Now.Add(-time.Hour))
+		check(t, err)
+		if found.Has != nil {
+			t.Errorf("a certificate that is %s is given again", c.what)
+		}
+	}
+}
+
+func certificateFails(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	is(t, "the first", intends(t, s, asked("a", 1, 0)), "new")
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: "a", Now: Now}))
+	is(t, "it isn't issued", became(t, s, "a"), "none")
+	is(t, "the next", intends(t, s, asked("b", 1, 0)), "new")
+	end := issuedAs(asked("b", 1, 0))
+	end.State, end.Revoked, end.Reason = store.CertificateWithheld, true, 9
+	check(t, l.Ended(ctx, end))
+	is(t, "it differs", became(t, s, "b"), "withheld")
+	is(t, "one after that", intends(t, s, asked("c", 1, 0)), "new")
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: "c", State: store.CertificateUnknown, Now: Now}))
+	is(t, "one after an end that nobody knows", intends(t, s, asked("d", 1, 0)), "new / c")
+	check(t, l.Revoked(ctx, "c", store.Mark{At: Now, Reason: 4, By: "estra"}))
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: "d", Now: Now}))
+	is(t, "it was revoked", intends(t, s, asked("e", 1, 0)), "new")
+	for _, id := range []string{"none", "a"} {
+		if err := l.Ended(ctx, store.CertificateEnd{ID: id, State: store.CertificateUnknown, Now: Now}); !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("%s ends: %v", id, err)
+		}
+	}
+}
+
+func certificateAbandoned(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	first := asked("a", 1, 0)
+	is(t, "the first", intends(t, s, first), "new")
+	is(t, "a moment before its lease ends", intends(t, s, asked("b", 1, time.Minute-time.Millisecond)), "a asked")
+	is(t, "its lease has ended", intends(t, s, asked("b", 1, time.Minute)), "new / a")
+	taken(t, "its answer comes late", l.Ended(ctx, issuedAs(first)))
+	is(t, "it is written down", became(t, s, "a"), "issued")
+	is(t, "the other one goes on", intends(t, s, asked("c", 1, time.Minute)), "b asked")
+	n, err := l.Abandoned(ctx, "one", Now.Add(time.Minute), Now.Add(time.Hour))
+	check(t, err)
+	is(t, "asked for since the node was started", fmt.Sprint(n), "0")
+	n, err = l.Abandoned(ctx, "two", Now.Add(time.Hour), Now.Add(time.Hour))
+	check(t, err)
+	is(t, "another node's", fmt.Sprint(n), "0")
+	n, err = l.Abandoned(ctx, "one", Now.Add(time.Hour), Now.Add(time.Hour))
+	check(t, err)
+	is(t, "its own", fmt.Sprint(n), "1")
+	is(t, "the next", intends(t, s, asked("c", 1, time.Hour)), "new / b")
+}
+
+// pages reads a list by pages of two.
+func pages(t testing.TB, s store.Store, q store.CertificateQuery) (ids []string) {
+	t.Helper()
+	q.Most = 2
+	for {
+		page, err := s.Certificates().List(context.Background(), q)
+		check(t, err)
+		if len(page) == 0 {
+			return ids
+		}
+		for _, c := range page {
+			ids = append(ids, c.ID)
+		}
+		q.Before = ids[len(ids)-1]
+	}
+}
+
+func certificatesListed(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	for i := range 5 {
+		c := signed(asked(fmt.Sprint("c", i), byte(i), time.Duration(i)*time.Hour))
+		if i == 3 {
+			c.Upstream, c.Profile, c.Names, c.Serial = "other", "printers", "CN=prn.example.net", "ab"
+		}
+		is(t, c.ID, intends(t, s, c), "new")
+	}
+	is(t, "one more", intends(t, s, asked("d0", 10, 0)), "new")
+	is(t, "one more", intends(t, s, asked("d1", 11, 0)), "new")
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: "d1", State: store.CertificateUnknown, Now: Now}))
+	check(t, l.Revoked(ctx, "c1", store.Mark{At: Now, Reason: 1, By: "ann"}))
+	check(t, l.Revoked(ctx, "c1", store.Mark{At: Now.Add(time.Hour), Reason: 2, By: "bob"}))
+	check(t, l.Block(ctx, "c2", store.Mark{At: Now, By: "bob"}))
+	for what, c := range map[string]struct {
+		q    store.CertificateQuery
+		want []string
+	}{
+		"all":                        {store.CertificateQuery{}, []string{"d1", "d0", "c4", "c3", "c2", "c1", "c0"}},
+		"a state":                    {store.CertificateQuery{State: store.CertificateAsked}, []string{"d0"}},
+		"issued":                     {store.CertificateQuery{State: store.CertificateIssued}, []string{"c4", "c3", "c2", "c1", "c0"}},
+		"an upstream":                {store.CertificateQuery{Upstream: "other"}, []string{"c3"}},
+		"a profile":                  {store.CertificateQuery{Profile: "printers"}, []string{"c3"}},
+		"a part of a name":           {store.CertificateQuery{Name: "RTR-100%_1"}, []string{"d1", "d0", "c4", "c2", "c1", "c0"}},
+		"a name like a pattern":      {store.CertificateQuery{Name: "rtr-1%1"}, nil},
+		"a serial number":            {store.CertificateQuery{Serial: "ab"}, []string{"c3"}},
+		"the end of the validity":    {store.CertificateQuery{EndsFrom: Now.Add(90*24*time.Hour + time.Hour), EndsBefore: Now.Add(90*24*time.Hour + 3*time.Hour)}, []string{"c2", "c1"}},
+		"doubtful, leases run":       {store.CertificateQuery{Doubtful: true, Now: Now}, []string{"d1"}},
+		"doubtful, leases are ended": {store.CertificateQuery{Doubtful: true, Now: Now.Add(time.Hour)}, []string{"d1", "d0"}},
+		"revoked":                    {store.CertificateQuery{Revoked: true}, []string{"c1"}},
+		"blocked":                    {store.CertificateQuery{Blocked: true, Upstream: "step_ca"}, []string{"c2"}},
+		"text that none can have":    {store.CertificateQuery{Name: "ä"}, nil},
+	} {
+		if got := pages(t, s, c.q); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", what, got, c.want)
+		}
+	}
+	if _, err := l.List(ctx, store.CertificateQuery{Name: "\x00"}); err == nil {
+		t.Error("a text that no engine can have is looked for")
+	}
+}
+
+func certificatesFound(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	c := signed(asked("a", 1, 0))
+	is(t, "the first", intends(t, s, c), "new")
+	same := signed(asked("b", 2, 0))
+	same.Serial, same.Upstream = c.Serial, "other"
+	is(t, "one of another CA", intends(t, s, same), "new")
+	check(t, l.Revoked(ctx, "a", store.Mark{At: Now, Reason: 1, By: "ann"}))
+	check(t, l.Revoked(ctx, "a", store.Mark{At: Now.Add(time.Hour), Reason: 2, By: "bob"}))
+	check(t, l.Block(ctx, "b", store.Mark{At: Now, By: "bob"}))
+	got, err := l.BySHA256(ctx, "", c.SHA256)
+	check(t, err)
+	is(t, "by its hash", fmt.Sprintf("%s %v %d %s", got.ID, got.Revoked.Equal(Now), got.Reason, got.By), "a true 1 ann")
+	both, err := l.BySerial(ctx, c.Serial)
+	check(t, err)
+	is(t, "by its serial number", fmt.Sprint(len(both)), "2")
+	none, err := l.BySerial(ctx, "")
+	is(t, "by no serial number", fmt.Sprint(len(none), err), "0 <nil>")
+	standing, err := l.Barred(ctx, c.Serial, c.SHA256)
+	check(t, err)
+	is(t, "revoked", fmt.Sprint(!standing.Revoked.IsZero(), !standing.Blocked.IsZero()), "true false")
+	standing, err = l.Barred(ctx, c.Serial, same.SHA256)
+	check(t, err)
+	is(t, "blocked", fmt.Sprint(!standing.Revoked.IsZero(), !standing.Blocked.IsZero()), "false true")
+	check(t, l.Unblock(ctx, "b"))
+	standing, err = l.Barred(ctx, c.Serial, same.SHA256)
+	check(t, err)
+	is(t, "unblocked", fmt.Sprint(standing), fmt.Sprint(store.Standing{}))
+	for what, err := range map[string]error{
+		"revoked": l.Revoked(ctx, "none", store.Mark{At: Now}), "blocked": l.Block(ctx, "none", store.Mark{At: Now}), "unblocked": l.Unblock(ctx, "b"),
+	} {
+		if !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("one that isn't there is %s: %v", what, err)
+		}
+	}
+	for _, look := range []func() error{
+		func() error { _, err := l.Get(ctx, "none"); return err },
+		func() error { _, err := l.BySHA256(ctx, "4", [32]byte{9}); return err },
+		func() error { _, err := l.Barred(ctx, "4", [32]byte{9}); return err },
+		func() error { _, err := l.Current(ctx, [32]byte{9}); return err },
+	} {
+		if err := look(); !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("one that isn't there is found: %v", err)
+		}
+	}
+}
+
+func certificatesImported(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	is(t, "one made here", intends(t, s, signed(asked("a", 1, 0))), "new")
+	var all []store.Certificate
+	for i := range 3 {
+		c := signed(asked(fmt.Sprint("i", i), byte(20+i), 0))
+		c.Op, c.Identity = "", ""
+		all = append(all, c)
+	}
+	again := signed(asked("a", 1, 0))
+	again.ID = "i9"
+	all = append(all, again)
+	added, known, err := l.Import(ctx, all, Now)
+	is(t, "the first time", fmt.Sprint(added, known, err), "3 1 <nil>")
+	added, known, err = l.Import(ctx, all, Now)
+	is(t, "the second time", fmt.Sprint(added, known, err), "0 4 <nil>")
+	got, err := l.BySHA256(ctx, all[1].Serial, all[1].SHA256)
+	check(t, err)
+	is(t, "one of them", fmt.Sprint(got.ID, got.State, got.Imported.Equal(Now)), "i1issuedtrue")
+	if _, _, err := l.Import(ctx, []store.Certificate{asked("i5", 30, 0)}, Now); err == nil {
+		t.Error("a certificate without bytes is imported")
+	}
+}
+
+// onceBoth: of requests at two nodes one is issued, and all others have that.
+func onceBoth(t *testing.T, a, b store.Store) {
+	for round := range 10 {
+		var mu sync.Mutex
+		said := map[string]int{}
+		atOnce(32, func(i int, s store.Store) {
+			c := asked(fmt.Sprintf("r%d-%02d", round, i), byte(round), 0)
+			if i%3 == 0 {
+				c = signed(c)
+			}
+			found, err := s.Certificates().Intend(context.Background(), c, Now.Add(-time.Hour))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if found.Has == nil {
+				said["new"]++
+			} else {
+				said[found.Has.ID]++
+			}
+		}, a, b)
+		if said["new"] != 1 || len(said) != 2 {
+			t.Errorf("32 requests at once have %v", said)
+		}
+	}
+}
+
+// anewBoth: what gives way gives way to one.
+func anewBoth(t *testing.T, a, b store.Store) {
+	for round := range 10 {
+		old := asked(fmt.Sprintf("r%d-00", round), byte(round), 0)
+		is(t, "the first", intends(t, a, old), "new")
+		var mu sync.Mutex
+		won, doubts := 0, 0
+		atOnce(16, func(i int, s store.Store) {
+			found, err := s.Certificates().Intend(context.Background(), asked(fmt.Sprintf("r%d-%02d", round, i+1), byte(round), time.Hour), Now)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if found.Has == nil {
+				won++
+				doubts += len(found.Doubtful)
+			}
+		}, a, b)
+		is(t, "new ones, and doubts", fmt.Sprint(won, doubts), "1 1")
+		is(t, "the one that was left", became(t, b, old.ID), "unknown")
+	}
+}

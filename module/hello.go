@@ -98,17 +98,7 @@ func checkWrappers(raw []json.RawMessage) error {
 // QUIC too: that is when the choice of certificates is put into them.
 func (l *HelloListener) WrapListener(inner net.Listener) net.Listener {
 	l.app.second.wrap(l.srv)
-	return helloListener{inner}
-}
-
-type helloListener struct{ net.Listener }
-
-func (l helloListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return hello.NewConn(conn), nil
+	return hello.Listener{Listener: inner}
 }
 
 var (

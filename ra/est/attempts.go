@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/certless"
 )
 
 const (
@@ -44,17 +45,6 @@ func NewAttempts(n int, per time.Duration) *Attempts {
 		all = n * attemptsOfAddress
 	}
 	return &Attempts{clients: newWindows(n, per), addresses: newWindows(all, per)}
-}
-
-// networkOf is what counts as one address.
-func networkOf(remote netip.Addr) netip.Addr {
-	remote = remote.Unmap().WithZone("")
-	if remote.Is6() {
-		if p, err := remote.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return remote
 }
 
 // client is who a failure is counted for. It is a hash, so that a long user
@@ -90,6 +80,25 @@ func (a *Attempts) begin(ctx context.Context, network netip.Addr, user string, n
 		return nil, fail
 	}
 	return &attempt{a, client, address}, nil
+}
+
+// Begin is for who verifies passwords elsewhere than in a request, in a TLS
+// handshake. end says, once, whether one was tried, and whether it was right.
+func (a *Attempts) Begin(ctx context.Context, remote netip.Addr, user string, now time.Time) (end func(guessed, right bool), fail *ra.Error) {
+	t, fail := a.begin(ctx, certless.NetworkOf(remote), user, now)
+	if fail != nil {
+		return nil, fail
+	}
+	return func(guessed, right bool) {
+		switch {
+		case right:
+			t.end(succeeded)
+		case guessed:
+			t.end(failed)
+		default:
+			t.end(returned)
+		}
+	}, nil
 }
 
 // end says what became of an attempt. It is called once.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/certless"
 )
 
 // soonOver is a context for those who shall not wait long.
@@ -28,7 +29,7 @@ func soonOver(t *testing.T) context.Context {
 // try makes one attempt and says how long the client has to wait for it.
 func (a *Attempts) try(t *testing.T, remote, user string, now time.Time, o outcome) time.Duration {
 	t.Helper()
-	made, fail := a.begin(t.Context(), networkOf(netip.MustParseAddr(remote)), user, now)
+	made, fail := a.begin(t.Context(), certless.NetworkOf(netip.MustParseAddr(remote)), user, now)
 	if fail != nil {
 		if fail.Kind != ra.Throttled || fail.RetryAfter <= 0 {
 			t.Errorf("refused with %v, after %s", fail, fail.RetryAfter)
@@ -184,7 +185,9 @@ func TestThreat_AttemptsGivenUpLeaveNoWindow(t *testing.T) {
 }
 
 func TestWhoCountsAsOneClient(t *testing.T) {
-	of := func(remote, user string) [32]byte { return client(networkOf(netip.MustParseAddr(remote)), user) }
+	of := func(remote, user string) [32]byte {
+		return client(certless.NetworkOf(netip.MustParseAddr(remote)), user)
+	}
 	one, six := of("192.0.2.1", "u"), of("2001:db8::1", "u")
 	if of("::ffff:192.0.2.1", "u") != one {
 		t.Error("IPv4 in IPv6 is another client")
@@ -195,7 +198,7 @@ func TestWhoCountsAsOneClient(t *testing.T) {
 	if one == of("192.0.2.2", "u") || one == of("192.0.2.1", "v") {
 		t.Error("two clients are one")
 	}
-	if client(networkOf(netip.Addr{}), "u") == one {
+	if client(certless.NetworkOf(netip.Addr{}), "u") == one {
 		t.Error("no address is an address")
 	}
 }
@@ -256,5 +259,30 @@ func TestAProviderThatIsBrokenCountsForNobody(t *testing.T) {
 	x.provider = nil
 	if g := x.do(call{user: right}); g.StatusCode != 200 {
 		t.Error(g.StatusCode, g.body)
+	}
+}
+
+func TestAttemptsElsewhereCountAsInRequests(t *testing.T) {
+	a, remote, now := NewAttempts(2, time.Minute), netip.MustParseAddr("192.0.2.1"), time.Unix(1e9, 0)
+	for i, step := range []struct {
+		user           string
+		guessed, right bool
+		throttled      bool
+	}{
+		{user: "alice", guessed: true},
+		{user: "alice"}, // gave up
+		{user: "alice", right: true},
+		{user: "alice", guessed: true},
+		{user: "alice", guessed: true},
+		{user: "alice", right: true, throttled: true},
+		{user: "bob", right: true},
+	} {
+		end, fail := a.Begin(t.Context(), remote, step.user, now)
+		if (fail != nil) != step.throttled || fail != nil && fail.Kind != ra.Throttled {
+			t.Fatalf("attempt %d: %v", i, fail)
+		}
+		if fail == nil {
+			end(step.guessed, step.right)
+		}
 	}
 }

@@ -158,6 +158,15 @@ func (x *exchange) deadline(t time.Time) {
 	_ = http.NewResponseController(x.w).SetReadDeadline(t)
 }
 
+// bindings are those of the connection. A TLS state that crypto/tls didn't make
+// has no exporter, and panics.
+func (x *exchange) bindings() binding.Channel {
+	if s := x.in.Certless; s != nil {
+		return s.Channel()
+	}
+	return binding.FromTLS(x.r.TLS)
+}
+
 // link compares the linking value with the connection (RFC 7030 section 3.5).
 // What the result means is for the policy, all but this: RFC 9266 section 4.1
 // wants one authentication for a binding and the connection closed after it.
@@ -167,7 +176,7 @@ func (x *exchange) link() *ra.Error {
 		x.linking = policy.Absent
 		return nil
 	}
-	x.channel = binding.FromTLS(x.r.TLS)
+	x.channel = x.bindings()
 	x.linking = binding.Check(x.channel, x.csr)
 	// Nothing that comes on a connection without a binding can be linked: the
 	// client is told to connect again.

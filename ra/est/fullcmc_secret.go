@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/certless"
 	"github.com/caddy-est/estra/ra/cmc"
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/store"
@@ -103,7 +104,7 @@ func (x *exchange) secret(id string, right func(keys store.ProofKeys, known bool
 	if x.s.Passwords == nil || !x.profile.TakesPassword(policy.CMCEnroll, policy.ViaProof) {
 		return none, ra.Fail(ra.Forbidden, "a shared secret, and the profile takes no one-time password by CMC", nil)
 	}
-	checks, network := x.s.checks, networkOf(x.in.Remote)
+	checks, network := x.s.checks, certless.NetworkOf(x.in.Remote)
 	if checks == nil {
 		checks = processChecks()
 	}

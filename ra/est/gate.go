@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/certless"
 )
 
 // A pass says that somebody may try to enroll, and who it is. Only gate makes
@@ -157,7 +158,7 @@ func (x *exchange) credentials() *ra.Error {
 	if checks == nil {
 		checks = processChecks()
 	}
-	network := networkOf(x.in.Remote)
+	network := certless.NetworkOf(x.in.Remote)
 	visit, fail := checks.enter(network)
 	if fail != nil {
 		return fail
@@ -203,7 +204,7 @@ func (x *exchange) ask() (outcome, *ra.Error) {
 		return returned, ra.Fail(ra.Fault, "the HTTP credentials could not be checked", err)
 	}
 	if len(found.Accounts) > 0 {
-		x.who.Accounts, x.who.Claims = found.Accounts, found.Claims
+		x.who.Accounts, x.who.Claims = append(x.who.Accounts, found.Accounts...), found.Claims
 	}
 	return outcomeOf(once || len(found.Accounts) > 0, once, found.Failed), nil
 }

@@ -22,7 +22,7 @@ func (x *exchange) keygen(pass pass) (answer, *ra.Error) {
 	x.asked, x.request = true, x.arrival()
 	x.request.Who = pass.who
 	out, key, err := x.s.Authority.Keygen(x.r.Context(), x.profile, ra.Keygen{
-		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote, Confidential: confidential(x.r.TLS),
+		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote, Confidential: x.in.Certless != nil || confidential(x.r.TLS),
 	})
 	defer key.DER.Clear()
 	if _, fail := x.issued(out, err); fail != nil {
@@ -33,7 +33,7 @@ func (x *exchange) keygen(pass pass) (answer, *ra.Error) {
 
 // confidential: RFC 7030 section 4.4 forbids NULL ciphers, and wants one as
 // strong as the key. What is weaker than 128 bits is refused; TLS 1.3 has none
-// such. A proxy that ends the TLS would get the key in the open.
+// such, and of those without certificates only AES is taken. A proxy that ends the TLS would get the key in the open.
 func confidential(state *tls.ConnectionState) bool {
 	if state == nil {
 		return false

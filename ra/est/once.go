@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/binding"
+	"github.com/caddy-est/estra/ra/certless"
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/store"
 )
@@ -77,7 +78,7 @@ func (x *exchange) otpChallenge() *ra.Error {
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), checkWait)
 	defer cancel()
-	attempt, fail := x.s.Attempts.begin(ctx, networkOf(x.in.Remote), "\x00"+policy.ViaChallenge, x.now)
+	attempt, fail := x.s.Attempts.begin(ctx, certless.NetworkOf(x.in.Remote), "\x00"+policy.ViaChallenge, x.now)
 	if fail != nil {
 		return fail
 	}

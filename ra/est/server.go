@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/audit"
+	"github.com/caddy-est/estra/ra/certless"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
@@ -95,6 +96,10 @@ type Incoming struct {
 	// TLS. Without it, and without TLS here, nobody is authenticated: HTTP
 	// credentials are for TLS alone (RFC 7030 section 3.2.3).
 	TLSAhead bool
+	// Certless is who is on the TLS connection itself, without a certificate; nil:
+	// nobody. Linking is then with its channel, and the TLS state of the request
+	// isn't asked.
+	Certless *certless.Session
 	// Credentials verifies the HTTP credentials. It is called at most once
 	// per request, only by an operation that authenticates (not by /cacerts
 	// and /csrattrs), and only for one of the process's places (see

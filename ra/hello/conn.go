@@ -4,6 +4,18 @@ package hello
 
 import "net"
 
+// A Listener accepts each connection as a *Conn.
+type Listener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l Listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return NewConn(conn), nil
+}
+
 // A Conn reads along while a connection begins. It changes nothing. Like
 // crypto/tls it takes one Read, or Peek, at a time.
 type Conn struct {

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo
+
+package srp
+
+/*
+#cgo LDFLAGS: -lssl -lcrypto
+#include "openssl.h"
+*/
+import "C"
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"unsafe"
+
+	"github.com/caddy-est/estra/ra/certless"
+	"github.com/caddy-est/estra/ra/srp"
+)
+
+// An Engine does handshakes by OpenSSL.
+type Engine struct {
+	ctx *C.SSL_CTX
+	// places bound the threads that compute: each call of C holds one.
+	places chan struct{}
+}
+
+// New makes one, which lives as long as the process.
+func New() (*Engine, error) {
+	ctx := C.est_context()
+	if ctx == nil {
+		return nil, errors.New("OpenSSL gives no context with SRP")
+	}
+	return &Engine{ctx, make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}, nil
+}
+
+// Library is the version of OpenSSL.
+func Library() string { return C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION)) }
+
+// bytesOf is how C is given bytes, which aren't empty.
+func bytesOf(p []byte) (*C.uchar, C.int) { return (*C.uchar)(unsafe.Pointer(&p[0])), C.int(len(p)) }
+
+// begin makes the state of one connection.
+func (e *Engine) begin(conn net.Conn, v srp.Verifier) (*Conn, error) {
+	user, n, g := []byte(v.User), v.Group.N(), v.Group.G()
+	if len(user) == 0 || len(v.Salt) == 0 || len(v.V) == 0 {
+		return nil, fmt.Errorf("the verifier of the realm %q isn't whole", v.Realm)
+	}
+	nAt, nLen := bytesOf(n)
+	gAt, gLen := bytesOf(g)
+	sAt, sLen := bytesOf(v.Salt)
+	vAt, vLen := bytesOf(v.V)
+	ssl := C.est_new(e.ctx, (*C.char)(unsafe.Pointer(&user[0])), C.size_t(len(user)), nAt, nLen, gAt, gLen, sAt, sLen, vAt, vLen)
+	if ssl == nil {
+		return nil, errors.New("OpenSSL gives no connection")
+	}
+	return &Conn{Conn: conn, ssl: ssl}, nil
+}
+
+// Handshake implements certless.Engine.
+func (e *Engine) Handshake(conn net.Conn, v srp.Verifier) (certless.Conn, error) {
+	c, err := e.begin(conn, v)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.handshake(c); err != nil {
+		c.free()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (e *Engine) handshake(c *Conn) error {
+	for {
+		r := e.step(c)
+		if err := c.flush(); err != nil {
+			return err
+		}
+		switch r.code {
+		case C.SSL_ERROR_NONE:
+			return c.finish()
+		case C.SSL_ERROR_WANT_READ:
+			if err := c.receive(); err != nil {
+				return err
+			}
+		default:
+			return &certless.Refusal{Guess: r.guess != 0, Reason: C.GoString(&r.text[0])}
+		}
+	}
+}
+
+func (e *Engine) step(c *Conn) C.est_result {
+	e.places <- struct{}{}
+	defer func() { <-e.places }()
+	return C.est_handshake(c.ssl)
+}
+
+// finish takes what the handshake has made.
+func (c *Conn) finish() error {
+	if C.est_good(c.ssl) != 1 {
+		return &certless.Refusal{Reason: "the handshake ended without what is demanded of it"}
+	}
+	var unique [64]byte
+	n := int(C.est_unique(c.ssl, (*C.uchar)(unsafe.Pointer(&unique[0])), C.size_t(len(unique))))
+	if n == 0 || n > len(unique) {
+		return &certless.Refusal{Reason: "OpenSSL gives no tls-unique"}
+	}
+	c.made = certless.Session{Version: tls.VersionTLS12, Suite: uint16(C.est_suite(c.ssl)), Unique: unique[:n]}
+	return nil
+}
+
+var _ certless.Engine = (*Engine)(nil)

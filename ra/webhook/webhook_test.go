@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +109,43 @@ func TestAServiceOfStepCAReadsWhatIsSent(t *testing.T) {
 	if got.ProvisionerName != "routers" || !strings.Contains(got.AuthorizationPrincipal, "anna") || got.Timestamp.IsZero() ||
 		got.X5CCertificate == nil || string(got.X5CCertificate.Raw) != string(req.Who.Cert.Raw) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// RFC 7030 section 4.4.1: nobody looks at the key and the signature of a request for
+// a key, also where crypto/x509 couldn't read them.
+func TestARequestForAKeyIsToldWhateverItsKeyIs(t *testing.T) {
+	good := csrtest.New(t, csrtest.Subject(csrtest.CN("a.example")), csrtest.SAN(csrtest.DNS("a.example")))
+	parsed, err := csr.Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Any DER may stand there: this is no key that crypto/x509 reads.
+	spki := slices.Clone(parsed.RawSPKI)
+	spki[2] = 0x31 // the algorithm: a SET
+	other := bytes.Replace(good, parsed.RawSPKI, spki, 1)
+	if _, err := x509.ParseCertificateRequest(other); err == nil {
+		t.Fatal("crypto/x509 reads it")
+	}
+	keyless, err := csr.ParseKeyless(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := testRequest(t)
+	req.CSR = keyless.Unkeyed()
+	var got theirs.RequestBody
+	s := service(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		_ = json.NewEncoder(w).Encode(theirs.ResponseBody{Allow: true})
+	})
+	if advice, err := hookTo(t, s).Consult(t.Context(), req); err != nil || !advice.Allow {
+		t.Fatalf("%+v: %v", advice, err)
+	}
+	told := got.X509CertificateRequest
+	if told.Subject.CommonName != "a.example" || len(told.DNSNames) != 1 || told.PublicKeyAlgorithm != "" || len(told.PublicKey) != 0 || !bytes.Equal(told.Raw, other) {
+		t.Errorf("%s", asJSON(t, told))
 	}
 }
 

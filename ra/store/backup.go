@@ -33,8 +33,9 @@ import (
 const (
 	backupFormat  = "estra-store"
 	backupVersion = 1
-	// maxLine bounds a line of a backup, in bytes.
-	maxLine = 16 << 20
+	// maxLine bounds a line of a backup, in bytes. The longest have a CRL: of a
+	// million revocations it has some 40 MB.
+	maxLine = 64 << 20
 )
 
 // A backupLine is a line of a backup that isn't a row.

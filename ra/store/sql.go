@@ -74,6 +74,9 @@ func (s *sqlStore) Renewals() Renewals { return renewals{s} }
 // Certificates implements Store.
 func (s *sqlStore) Certificates() Certificates { return certificates{s} }
 
+// Authorities implements Store.
+func (s *sqlStore) Authorities() Authorities { return authorities{s} }
+
 // Made implements Store.
 func (s *sqlStore) Made() Made { return made{s} }
 

@@ -2,9 +2,10 @@
 
 // Package store keeps what must survive a restart: one-time passwords, device
 // registries, what has been used up of both, how often certificates were
-// renewed, and the users of certificate-less TLS. There is one interface, [Store],
-// with SQLite or PostgreSQL behind it. Both have the same schema and the same SQL,
-// each has a committer of its own, and both pass the suite of storetest.
+// renewed, the users of certificate-less TLS, and what a CA of this process has
+// issued and revoked. There is one interface, [Store], with SQLite or PostgreSQL
+// behind it. Both have the same schema and the same SQL, each has a committer of
+// its own, and both pass the suite of storetest.
 package store
 
 import (
@@ -29,6 +30,7 @@ type Store interface {
 	// SRP has the users of certificate-less TLS.
 	SRP() srp.Users
 	Certificates() Certificates
+	Authorities() Authorities
 	Upkeep() Upkeep
 	// Close ends it. Nothing is called after it.
 	Close() error

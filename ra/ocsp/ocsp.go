@@ -2,12 +2,14 @@
 
 // Package ocsp asks whether one certificate is revoked, and judges the answer
 // (RFC 6960). What an answer can't say for certain is an error, and callers
-// fail closed.
+// fail closed. For a CA of this process it also reads such questions, and signs
+// the answers.
 //
-// golang.org/x/crypto/ocsp makes the requests. Its parser isn't used: it
-// finds a status by the serial number alone, takes any certificate that the
+// golang.org/x/crypto/ocsp makes the requests. Its parser of answers isn't used:
+// it finds a status by the serial number alone, takes any certificate that the
 // issuer has signed for a responder's, whatever its extended key usage and
-// validity, and takes SHA-1 signatures.
+// validity, and takes SHA-1 signatures. Nor is what it has for responders: it
+// reads the first question alone and no extension, and can't give a nonce back.
 package ocsp
 
 import (

@@ -45,6 +45,19 @@ type Config struct {
 	Idle time.Duration
 }
 
+// Sound refuses bounds of a configuration that make no sense.
+func Sound(timeout, backdate time.Duration, maxConns int) error {
+	switch {
+	case timeout < 0:
+		return fmt.Errorf("timeout %s is negative", timeout)
+	case backdate < 0:
+		return fmt.Errorf("backdate %s is negative", backdate)
+	case maxConns < 0:
+		return fmt.Errorf("%d connections make no sense", maxConns)
+	}
+	return nil
+}
+
 // A Client makes calls to one CA: no proxy, no redirects, a bound on
 // connections, and no call that lasts longer than its time. It is safe for
 // concurrent use.

@@ -100,16 +100,13 @@ func New(cfg Config) (*Upstream, error) {
 		return nil, errors.New("no root certificate is given to verify the EST server with")
 	case cfg.Certificate == nil:
 		return nil, errors.New("no RA certificate is given to ask with")
-	case cfg.Timeout < 0:
-		return nil, fmt.Errorf("timeout %s is negative", cfg.Timeout)
-	case cfg.Backdate < 0:
-		return nil, fmt.Errorf("backdate %s is negative", cfg.Backdate)
 	case cfg.Batch < 0:
 		return nil, fmt.Errorf("batch %s is negative", cfg.Batch)
 	case cfg.Batch > 0 && !cfg.FullCMC:
 		return nil, errors.New("several requests in one message are CMC's: a batch wants /fullcmc (`cmc`)")
-	case cfg.MaxConns < 0:
-		return nil, fmt.Errorf("%d connections make no sense", cfg.MaxConns)
+	}
+	if err := upstream.Sound(cfg.Timeout, cfg.Backdate, cfg.MaxConns); err != nil {
+		return nil, err
 	}
 	cfg.fill()
 	u := &Upstream{cfg: cfg, est: &estclient.Client{

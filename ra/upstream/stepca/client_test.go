@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream/stepca"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 // server stands in for a CA that misbehaves in ways step-ca doesn't.
@@ -97,7 +98,7 @@ func TestAnswersBecomeKinds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			up, calls := server(t, c.handler)
 			_, err := up.Issue(t.Context(), order(t))
-			e := fails(t, err, c.issue)
+			e := upstreamtest.Fails(t, err, c.issue)
 			if c.retry != 0 && e.RetryAfter != c.retry {
 				t.Errorf("Retry-After is %s, want %s", e.RetryAfter, c.retry)
 			}
@@ -111,7 +112,7 @@ func TestAnswersBecomeKinds(t *testing.T) {
 				t.Errorf("there were %d calls for one order", n)
 			}
 			_, err = up.CACerts(t.Context())
-			fails(t, err, c.read)
+			upstreamtest.Fails(t, err, c.read)
 			if err := up.Health(t.Context()); err == nil {
 				t.Error("it counts as healthy")
 			}
@@ -122,7 +123,7 @@ func TestAnswersBecomeKinds(t *testing.T) {
 func TestTheZeroOrderCallsNobody(t *testing.T) {
 	up, calls := server(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	_, err := up.Issue(t.Context(), ra.Order{})
-	fails(t, err, ra.UpstreamRefused)
+	upstreamtest.Fails(t, err, ra.UpstreamRefused)
 	if n := calls.Load(); n != 0 {
 		t.Errorf("there were %d calls", n)
 	}
@@ -142,7 +143,7 @@ func TestTheTokenIsInNoError(t *testing.T) {
 				_, _ = io.WriteString(w, echo(token))
 			})
 			_, err := up.Issue(t.Context(), order(t))
-			e := fails(t, err, ra.UpstreamRefused)
+			e := upstreamtest.Fails(t, err, ra.UpstreamRefused)
 			for _, part := range strings.Split(token, ".") {
 				if strings.Contains(e.Error(), part[:20]) {
 					t.Errorf("%q shows a part of the token", e.Error())
@@ -217,7 +218,7 @@ func TestTokensAreShortLivedAndNeverAlike(t *testing.T) {
 	}, func(c *stepca.Config) { c.JWK, c.Now = key, func() time.Time { return now } })
 	for range 3 {
 		_, err := up.Issue(t.Context(), ratest.Order(t, ratest.Case{CSR: der, Now: now}))
-		fails(t, err, ra.UpstreamRefused)
+		upstreamtest.Fails(t, err, ra.UpstreamRefused)
 	}
 }
 
@@ -234,10 +235,10 @@ func TestAFullPoolIsBusy(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	_, err := up.Issue(t.Context(), order(t))
-	if e := fails(t, err, ra.Busy); e.RetryAfter == 0 {
+	if e := upstreamtest.Fails(t, err, ra.Busy); e.RetryAfter == 0 {
 		t.Error("busy, without a Retry-After")
 	}
-	fails(t, <-first, ra.UpstreamDown) // a read that took too long has issued nothing
+	upstreamtest.Fails(t, <-first, ra.UpstreamDown) // a read that took too long has issued nothing
 	if n := calls.Load(); n != 1 {
 		t.Errorf("there were %d calls over one connection", n)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream/stepca"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 // credential is an RA certificate with its key, in PEM.
@@ -227,7 +228,7 @@ func TestAnX5CCertificateMustOutliveTheDevices(t *testing.T) {
 			}
 			up, calls := server(t, nil, func(cfg *stepca.Config) { cfg.JWK, cfg.X5C = nil, x5c })
 			_, err = up.Issue(t.Context(), order(t))
-			if e := fails(t, err, c.kind); !strings.Contains(e.Reason, c.says) || calls.Load() != 0 {
+			if e := upstreamtest.Fails(t, err, c.kind); !strings.Contains(e.Reason, c.says) || calls.Load() != 0 {
 				t.Errorf("after %d calls: %v", calls.Load(), e)
 			}
 		})

@@ -20,7 +20,7 @@ func TestRealStepCAThatFails(t *testing.T) {
 	t.Run("a refusal is UpstreamRefused, with step-ca's words for operators only", func(t *testing.T) {
 		up := open(t, ca.Config())
 		_, err := up.Issue(t.Context(), upstreamtest.Rewritten(t, up.Carries())) // 50 hours
-		e := fails(t, err, ra.UpstreamRefused)
+		e := upstreamtest.Fails(t, err, ra.UpstreamRefused)
 		if !strings.Contains(e.Reason, "403") {
 			t.Errorf("the reason is %q", e.Reason)
 		}
@@ -32,7 +32,7 @@ func TestRealStepCAThatFails(t *testing.T) {
 		cfg := ca.Config()
 		cfg.Roots = []*x509.Certificate{ratest.NewRoot(t, "Somebody Else").Certificate}
 		_, err := open(t, cfg).Issue(t.Context(), order(t))
-		e := fails(t, err, ra.UpstreamDown)
+		e := upstreamtest.Fails(t, err, ra.UpstreamDown)
 		if !strings.Contains(e.Reason, "certificate") || !strings.Contains(e.Reason, "doesn't verify") {
 			t.Errorf("the reason is %q", e.Reason)
 		}
@@ -46,7 +46,7 @@ func TestRealStepCAThatFails(t *testing.T) {
 			cfg := ca.Config()
 			change(&cfg)
 			_, err := open(t, cfg).Issue(t.Context(), order(t))
-			e := fails(t, err, ra.UpstreamDown)
+			e := upstreamtest.Fails(t, err, ra.UpstreamDown)
 			if e.RetryAfter == 0 {
 				t.Errorf("%s: no Retry-After", name)
 			}
@@ -54,11 +54,11 @@ func TestRealStepCAThatFails(t *testing.T) {
 	})
 	t.Run("without a CRL at the CA the CRL is an error", func(t *testing.T) {
 		_, err := open(t, ca.Config()).CRL(t.Context())
-		fails(t, err, ra.UpstreamDown)
+		upstreamtest.Fails(t, err, ra.UpstreamDown)
 		cfg := ca.Config()
 		cfg.CRL = true
 		_, err = open(t, cfg).CRL(t.Context())
-		fails(t, err, ra.UpstreamDown)
+		upstreamtest.Fails(t, err, ra.UpstreamDown)
 	})
 	t.Run("a frozen CA is UpstreamTimeout where it may have issued, else UpstreamDown", func(t *testing.T) {
 		cfg := ca.Config()
@@ -70,15 +70,15 @@ func TestRealStepCAThatFails(t *testing.T) {
 		ca.Pause()
 		defer ca.Resume()
 		_, err := warm.Issue(t.Context(), order(t))
-		if e := fails(t, err, ra.UpstreamTimeout); !strings.Contains(e.Reason, "may have issued") {
+		if e := upstreamtest.Fails(t, err, ra.UpstreamTimeout); !strings.Contains(e.Reason, "may have issued") {
 			t.Errorf("on an open connection: %q", e.Reason)
 		}
 		_, err = cold.Issue(t.Context(), order(t))
-		if e := fails(t, err, ra.UpstreamDown); e.RetryAfter == 0 || !strings.Contains(e.Reason, "no answer in time") {
+		if e := upstreamtest.Fails(t, err, ra.UpstreamDown); e.RetryAfter == 0 || !strings.Contains(e.Reason, "no answer in time") {
 			t.Errorf("without a connection: %q, Retry-After %s", e.Reason, e.RetryAfter)
 		}
 		_, err = warm.CACerts(t.Context())
-		fails(t, err, ra.UpstreamDown)
+		upstreamtest.Fails(t, err, ra.UpstreamDown)
 	})
 	t.Run("once it goes on it issues again", func(t *testing.T) {
 		upstreamtest.Issue(t, open(t, ca.Config()), order(t))
@@ -91,12 +91,12 @@ func TestRealStepCAThatFails(t *testing.T) {
 		ca.Stop()
 		for name, up := range map[string]*stepca.Upstream{"warm": warm, "cold": open(t, ca.Config())} {
 			_, err := up.Issue(t.Context(), order(t))
-			e := fails(t, err, ra.UpstreamDown)
+			e := upstreamtest.Fails(t, err, ra.UpstreamDown)
 			if e.RetryAfter == 0 {
 				t.Errorf("%s: no Retry-After", name)
 			}
 			_, err = up.CACerts(t.Context())
-			fails(t, err, ra.UpstreamDown)
+			upstreamtest.Fails(t, err, ra.UpstreamDown)
 		}
 	})
 	if t.Failed() {

@@ -32,7 +32,7 @@ func TestDevicesGoByTheOwnCertificate(t *testing.T) {
 	}}
 	up := open(t, cfg)
 	_, err := up.Issue(t.Context(), order(t))
-	if e := fails(t, err, ra.UpstreamDown); !strings.Contains(e.Error(), "est-ra-own wants our own certificate") || !strings.Contains(e.Error(), "being obtained") {
+	if e := upstreamtest.Fails(t, err, ra.UpstreamDown); !strings.Contains(e.Error(), "est-ra-own wants our own certificate") || !strings.Contains(e.Error(), "being obtained") {
 		t.Errorf("got %v", e)
 	}
 	get := func(validity time.Duration) {
@@ -50,7 +50,7 @@ func TestDevicesGoByTheOwnCertificate(t *testing.T) {
 	}
 	get(2 * time.Hour)
 	_, err = up.Issue(t.Context(), order(t)) // a day
-	if e := fails(t, err, ra.UpstreamRefused); !strings.Contains(e.Reason, "after the RA certificate") {
+	if e := upstreamtest.Fails(t, err, ra.UpstreamRefused); !strings.Contains(e.Reason, "after the RA certificate") {
 		t.Errorf("got %v", e)
 	}
 	get(720 * time.Hour) // the JWK renews it for longer

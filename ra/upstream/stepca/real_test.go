@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"errors"
 	"math/big"
 	"slices"
 	"strings"
@@ -29,19 +28,6 @@ func open(t testing.TB, cfg stepca.Config) *stepca.Upstream {
 		t.Fatal(err)
 	}
 	return up
-}
-
-// fails holds an error to its kind, and gives it back.
-func fails(t testing.TB, err error, kind ra.Kind) *ra.Error {
-	t.Helper()
-	var e *ra.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("got %v, want the kind %v", err, kind)
-	}
-	if e.Kind != kind {
-		t.Fatalf("got %v, want the kind %v", e, kind)
-	}
-	return e
 }
 
 func order(t testing.TB) ra.Order {
@@ -92,7 +78,7 @@ func TestEvidenceReachesStepCA(t *testing.T) {
 	up := open(t, ca.Config())
 	upstreamtest.Issue(t, up, ratest.Order(t, ratest.Case{Now: time.Now(), Linked: true}))
 	_, err := up.Issue(t.Context(), order(t))
-	if refused := fails(t, err, ra.UpstreamRefused); !strings.Contains(refused.Error(), "the request was not linked") {
+	if refused := upstreamtest.Fails(t, err, ra.UpstreamRefused); !strings.Contains(refused.Error(), "the request was not linked") {
 		t.Errorf("step-ca refuses an unlinked request with: %v", refused)
 	}
 }

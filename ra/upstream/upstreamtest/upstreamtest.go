@@ -164,6 +164,16 @@ func issue(ctx context.Context, up ra.Upstream, order ra.Order) (*x509.Certifica
 	return issued.Certificate, ra.Conforms(issued.Certificate, order, tolerated, issuers)
 }
 
+// Fails holds an error to its kind, and gives it back.
+func Fails(t testing.TB, err error, kind ra.Kind) *ra.Error {
+	t.Helper()
+	var e *ra.Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want the kind %v", err, kind)
+	}
+	return e
+}
+
 func caCerts(t testing.TB, up ra.Upstream) []*x509.Certificate {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -10,12 +10,13 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 const (
 	configFile = "ca.json"
 	logFile    = "step-ca.log"
-	logTail    = 4 << 10 // bytes that a failing test shows
 	module     = "github.com/smallstep/certificates/cmd/step-ca"
 
 	// BinaryVariable names a step-ca that is ready, in place of one built
@@ -23,50 +24,12 @@ const (
 	BinaryVariable = "ESTRA_STEP_CA"
 )
 
-// A process is one run of step-ca.
-type process struct {
-	cmd   *exec.Cmd
-	dir   string
-	ended chan struct{} // closed when it has been waited for
-}
-
-func run(binary, dir string) (*process, error) {
-	out, err := os.OpenFile(filepath.Join(dir, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
+func run(binary, dir string) (*upstreamtest.Process, error) {
 	cmd := exec.Command(binary, filepath.Join(dir, configFile))
 	cmd.Dir = dir
 	// Nothing of the user's own step configuration.
 	cmd.Env = []string{"HOME=" + dir, "STEPPATH=" + dir, "PATH=" + os.Getenv("PATH")}
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd, dir: dir, ended: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait()
-		close(p.ended)
-	}()
-	return p, nil
-}
-
-// kill ends the process, frozen or not, and waits for it.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
-}
-
-func (p *process) pause() error  { return p.cmd.Process.Signal(syscall.SIGSTOP) }
-func (p *process) resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
-
-func (p *process) log() string {
-	data, err := os.ReadFile(filepath.Join(p.dir, logFile))
-	if err != nil {
-		return err.Error()
-	}
-	return string(data[max(0, len(data)-logTail):])
+	return upstreamtest.Start(cmd, filepath.Join(dir, logFile))
 }
 
 // Binary is the path of step-ca: the one that ESTRA_STEP_CA names, or one

@@ -5,13 +5,10 @@
 package stepcatest
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,6 +17,7 @@ import (
 	"go.step.sm/crypto/jose"
 
 	"github.com/caddy-est/estra/ra/upstream/stepca"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 // The provisioners of every CA.
@@ -29,9 +27,6 @@ const (
 	OwnProvisioner   = "est-ra-own"   // an X5C for certificates of this very CA, with our template
 	PlainProvisioner = "est-ra-plain" // a JWK too, and step-ca's own template
 )
-
-// ready is how long a CA may take to answer.
-const ready = 30 * time.Second
 
 // Options of a CA. The zero value is a CA without CRL that issues for up to
 // ten years.
@@ -61,7 +56,7 @@ type CA struct {
 	dir     string
 	options Options
 	hier    hierarchy
-	process *process
+	process *upstreamtest.Process
 }
 
 // Start starts a CA that is stopped with the test. The directory, with logs
@@ -96,7 +91,7 @@ func (ca *CA) begin() {
 	const attempts = 5
 	for i := range attempts {
 		if ca.URL == "" || i > 0 {
-			ca.URL = "https://" + freeAddress(ca.t)
+			ca.URL = "https://" + upstreamtest.FreeAddress(ca.t)
 			ca.configure()
 		}
 		p, err := run(binary, ca.dir)
@@ -108,14 +103,12 @@ func (ca *CA) begin() {
 		if err == nil {
 			return
 		}
-		p.kill()
-		if i == attempts-1 || !errors.Is(err, errEnded) {
-			ca.t.Fatalf("stepcatest: step-ca doesn't serve: %v\n%s", err, p.log())
+		p.Kill()
+		if i == attempts-1 || !errors.Is(err, upstreamtest.ErrEnded) {
+			ca.t.Fatalf("stepcatest: step-ca doesn't serve: %v\n%s", err, p.Log())
 		}
 	}
 }
-
-var errEnded = errors.New("the process ended")
 
 // await waits for /health.
 func (ca *CA) await() error {
@@ -126,21 +119,7 @@ func (ca *CA) await() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), ready)
-	defer cancel()
-	for {
-		last := up.Health(ctx)
-		if last == nil {
-			return nil
-		}
-		select {
-		case <-ca.process.ended:
-			return errEnded
-		case <-ctx.Done():
-			return fmt.Errorf("not healthy within %s: %w", ready, last)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return ca.process.Await(up.Health)
 }
 
 // Config is a configuration for stepca.New with JWKProvisioner.
@@ -190,7 +169,7 @@ func (ca *CA) X5CPEM() (certs, key []byte) {
 // connections are: a request written before that leaves its outcome unknown.
 func (ca *CA) Stop() {
 	if ca.process != nil {
-		ca.process.kill()
+		ca.process.Kill()
 		time.Sleep(50 * time.Millisecond)
 	}
 }
@@ -207,7 +186,7 @@ func (ca *CA) Restart() {
 // answers. Resume lets it go on.
 func (ca *CA) Pause() {
 	ca.t.Helper()
-	if err := ca.process.pause(); err != nil {
+	if err := ca.process.Pause(); err != nil {
 		ca.t.Fatalf("stepcatest: %v", err)
 	}
 }
@@ -215,13 +194,13 @@ func (ca *CA) Pause() {
 // Resume ends Pause.
 func (ca *CA) Resume() {
 	ca.t.Helper()
-	if err := ca.process.resume(); err != nil {
+	if err := ca.process.Resume(); err != nil {
 		ca.t.Fatalf("stepcatest: %v", err)
 	}
 }
 
 // Log is the end of what the process has written.
-func (ca *CA) Log() string { return ca.process.log() }
+func (ca *CA) Log() string { return ca.process.Log() }
 
 // Written is all that the process has written, of every run.
 func (ca *CA) Written() string {
@@ -231,16 +210,6 @@ func (ca *CA) Written() string {
 		ca.t.Fatalf("stepcatest: %v", err)
 	}
 	return string(data)
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("stepcatest: no free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (ca *CA) write(name string, data []byte) string {
@@ -257,4 +226,4 @@ func certPEM(c *x509.Certificate) []byte {
 }
 
 // PID is the process id of the running CA.
-func (ca *CA) PID() int { return ca.process.cmd.Process.Pid }
+func (ca *CA) PID() int { return ca.process.PID() }

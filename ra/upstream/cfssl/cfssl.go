@@ -89,6 +89,7 @@ var (
 	_ ra.Revoker   = (*Upstream)(nil)
 	_ ra.CRLSource = (*Upstream)(nil)
 	_ ra.Tolerance = (*Upstream)(nil)
+	_ ra.Checker   = (*Upstream)(nil)
 )
 
 // idle is how long an unused connection is kept. CFSSL closes none; what stands
@@ -137,7 +138,7 @@ func (c *Config) fill() {
 // what it says of itself is held against the plan.
 func Carries(serial, uris bool) policy.Capabilities {
 	can := policy.Capabilities{
-		KeyUsage: true, Serial: serial, PKCS10: true,
+		KeyUsage: true, Serial: serial, PKCS10: true, Alone: true,
 		SANForms: []csr.NameForm{csr.DNS, csr.IP, csr.Email},
 	}
 	if uris {

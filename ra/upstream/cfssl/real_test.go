@@ -69,6 +69,7 @@ func TestRealCFSSL(t *testing.T) {
 	t.Run("what can't be told isn't asked", func(t *testing.T) { testBeyond(t, up, ca) })
 	t.Run("names that are told", func(t *testing.T) { testNames(t, up) })
 	t.Run("a URI is one, or is withheld", func(t *testing.T) { testURI(t, ca) })
+	t.Run("how it stands with CFSSL", func(t *testing.T) { testCheck(t, ca) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, ca) })
 	if t.Failed() {
 		t.Log(ca.Log())
@@ -299,3 +300,32 @@ func TestCarriesIsWhatCFSSLHasFieldsFor(t *testing.T) {
 }
 
 func ou(s string) []byte { return csrtest.RDN(csrtest.ATV("2.5.4.11", csrtest.UTF8(s))) }
+
+func testCheck(t *testing.T, ca *cfssltest.CA) {
+	for name, c := range map[string]struct {
+		change func(*cfssl.Config)
+		want   []ra.Check
+	}{
+		"all is well": {func(*cfssl.Config) {}, []ra.Check{
+			{What: "profile devices", Result: ra.Good, Detail: "digital signature, client auth, server auth, for 24h0m0s"},
+			{What: "key", Result: ra.Good, Detail: "CFSSL takes it: it reads what we send"},
+			{What: "clock", Result: ra.Good, Detail: "as ours, to 5s"},
+		}},
+		"another key": {func(c *cfssl.Config) { c.Key = func() (secret.Bytes, error) { return cfssl.ParseKey("ff") } }, []ra.Check{
+			{}, {What: "key", Result: ra.Bad, Detail: "CFSSL answered 400: invalid token (400)"}, {},
+		}},
+		"another root": {func(c *cfssl.Config) { c.Roots = []*x509.Certificate{ratest.NewRoot(t, "Root").Certificate} }, []ra.Check{{}}},
+	} {
+		cfg := ca.Config(cfssltest.Devices)
+		c.change(&cfg)
+		got := open(t, cfg).Check(t.Context())
+		if len(got) != len(c.want) {
+			t.Fatalf("%s: %v", name, got)
+		}
+		for i, want := range c.want {
+			if want != (ra.Check{}) && (got[i].What != want.What || got[i].Result != want.Result || !strings.HasPrefix(got[i].Detail, want.Detail)) {
+				t.Errorf("%s: %+v, want %+v", name, got[i], want)
+			}
+		}
+	}
+}

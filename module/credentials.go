@@ -31,7 +31,7 @@ const onceMethod = "one_time_password"
 
 // ownMethods are the words of our own proofs, with their options: a provider
 // of such a name would prove what it doesn't.
-var ownMethods = map[string]string{basicMethod: "basic", digestMethod: "digest", onceMethod: "one_time_password"}
+var ownMethods = map[string]string{basicMethod: "basic", digestMethod: "digest", onceMethod: "one_time_password", policy.SRPMethod: "est_srp"}
 
 // A namedProvider is a module of others, ready to be asked.
 type namedProvider struct {

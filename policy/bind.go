@@ -89,6 +89,7 @@ func (b *binder) who(lines []whoLine) {
 					b.known(proof.registryAt.at, "registry", "registry", proof.registry, b.env.Registries)
 				}
 			case proof.method == oneTimePassword: // the store has those
+			case proof.isSRP(): // BindRealms knows those
 			case proof.method == httpBasic:
 				for _, user := range proof.users {
 					b.known(user.at, "user", "basic", user.name, b.env.Users)

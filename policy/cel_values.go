@@ -28,11 +28,11 @@ type (
 		hash string
 	}
 	celWho struct {
-		method, user, anchor, role string
-		password                   OneTimePassword
-		device                     Device
-		certificate                *celCert
-		data, claims               Facts
+		method, user, realm, anchor, role string
+		password                          OneTimePassword
+		device                            Device
+		certificate                       *celCert
+		data, claims                      Facts
 	}
 	celCert struct {
 		*x509.Certificate
@@ -140,8 +140,9 @@ var celTypes = map[string][]celField{
 
 func whoFields() []celField {
 	return []celField{
-		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest, bearer:NAME, one_time_password or a provider's name", func(w *celWho) any { return w.method }),
+		celOf("method", cel.StringType, "how the deciding line knows the client: client_cert, http_basic, digest, bearer:NAME, one_time_password, srp or a provider's name", func(w *celWho) any { return w.method }),
 		celOf("user", cel.StringType, "the account, or empty", func(w *celWho) any { return w.user }),
+		celOf("realm", cel.StringType, "the realm of a user of srp, or empty", func(w *celWho) any { return w.realm }),
 		celOf("anchor", cel.StringType, "the anchor of the client certificate, or empty", func(w *celWho) any { return w.anchor }),
 		celOf(celClaims, celFacts, "the claims of the token, by name", func(w *celWho) any { return w.claims.cel() }),
 		celOf(celData, celFacts, "what the webhook says, by name", func(w *celWho) any { return w.data.cel() }),

@@ -60,12 +60,14 @@ func (c *compiler) guardrails(n node) {
 }
 
 // patterns compiles a list of patterns of one form.
-func (c *compiler) patterns(list node, f form) []pattern {
+func (c *compiler) patterns(list node, f form) []pattern { return c.patternsOf(list.texts(), f) }
+
+func (c *compiler) patternsOf(items []node, f form) []pattern {
 	patterns := []pattern{}
-	for _, item := range list.texts() {
+	for _, item := range items {
 		p, err := f.compile(item.value())
 		if err != nil {
-			c.add(item.at, "the pattern %s of `%s` can match no %s: %v", quote(item.value()), list.path, f.name, err)
+			c.add(item.at, "the pattern %s of `%s` can match no %s: %v", quote(item.value()), item.path, f.name, err)
 			continue
 		}
 		p.at = item.at

@@ -220,6 +220,10 @@ var proofs = []key{
 		{name: "name", is: text, required: true, doc: "a `bearer` of the Caddyfile"},
 		{name: "subjects", is: texts, initial: "any subject", doc: "patterns of the subjects that count"},
 	}}, doc: "a bearer token (RFC 6750), a JWT"},
+	{name: "srp", is: &shape{kind: aMap, keys: []key{
+		{name: "realm", is: text, required: true, doc: "the realm of an `est_srp` of the Caddyfile"},
+		{name: "user", is: &shape{kind: oneKind, alts: []*shape{text, texts}}, initial: "any user", doc: "a pattern of the users that count, or a list"},
+	}}, doc: "a user of certificate-less TLS by SRP (RFC 5054)"},
 }
 
 var (

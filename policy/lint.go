@@ -229,14 +229,14 @@ func (p proof) givenWith(other proof) bool {
 			return slices.ContainsFunc(p.subjects, func(t pattern) bool { return s.text == t.text })
 		}
 		outside := slices.ContainsFunc(other.subjects, func(s pattern) bool { return !among(s) })
-		return p.method == other.method && (p.anyUser || !other.anyUser && !outside)
+		return p.method == other.method && p.realm == other.realm && (p.anyUser || !other.anyUser && !outside)
 	}
 	if !p.isCert() {
 		within := func(u listedUser) bool {
 			return slices.ContainsFunc(p.users, func(v listedUser) bool { return u.name == v.name })
 		}
 		outside := slices.ContainsFunc(other.users, func(u listedUser) bool { return !within(u) })
-		return p.method == other.method && p.via == other.via && (p.v1 || !other.v1) && (p.anyUser || !other.anyUser && !outside)
+		return p.method == other.method && p.realm == other.realm && p.via == other.via && (p.v1 || !other.v1) && (p.anyUser || !other.anyUser && !outside)
 	}
 	return p.anchor == other.anchor && (p.registry == "" || p.registry == other.registry) && within(p.subject, other.subject) && p.limits.heldWith(other.limits) &&
 		(p.spki == nil || slices.Equal(p.spki, other.spki)) && (p.pin == nil || slices.Equal(p.pin, other.pin)) && (!p.matches || other.matches)

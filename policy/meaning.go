@@ -41,8 +41,8 @@ var meanings = map[string]meaning{
 	"hygiene.debian_weak": narrows, "hygiene.blocked": narrows, "hygiene.reuse": ordered("forbid", "allow"),
 	"validity.default": bound, "validity.max": bound, "validity.within": narrows,
 
-	"bearer.subjects": widens,
-	"enroll":          offered, "reenroll": offered, "on_behalf": offered, "serverkeygen.enabled": trueWide,
+	"bearer.subjects": widens, "srp.realm": writes, "srp.user": widens,
+	"enroll": offered, "reenroll": offered, "on_behalf": offered, "serverkeygen.enabled": trueWide,
 	"fullcmc": offered, "fullcmc.revoke": offered, "revoke.own": trueWide, "revoke.by_ra": trueWide,
 	"serverkeygen.key": writes, "serverkeygen.encryption": ordered("required", "if_asked"), "serverkeygen.form": writes, "serverkeygen.made_by": writes,
 	"fullcmc.status_info": inert, "fullcmc.publish_anchors": inert,

@@ -95,6 +95,9 @@ func (c *compiler) loose(p *Profile, o *op, line whoLine) {
 		case proof.isCert() && !o.name.Renews() && !o.byRA && !bound:
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))
+		case proof.isSRP() && !o.name.Renews() && !o.byRA && !bound:
+			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
+				"a user of the realm %s may ask for the name of another", quote(proof.realm))
 		}
 	}
 }

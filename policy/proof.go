@@ -27,7 +27,7 @@ type asking struct {
 func (p proof) isCert() bool { return p.anchor != "" }
 
 // isHTTP: an HTTP credential gives the proof, and a 401 asks for it.
-func (p proof) isHTTP() bool { return !p.isCert() && !p.isBody() }
+func (p proof) isHTTP() bool { return !p.ofConnection() && !p.isBody() }
 
 // isBody: the proof stands in the request's body.
 func (p proof) isBody() bool { return p.via == ViaChallenge || p.via == ViaProof }
@@ -139,11 +139,21 @@ func (p proof) checkAccount(a asking) string {
 		if p.takesAccount(account) {
 			return ""
 		}
+		if p.isSRP() {
+			realm, user, ok := account.srpUser()
+			if ok && realm != p.realm {
+				return fmt.Sprintf("the user of the connection is of the realm %s, and this line wants %s", quote(realm), quote(p.realm))
+			}
+			account.User = user
+		}
 		if account.Method == p.method && account.User != "" {
 			seen = append(seen, account.User)
 		}
 	}
 	what := p.accountText()
+	if len(seen) == 0 && p.isSRP() {
+		return "the connection is of no " + what
+	}
 	if len(seen) == 0 {
 		return "no " + what + " was presented"
 	}
@@ -157,6 +167,8 @@ func (p proof) accountText() string {
 		return "HTTP Basic account"
 	case httpDigest:
 		return "HTTP Digest account"
+	case SRPMethod:
+		return "user of the realm " + quote(p.realm)
 	}
 	if name, isToken := p.token(); isToken {
 		return "token of " + quote(name)
@@ -181,23 +193,23 @@ func (l *whoLine) check(a asking) lineResult {
 	a.names = l.names
 	var reasons []string
 	var r lineResult
-	certs := false // one is missing
+	other := false // it would need another connection
 	for _, p := range l.proofs {
 		reason := p.check(a)
 		if reason == "" {
 			continue
 		}
 		reasons = append(reasons, reason)
-		certs = certs || p.isCert()
+		other = other || p.ofConnection()
 		if p.isHTTP() {
 			r.could = append(r.could, p.method)
 		}
 	}
 	r.matched = len(l.proofs) > 0 && len(reasons) == 0
-	if certs {
+	if other {
 		r.could = nil
 	}
-	r.body = len(reasons) > 0 && !certs && len(r.could) == 0
+	r.body = len(reasons) > 0 && !other && len(r.could) == 0
 	f := finding(l.spot, Refused, "", "", "%s", strings.Join(reasons, "; "))
 	f.Class = BadIdentity
 	r.why = f
@@ -228,8 +240,12 @@ func (l *whoLine) identity(who Identity) (*celWho, error) {
 			continue
 		}
 		for _, account := range who.Accounts {
-			if w.user == "" && p.takesAccount(account) {
-				w.user = account.User
+			if w.user != "" || !p.takesAccount(account) {
+				continue
+			}
+			w.user = account.User
+			if realm, user, ok := account.srpUser(); ok && p.isSRP() {
+				w.realm, w.user = realm, user
 			}
 		}
 	}
@@ -288,6 +304,13 @@ func (p proof) name() string {
 }
 
 func (p proof) takesAccount(account Account) bool {
+	if p.isSRP() {
+		realm, user, ok := account.srpUser()
+		if !ok || realm != p.realm {
+			return false
+		}
+		account.User = user
+	}
 	spelled, err := spellText(account.User)
 	return account.Method == p.method && account.User != "" &&
 		(p.anyUser || err == nil && slices.ContainsFunc(p.subjects, func(s pattern) bool { return s.match(spelled) }) || slices.ContainsFunc(p.users, func(u listedUser) bool { return u.name == account.User }))

@@ -160,6 +160,10 @@ var (
 				{name: "subject", is: text, required: true, doc: "the subject of its token"},
 				{name: "claims", is: text, initial: "none", doc: "the claims of the token, a JSON object as text"},
 			}}, doc: "a bearer token"},
+			{name: "srp", is: &shape{kind: aMap, keys: []key{
+				{name: "realm", is: text, required: true, doc: "the realm"},
+				{name: "user", is: text, required: true, doc: "its user"},
+			}}, doc: "a user of certificate-less TLS"},
 			{name: "data", is: text, initial: "none", doc: "what the webhook says, a JSON object as text"},
 		}}, initial: "nobody", doc: "who asks, taken as proven"},
 		{name: "csr", is: &shape{kind: aMap, keys: []key{
@@ -258,19 +262,7 @@ func (r *testReader) testCase(n node) TestCase {
 	}
 	who := n.get("who")
 	c.Who.Cert, c.Renews = r.cert(who.get("cert")), r.cert(n.get("renews"))
-	if user := who.get("basic"); user.present() {
-		c.Who.Accounts = append(c.Who.Accounts, Account{httpBasic, user.value()})
-	}
-	if user := who.get("digest"); user.present() {
-		c.Who.Accounts = append(c.Who.Accounts, Account{httpDigest, user.value()})
-	}
-	if provider := who.get("provider"); provider.present() {
-		c.Who.Accounts = append(c.Who.Accounts, Account{provider.get("name").value(), provider.get("user").value()})
-	}
-	if token := who.get("bearer"); token.present() {
-		c.Who.Accounts = append(c.Who.Accounts, Account{BearerMethod(token.get("name").value()), token.get("subject").value()})
-		c.Who.Claims = r.facts(token.get("claims"))
-	}
+	r.accounts(&c.Who, who)
 	c.Who.Data = r.facts(who.get("data"))
 	c.Who.once(who)
 	return c

@@ -116,3 +116,23 @@ func spelled(part, value string) string {
 	}
 	return value
 }
+
+// accounts reads what proves somebody beside certificates and passwords.
+func (r *testReader) accounts(w *TestWho, n node) {
+	if user := n.get("basic"); user.present() {
+		w.Accounts = append(w.Accounts, Account{httpBasic, user.value()})
+	}
+	if user := n.get("digest"); user.present() {
+		w.Accounts = append(w.Accounts, Account{httpDigest, user.value()})
+	}
+	if provider := n.get("provider"); provider.present() {
+		w.Accounts = append(w.Accounts, Account{provider.get("name").value(), provider.get("user").value()})
+	}
+	if token := n.get("bearer"); token.present() {
+		w.Accounts = append(w.Accounts, Account{BearerMethod(token.get("name").value()), token.get("subject").value()})
+		w.Claims = r.facts(token.get("claims"))
+	}
+	if user := n.get("srp"); user.present() {
+		w.Accounts = append(w.Accounts, SRPAccount(user.get("realm").value(), user.get("user").value()))
+	}
+}

@@ -109,7 +109,7 @@ type Identity struct {
 	// AnchorEnds are the notAfter of those anchors' own certificates, in the
 	// same order; of several that vouch the last to end.
 	AnchorEnds []time.Time
-	// Accounts are the verified HTTP credentials.
+	// Accounts are the verified HTTP credentials, and the user of the connection.
 	Accounts []Account
 	// Claims are those of the token among Accounts.
 	Claims Facts
@@ -123,10 +123,11 @@ type Identity struct {
 	Devices []Device
 }
 
-// An Account is one verified HTTP credential.
+// An Account is one verified HTTP credential, or by SRPAccount the user of a
+// connection without certificates.
 type Account struct {
-	// Method is "http_basic", "digest", BearerMethod of a token, or the name
-	// of a `provider`.
+	// Method is "http_basic", "digest", BearerMethod of a token, SRPMethod, or
+	// the name of a `provider`.
 	Method string
 	User   string
 }

@@ -24,7 +24,7 @@ type whoLine struct {
 type proof struct {
 	spot spot
 	// anchor is set in a client_cert, method in all others: "http_basic",
-	// "digest", "one_time_password" or the name of a provider.
+	// "digest", "one_time_password", "srp" or the name of a provider.
 	anchor   string
 	registry string // of a client_cert; empty: none
 	via      string // of a one_time_password: ViaBasic, ViaChallenge or ViaProof
@@ -39,7 +39,8 @@ type proof struct {
 	method   string
 	anyUser  bool
 	users    []listedUser
-	subjects []pattern // of a token
+	subjects []pattern // of a token; of an srp, its users
+	realm    string    // of an srp
 	shared   bool
 	anchorAt spot
 
@@ -70,7 +71,7 @@ const (
 func BearerMethod(name string) string { return bearer + ":" + name }
 
 // proofKinds are the proofs that a line may have.
-var proofKinds = []string{"client_cert", httpBasic, httpDigest, oneTimePassword, "provider", bearer}
+var proofKinds = []string{"client_cert", httpBasic, httpDigest, oneTimePassword, "provider", bearer, SRPMethod}
 
 func (c *compiler) who(list node, names nameRules) []whoLine {
 	var lines []whoLine
@@ -168,6 +169,8 @@ func (c *compiler) proof(n node) proof {
 		return p
 	case oneTimePassword:
 		return c.oneTime(n)
+	case SRPMethod:
+		return c.srp(n)
 	default:
 		name := n.get("name")
 		p := proof{spot: n.spot(), method: name.value(), anyUser: !n.get("users").present()}

@@ -32,6 +32,14 @@ func identity(flags []string) (policy.Identity, error) {
 			} else {
 				err = addAccount(&who, policy.BearerMethod(name), subject)
 			}
+		case policy.SRPMethod:
+			realm, user, _ := strings.Cut(rest, "/")
+			if realm == "" || user == "" {
+				err = fmt.Errorf("want srp:REALM/USER")
+			} else {
+				account := policy.SRPAccount(realm, user)
+				err = addAccount(&who, account.Method, account.User)
+			}
 		case "provider":
 			name, user, _ := strings.Cut(rest, ":")
 			if name == "" {
@@ -46,7 +54,7 @@ func identity(flags []string) (policy.Identity, error) {
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, otp:ID, otp_challenge:ID, identity_proof:ID, identity_proof_v1:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
+			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, srp:REALM/USER, otp:ID, otp_challenge:ID, identity_proof:ID, identity_proof_v1:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)

@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/audit"
+	"github.com/caddy-est/estra/ra/certless"
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/wire"
@@ -153,6 +154,7 @@ type site struct {
 	anyHeader bool      // of Incoming
 	exposed   bool      // no proxy stands before it
 	headers   []string  // of Incoming
+	session   *certless.Session
 	// provider, when set, runs in place of the password check.
 	provider func(http.ResponseWriter, *http.Request) ([]policy.Account, error)
 	// proven, when set, runs in place of both.
@@ -234,7 +236,7 @@ func (x *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil {
 		r.Body = struct{ io.ReadCloser }{r.Body} // as Caddy does, to count
 	}
-	x.Serve(w, r, Incoming{Headers: x.headers, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Credentials: x.credentials, AnyHeader: x.anyHeader})
+	x.Serve(w, r, Incoming{Headers: x.headers, Remote: netip.MustParseAddrPort(r.RemoteAddr).Addr(), TLSAhead: !x.exposed, Certless: x.session, Credentials: x.credentials, AnyHeader: x.anyHeader})
 }
 
 func (x *site) credentials(w http.ResponseWriter, r *http.Request) (found Proven, err error) {

@@ -31,6 +31,9 @@ func (x *exchange) identify() *ra.Error {
 	if x.r.TLS == nil && !x.in.TLSAhead {
 		return ra.Fail(ra.Forbidden, "the request came without TLS, and no trusted proxy says that it ended one", nil)
 	}
+	if s := x.in.Certless; s != nil {
+		x.who.Accounts = []policy.Account{policy.SRPAccount(s.Realm, s.User)}
+	}
 	var issuers []string
 	x.unavailable, x.reasons, issuers = x.clientCert()
 	if fail := x.devices(); fail != nil {

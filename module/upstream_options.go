@@ -19,6 +19,18 @@ type upstreamBlock struct {
 	module string
 }
 
+// address reads the one argument that stands before the block.
+func (b upstreamBlock) address(form string, into *string) error {
+	if !b.NextArg() {
+		return b.Errf("%s needs the address of the CA: `upstream %s %s { … }`", b.module, b.module, form)
+	}
+	*into = b.Val()
+	if b.NextArg() {
+		return b.Errf("%s takes one address; %q is too much", b.module, b.Val())
+	}
+	return nil
+}
+
 // read calls option for each option, of which none may stand twice.
 func (b upstreamBlock) read(option func(upstreamBlock) error) error {
 	seen := map[string]int{} // option -> line
@@ -93,6 +105,18 @@ func loadRoots(file string) ([]*x509.Certificate, error) {
 		}
 	}
 	return roots, nil
+}
+
+// loadOptional reads the certificates of an option, where it is written.
+func loadOptional(option, file string) ([]*x509.Certificate, error) {
+	if file == "" {
+		return nil, nil
+	}
+	certs, err := loadCertificates([]string{file})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", option, err)
+	}
+	return certs, nil
 }
 
 // firstEnd is when the first certificate of a chain ends.

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package module
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A changing is what files say, such as a credential, and is read again when one
+// of them has changed, without a new configuration. While what they say can't be
+// taken, such as between the writing of a certificate and that of its key, what
+// they said before counts.
+type changing[T any] struct {
+	files []string
+	read  func(texts [][]byte) (T, error)
+
+	mu     sync.Mutex
+	stamps []fileStamp
+	value  T
+}
+
+// A fileStamp tells a file from what it was before.
+type fileStamp struct {
+	changed time.Time
+	size    int64
+}
+
+// newChanging reads for the first time, where a mistake is an error.
+func newChanging[T any](read func(texts [][]byte) (T, error), files ...string) (*changing[T], error) {
+	c := &changing[T]{files: files, read: read}
+	stamps, err := c.look()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.load(stamps); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// now is what the files say.
+func (c *changing[T]) now() T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if stamps, err := c.look(); err == nil && !slices.Equal(stamps, c.stamps) {
+		_ = c.load(stamps) // else it is tried again
+	}
+	return c.value
+}
+
+func (c *changing[T]) look() ([]fileStamp, error) {
+	stamps := make([]fileStamp, len(c.files))
+	for i, name := range c.files {
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, err
+		}
+		stamps[i] = fileStamp{info.ModTime(), info.Size()}
+	}
+	return stamps, nil
+}
+
+func (c *changing[T]) load(stamps []fileStamp) error {
+	texts := make([][]byte, len(c.files))
+	for i, name := range c.files {
+		var err error
+		if texts[i], err = os.ReadFile(name); err != nil {
+			return err
+		}
+	}
+	value, err := c.read(texts)
+	if err != nil {
+		return err
+	}
+	c.stamps, c.value = stamps, value
+	return nil
+}
+
+// A clientPair is a certificate that we show to a CA, with its key.
+type clientPair struct {
+	tls   tls.Certificate
+	chain []*x509.Certificate
+}
+
+// loadClientPair follows the files of a client certificate and its key; nil where
+// there are none.
+func loadClientPair(certificate, key string) (*changing[clientPair], error) {
+	switch {
+	case certificate == "" && key == "":
+		return nil, nil
+	case certificate == "" || key == "":
+		return nil, fmt.Errorf("our client certificate is `certificate FILE` and `key FILE`: write both, or none")
+	}
+	pair, err := newChanging(func(texts [][]byte) (clientPair, error) {
+		p, err := tls.X509KeyPair(texts[0], texts[1])
+		if err != nil {
+			return clientPair{}, fmt.Errorf("certificate %s, key %s: %w", certificate, key, err)
+		}
+		chain := make([]*x509.Certificate, len(p.Certificate))
+		for i, der := range p.Certificate {
+			if chain[i], err = x509.ParseCertificate(der); err != nil {
+				return clientPair{}, fmt.Errorf("certificate %s: %w", certificate, err)
+			}
+		}
+		return clientPair{p, chain}, nil
+	}, certificate, key)
+	return pair, err
+}
+
+// shownBy is what a handshake asks for; nil where there is no certificate.
+func shownBy(pair *changing[clientPair]) func() (*tls.Certificate, error) {
+	if pair == nil {
+		return nil
+	}
+	return func() (*tls.Certificate, error) {
+		now := pair.now().tls
+		return &now, nil
+	}
+}
+
+// pairEnds is when the certificate ends, as Expiries has it.
+func pairEnds(pair *changing[clientPair]) map[string]time.Time {
+	if pair == nil {
+		return nil
+	}
+	return map[string]time.Time{"ra_certificate": firstEnd(pair.now().chain)}
+}

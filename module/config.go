@@ -149,6 +149,17 @@ func expand(what, value string) (string, error) {
 	return out, nil
 }
 
+// expandEach replaces the placeholders of an option with several values in
+// place.
+func expandEach(what string, values []string) (err error) {
+	for i := range values {
+		if values[i], err = expand(what, values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // An expandable is an option whose value may have placeholders.
 type expandable struct {
 	name  string

@@ -28,6 +28,9 @@ func init() {
 type ESTServer struct {
 	// The address of the EST server, such as https://est.example.net. Required.
 	URL string `json:"url"`
+	// Further addresses of the same server, each asked when those before it can't
+	// be reached.
+	OtherURLs []string `json:"other_urls,omitempty"`
 	// A PEM file with the root certificates of its CA. Required: they are what
 	// /cacerts may publish, what the server's TLS is verified with, and who
 	// signs its CMC messages.
@@ -71,7 +74,7 @@ func (*ESTServer) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] est URL {
+//	upstream [NAME] est URL… {
 //		root FILE
 //		tls_root FILE
 //		label LABEL
@@ -86,14 +89,11 @@ func (*ESTServer) CaddyModule() caddy.ModuleInfo {
 func (u *ESTServer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	start := *d // what is missing is reported where the upstream begins
-	if !d.NextArg() {
-		return d.Errf("est needs the address of the EST server: `upstream est https://HOST { … }`")
+	block := upstreamBlock{d, "est"}
+	if err := block.addresses("the EST server", "https://HOST", &u.URL, &u.OtherURLs); err != nil {
+		return err
 	}
-	u.URL = d.Val()
-	if d.NextArg() {
-		return d.Errf("est takes one address; %q is too much", d.Val())
-	}
-	if err := (upstreamBlock{d, "est"}).read(u.option); err != nil {
+	if err := block.read(u.option); err != nil {
 		return err
 	}
 	if u.Root == "" {
@@ -131,7 +131,7 @@ func (u *ESTServer) option(b upstreamBlock) error {
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address and the files' names.
-func (u *ESTServer) Provision(caddy.Context) error {
+func (u *ESTServer) Provision(ctx caddy.Context) error {
 	if u.URL == "" || u.Root == "" {
 		return errors.New("est needs url and root")
 	}
@@ -143,11 +143,15 @@ func (u *ESTServer) Provision(caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := expandEach("other_urls", u.OtherURLs); err != nil {
+		return err
+	}
 	if u.pins, err = loadRoots(u.Root); err != nil {
 		return err
 	}
 	cfg := est.Config{
-		URL: u.URL, Label: u.Label, Roots: u.pins, FullCMC: u.CMC, Batch: time.Duration(u.Batch),
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()),
+		Label: u.Label, Roots: u.pins, FullCMC: u.CMC, Batch: time.Duration(u.Batch),
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 		Certificate: u.ownCertificate,
 	}

@@ -29,6 +29,9 @@ func init() {
 type StepCA struct {
 	// The address of step-ca, such as https://ca.internal:9000. Required.
 	URL string `json:"url"`
+	// Further addresses of the same CA, with the same provisioner and the same
+	// issuing certificates, each asked when those before it can't be reached.
+	OtherURLs []string `json:"other_urls,omitempty"`
 	// A PEM file with step-ca's root certificate. Required: it is what
 	// /cacerts may publish, and what step-ca's own TLS is verified with.
 	Root string `json:"root"`
@@ -67,7 +70,7 @@ func (*StepCA) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] step_ca URL {
+//	upstream [NAME] step_ca URL… {
 //		root FILE
 //		provisioner NAME
 //		key FILE [PASSWORD]
@@ -80,14 +83,11 @@ func (*StepCA) CaddyModule() caddy.ModuleInfo {
 func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	start := *d // what is missing is reported where the upstream begins
-	if !d.NextArg() {
-		return d.Errf("step_ca needs the address of the CA: `upstream step_ca https://HOST:PORT { … }`")
+	block := upstreamBlock{d, "step_ca"}
+	if err := block.addresses("the CA", "https://HOST:PORT", &u.URL, &u.OtherURLs); err != nil {
+		return err
 	}
-	u.URL = d.Val()
-	if d.NextArg() {
-		return d.Errf("step_ca takes one address; %q is too much", d.Val())
-	}
-	if err := (upstreamBlock{d, "step_ca"}).read(u.option); err != nil {
+	if err := block.read(u.option); err != nil {
 		return err
 	}
 	for _, need := range []struct{ name, value string }{
@@ -133,7 +133,7 @@ func (u *StepCA) option(b upstreamBlock) error {
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the files' names and the password.
-func (u *StepCA) Provision(caddy.Context) error {
+func (u *StepCA) Provision(ctx caddy.Context) error {
 	if u.URL == "" || u.Root == "" || u.Provisioner == "" || u.Key == "" {
 		return errors.New("step_ca needs url, root, provisioner and key")
 	}
@@ -143,6 +143,9 @@ func (u *StepCA) Provision(caddy.Context) error {
 	if err := expandAll(expandable{"url", &u.URL}, expandable{"root", &u.Root}, expandable{"key", &u.Key}, expandable{"certificate", &u.Certificate}); err != nil {
 		return err
 	}
+	if err := expandEach("other_urls", u.OtherURLs); err != nil {
+		return err
+	}
 	pins, err := loadRoots(u.Root)
 	if err != nil {
 		return err
@@ -150,7 +153,7 @@ func (u *StepCA) Provision(caddy.Context) error {
 	u.pins = pins
 	cfg := stepca.Config{
 		CRL: u.AskCRL,
-		URL: u.URL, Roots: pins, Provisioner: u.Provisioner,
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: pins, Provisioner: u.Provisioner,
 		Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
 	if err := u.loadKey(&cfg); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 )
 
 // upstreamBlock reads the block of an upstream, as its messages call it.
@@ -44,6 +45,32 @@ func (b upstreamBlock) read(option func(upstreamBlock) error) error {
 		}
 	}
 	return nil
+}
+
+// addresses reads those of one CA, in the order in which they are asked. whose
+// and form are for messages.
+func (b upstreamBlock) addresses(whose, form string, first *string, others *[]string) error {
+	all := b.RemainingArgs()
+	if len(all) == 0 {
+		return b.Errf("%s needs the address of %s: `upstream %s %s { … }`", b.module, whose, b.module, form)
+	}
+	*first = all[0]
+	if len(all) > 1 {
+		*others = all[1:]
+	}
+	return nil
+}
+
+// sayOfAddress logs which of several addresses isn't asked any more, and which
+// is again.
+func sayOfAddress(log *zap.Logger) func(host string, failure error) {
+	return func(host string, failure error) {
+		if failure != nil {
+			log.Warn("an address of the CA fails again and again, and isn't asked for a while", zap.String("address", host), zap.Error(failure))
+			return
+		}
+		log.Info("an address of the CA is well again", zap.String("address", host))
+	}
 }
 
 // value reads the one value of an option, such as `FILE`.

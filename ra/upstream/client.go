@@ -6,18 +6,16 @@
 package upstream
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,10 +23,8 @@ import (
 	"github.com/caddy-est/estra/ra"
 )
 
-// dialTimeout is for the TCP connection.
-const dialTimeout = 5 * time.Second
-
-// Config is what [NewClient] needs. All of it is required.
+// Config is what [NewClient] needs. Name, Base, TLS, Timeout, MaxConns and Idle
+// have no default.
 type Config struct {
 	// Name is how messages call the CA, such as "step-ca".
 	Name string
@@ -36,6 +32,13 @@ type Config struct {
 	Base *url.URL
 	// TLS verifies the CA.
 	TLS *tls.Config
+	// Others are further addresses of the same CA, each asked when those before
+	// it can't be.
+	Others []Other
+	// Probe is the path of what the CA says of its health, by GET with a status
+	// of success. An address that has rested is asked there before it is sent
+	// anything. Default: the next call is the trial.
+	Probe string
 	// Timeout bounds each call, the wait for a free connection included.
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time.
@@ -43,6 +46,12 @@ type Config struct {
 	// Idle is how long an unused connection is kept. It is below what the CA
 	// does: a request isn't written into one that is being closed.
 	Idle time.Duration
+	// Rest is how long an address isn't asked after failures in a row; 0 is
+	// five seconds.
+	Rest time.Duration
+	// Observe is told the host of an address that begins to rest, with its last
+	// failure, and of one that is well again, with nil. nil: nobody is.
+	Observe func(host string, failure error)
 }
 
 // Sound refuses bounds of a configuration that make no sense.
@@ -59,55 +68,44 @@ func Sound(timeout, backdate time.Duration, maxConns int) error {
 }
 
 // A Client makes calls to one CA: no proxy, no redirects, a bound on
-// connections, and no call that lasts longer than its time. It is safe for
-// concurrent use.
+// connections, and no call that lasts longer than its time. An address that
+// fails again and again isn't asked for a while. It is safe for concurrent use.
 type Client struct {
-	name    string
-	base    *url.URL
-	http    *http.Client
-	timeout time.Duration
-	slots   chan struct{}
-	ahead   atomic.Pointer[time.Duration] // the CA's clock, of ours; nil: not known
+	name      string
+	addresses []*address // never none
+	probe     string
+	timeout   time.Duration
+	slots     chan struct{}
+	ahead     atomic.Pointer[time.Duration] // the CA's clock, of ours; nil: not known
 }
 
 // NewClient opens no connection.
 func NewClient(cfg Config) *Client {
-	transport := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:        cfg.TLS,
-		MaxIdleConns:           cfg.MaxConns,
-		MaxIdleConnsPerHost:    cfg.MaxConns,
-		MaxConnsPerHost:        cfg.MaxConns,
-		TLSHandshakeTimeout:    cfg.Timeout,
-		IdleConnTimeout:        cfg.Idle,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
+	c := &Client{name: cfg.Name, probe: cfg.Probe, timeout: cfg.Timeout, slots: make(chan struct{}, cfg.MaxConns)}
+	for _, o := range slices.Concat([]Other{{Base: cfg.Base}}, cfg.Others) {
+		c.addresses = append(c.addresses, newAddress(cfg, o.Base, cmp.Or(o.TLS, cfg.TLS)))
 	}
-	return &Client{
-		name: cfg.Name,
-		base: cfg.Base,
-		http: &http.Client{
-			Transport: transport,
-			// The CA's answer is what it says itself; a credential isn't
-			// carried to another place.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		timeout: cfg.Timeout,
-		slots:   make(chan struct{}, cfg.MaxConns),
-	}
+	return c
 }
 
 // Retire closes the connections that are idle. Calls under way end as they
 // would.
-func (c *Client) Retire() { c.http.CloseIdleConnections() }
+func (c *Client) Retire() {
+	for _, a := range c.addresses {
+		a.http.CloseIdleConnections()
+	}
+}
 
 // A Call is one request to the API.
 type Call struct {
-	Method    string
-	Path      string
-	Query     string // encoded; "" for none
-	Type      string // Content-Type, where there is a Body
-	Body      []byte
+	Method string
+	Path   string
+	Query  string // encoded; "" for none
+	Type   string // Content-Type, where there is a Body
+	Body   []byte
+	// Make gives the body for one address, in place of Body: a token says whom
+	// it is for. Its error is one of Do.
+	Make      func(base *url.URL) ([]byte, error)
 	Header    http.Header // beside those that follow from the rest; nil: none
 	RequestID string      // for the CA's log
 	Limit     int64       // of the answer's body
@@ -127,9 +125,10 @@ type Answer struct {
 // OK says that the status is one of success.
 func (a Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
-// Do makes the call once: nothing is ever sent twice. The error is *ra.Error,
-// and says that there is no whole answer; one with another status than success
-// may be cut.
+// Do makes the call. One that has an effect, which is any but GET, is made once:
+// it goes to another address only when surely nothing of it was sent, and never
+// while its outcome is open. The error is *ra.Error, and says that there is no
+// whole answer; one with another status than success may be cut.
 func (c *Client) Do(ctx context.Context, r Call) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -137,64 +136,10 @@ func (c *Client) Do(ctx context.Context, r Call) (Answer, error) {
 		return Answer{}, err
 	}
 	defer func() { <-c.slots }()
-
-	var connected, sent atomic.Bool
-	request, err := c.request(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				sent.Store(true)
-			}
-		},
-	}), r)
-	if err != nil {
-		return Answer{}, ra.Fail(ra.UpstreamDown, "the request can't be made", err)
+	if r.Method == http.MethodGet {
+		return c.read(ctx, r)
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		// After the deadline the writing may still go on, so a connection is
-		// reason enough to doubt.
-		doubt := sent.Load() || (connected.Load() && ctx.Err() != nil)
-		return Answer{}, c.failed(err, r.Signs && doubt)
-	}
-	defer response.Body.Close()
-	c.see(response.Header, time.Now())
-	body, err := io.ReadAll(io.LimitReader(response.Body, r.Limit+1))
-	answer := Answer{Status: response.StatusCode, Header: response.Header, Body: body}
-	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
-		answer.Peer = response.TLS.PeerCertificates[0]
-	}
-	long := int64(len(body)) > r.Limit
-	switch {
-	case !answer.OK():
-		if long {
-			answer.Body = body[:r.Limit]
-		}
-		return answer, nil
-	case err != nil:
-		return Answer{}, c.failed(err, r.Signs)
-	case long:
-		return Answer{}, c.Unreadable(r.Signs, fmt.Sprintf("an answer of more than %d bytes", r.Limit), nil)
-	}
-	return answer, nil
-}
-
-func (c *Client) request(ctx context.Context, r Call) (*http.Request, error) {
-	to := c.base.JoinPath(r.Path)
-	to.RawQuery = r.Query
-	request, err := http.NewRequestWithContext(ctx, r.Method, to.String(), bytes.NewReader(r.Body))
-	if err != nil {
-		return nil, err
-	}
-	request.GetBody = nil // nothing is sent twice
-	maps.Copy(request.Header, r.Header)
-	if r.Body != nil {
-		request.Header.Set("Content-Type", r.Type)
-	}
-	if isToken(r.RequestID) {
-		request.Header.Set("X-Request-Id", r.RequestID)
-	}
-	return request, nil
+	return c.send(ctx, r)
 }
 
 // acquire waits for one of the connections, for half the time at most: who
@@ -216,8 +161,9 @@ func (c *Client) acquire(ctx context.Context) error {
 	return ra.Fail(ra.Busy, fmt.Sprintf("all %d connections to %s are in use", cap(c.slots), c.name), ctx.Err())
 }
 
-// failed maps an error without an answer. With doubt the CA may have issued.
-func (c *Client) failed(err error, doubt bool) *ra.Error {
+// failed maps an error without an answer of a host. With doubt the CA may have
+// issued.
+func (c *Client) failed(host string, err error, doubt bool) *ra.Error {
 	// url.Error repeats method and URL.
 	var outer *url.Error
 	if errors.As(err, &outer) {
@@ -225,14 +171,14 @@ func (c *Client) failed(err error, doubt bool) *ra.Error {
 	}
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
-		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("the TLS certificate of %s doesn't verify under the configured root", c.base.Host), err)
+		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("the TLS certificate of %s doesn't verify under the configured root", host), err)
 	}
 	var network *net.OpError
 	if errors.As(err, &network) && network.Op == "dial" {
-		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("no connection to %s at %s", c.name, c.base.Host), err)
+		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("no connection to %s at %s", c.name, host), err)
 	}
 	if network != nil && network.Op == "remote error" && isRefusal(network.Err) {
-		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("%s at %s refuses our TLS client certificate", c.name, c.base.Host), errors.Join(ra.ErrCredential, err))
+		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("%s at %s refuses our TLS client certificate", c.name, host), errors.Join(ra.ErrCredential, err))
 	}
 	var timeout net.Error
 	late := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
@@ -243,9 +189,9 @@ func (c *Client) failed(err error, doubt bool) *ra.Error {
 	case doubt:
 		return ra.Fail(ra.UpstreamTimeout, fmt.Sprintf("the connection broke after the request was sent; %s may have issued", c.name), err)
 	case late: // and nothing was sent that could have an effect: come again
-		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("no answer in time from %s at %s", c.name, c.base.Host), err)
+		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("no answer in time from %s at %s", c.name, host), err)
 	}
-	return ra.Fail(ra.UpstreamDown, fmt.Sprintf("the connection to %s at %s failed", c.name, c.base.Host), err)
+	return ra.Fail(ra.UpstreamDown, fmt.Sprintf("the connection to %s at %s failed", c.name, host), err)
 }
 
 // isRefusal knows the alerts about a client certificate (RFC 8446 section 6.2).

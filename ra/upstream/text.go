@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,22 @@ func Address(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("the address %q has more than a host and a port", s)
 	}
 	return &url.URL{Scheme: "https", Host: u.Host}, nil
+}
+
+// Addresses accepts those of one CA, each once.
+func Addresses(first string, others ...string) ([]*url.URL, error) {
+	var all []*url.URL
+	for _, s := range append([]string{first}, others...) {
+		u, err := Address(s)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(all, func(known *url.URL) bool { return known.Host == u.Host }) {
+			return nil, fmt.Errorf("the address %q is given twice", s)
+		}
+		all = append(all, u)
+	}
+	return all, nil
 }
 
 // Retry takes over the CA's Retry-After (RFC 9110 section 10.2.3), in seconds or

@@ -37,6 +37,9 @@ const (
 type Config struct {
 	// URL is the server's address, such as https://est.example.net.
 	URL string
+	// Others are further addresses of the same server, each asked when those
+	// before it can't be reached.
+	Others []string
 	// Label is the label at the server; empty for none.
 	Label string
 	// Roots are the Explicit trust anchors (RFC 7030 section 3.6.1): the
@@ -63,6 +66,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time; 0 is DefaultMaxConns.
 	MaxConns int
+	// Observe is told of addresses that begin to rest, as upstream.Config has
+	// it; nil: nobody is.
+	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Rand is where nonces come from; nil is crypto/rand.
@@ -92,7 +98,7 @@ var (
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	if _, err := upstream.Address(cfg.URL); err != nil {
+	if _, err := upstream.Addresses(cfg.URL, cfg.Others...); err != nil {
 		return nil, err
 	}
 	switch {
@@ -146,16 +152,23 @@ func (c *Config) fill() {
 const idle = 4 * time.Second
 
 func (u *Upstream) client(certificate *tls.Certificate) (*upstream.Client, error) {
-	base, err := upstream.Address(u.cfg.URL)
+	bases, err := upstream.Addresses(u.cfg.URL, u.cfg.Others...)
 	if err != nil {
 		return nil, err
 	}
-	config, err := u.est.TLS(certificate)
-	if err != nil {
-		return nil, err
+	var all []upstream.Other // each verifies by its own name
+	for _, base := range bases {
+		there := u.est.Knowing(nil)
+		there.URL = base.String()
+		config, err := there.TLS(certificate)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, upstream.Other{Base: base, TLS: config})
 	}
 	return upstream.NewClient(upstream.Config{
-		Name: "the EST server", Base: base, TLS: config, Timeout: u.cfg.Timeout, MaxConns: u.cfg.MaxConns, Idle: idle,
+		Name: "the EST server", Base: all[0].Base, TLS: all[0].TLS, Others: all[1:],
+		Timeout: u.cfg.Timeout, MaxConns: u.cfg.MaxConns, Idle: idle, Observe: u.cfg.Observe,
 	}), nil
 }
 

@@ -6,9 +6,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"net/url"
 	"time"
 
+	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/upstream"
 )
 
@@ -27,29 +29,53 @@ type client struct {
 	now func() time.Time
 }
 
-func newClient(base *url.URL, cfg Config) client {
+// healthPath is what step-ca says of its health.
+const healthPath = "/1.0/health"
+
+func newClient(bases []*url.URL, cfg Config) client {
 	pool := x509.NewCertPool()
 	for _, c := range cfg.Roots {
 		pool.AddCert(c)
 	}
+	var others []upstream.Other
+	for _, base := range bases[1:] {
+		others = append(others, upstream.Other{Base: base})
+	}
 	return client{now: cfg.Now, Client: upstream.NewClient(upstream.Config{
-		Name: "step-ca", Base: base, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idleTimeout,
-		TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, Time: cfg.Now},
+		Name: "step-ca", Base: bases[0], Others: others, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idleTimeout,
+		TLS:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, Time: cfg.Now},
+		Probe: healthPath, Observe: cfg.Observe,
 	})}
 }
 
-// do makes a call once: a token is good for one use. The token is never in an
-// error, whatever the CA answers. The error is *ra.Error.
-func (c client) do(ctx context.Context, r upstream.Call, token string) ([]byte, error) {
-	if r.Body != nil {
-		r.Type = "application/json"
+// signed makes a call with a token, which names the address that it goes to:
+// step-ca takes no other. It is good for one use.
+func (c client) signed(ctx context.Context, r upstream.Call, t *tokens, cl claims, body func(token string) any) ([]byte, error) {
+	var token string
+	r.Make = func(base *url.URL) ([]byte, error) {
+		var err error
+		if token, err = t.sign(base, r.Path, cl); err != nil {
+			return nil, ra.Fail(ra.UpstreamDown, "the token can't be signed", err)
+		}
+		src, err := json.Marshal(body(token))
+		if err != nil {
+			return nil, ra.Fail(ra.UpstreamDown, "the request can't be made", nil) // the error may repeat the token
+		}
+		return src, nil
 	}
+	r.Type = "application/json"
+	return c.do(ctx, r, &token)
+}
+
+// do makes a call. The token is never in an error, whatever the CA answers. The
+// error is *ra.Error.
+func (c client) do(ctx context.Context, r upstream.Call, token *string) ([]byte, error) {
 	answer, err := c.Do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	if !answer.OK() {
-		return nil, refused(answer, token, c.now())
+		return nil, refused(answer, *token, c.now())
 	}
 	return answer.Body, nil
 }

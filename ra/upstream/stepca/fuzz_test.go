@@ -38,7 +38,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"crt":"","certChain":["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]}`))
 	f.Add([]byte(`{"certChain":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		u := &Upstream{client: newClient(&url.URL{Scheme: "https", Host: "ca.example"}, Config{MaxConns: 1})}
+		u := &Upstream{client: newClient([]*url.URL{{Scheme: "https", Host: "ca.example"}}, Config{MaxConns: 1})}
 		if got, err := u.issued(body); err == nil && got.Certificate == nil {
 			t.Error("neither a certificate nor an error")
 		}

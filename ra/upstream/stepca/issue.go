@@ -63,19 +63,10 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if c.Subject == "" {
 		c.Subject = wanted.Serial // step-ca wants one, and compares it with nothing
 	}
-	token, err := tokens.sign(signPath, c)
-	if err != nil {
-		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the token can't be signed", err)
-	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request.Raw})
-	body, err := json.Marshal(signRequest{CSR: string(block), OTT: token})
-	if err != nil {
-		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the request can't be made", nil)
-	}
-	answer, err := u.client.do(ctx, upstream.Call{
-		Method: http.MethodPost, Path: signPath, Body: body,
-		RequestID: o.RequestID(), Limit: maxAnswer, Signs: true,
-	}, token)
+	answer, err := u.client.signed(ctx, upstream.Call{
+		Method: http.MethodPost, Path: signPath, RequestID: o.RequestID(), Limit: maxAnswer, Signs: true,
+	}, tokens, c, func(token string) any { return signRequest{CSR: string(block), OTT: token} })
 	if err != nil {
 		return ra.Issued{}, err
 	}

@@ -4,15 +4,13 @@ package stepca
 
 import (
 	"errors"
-	"net/url"
 	"sync"
 )
 
 // ownTokens are the tokens of Config.Own, signed anew by each certificate that
 // takes the place of another.
 type ownTokens struct {
-	base *url.URL
-	cfg  Config // with the provisioner's name
+	cfg Config // with the provisioner's name
 
 	mu     sync.Mutex
 	x5c    *X5C
@@ -20,7 +18,7 @@ type ownTokens struct {
 }
 
 // newOwnTokens gives nil where no such provisioner is configured.
-func newOwnTokens(base *url.URL, cfg Config) (*ownTokens, error) {
+func newOwnTokens(cfg Config) (*ownTokens, error) {
 	if cfg.Own == nil {
 		return nil, nil
 	}
@@ -35,7 +33,7 @@ func newOwnTokens(base *url.URL, cfg Config) (*ownTokens, error) {
 		return nil, errors.New("step_ca: nobody gives our own certificate")
 	}
 	cfg.Provisioner, cfg.JWK = cfg.Own.Provisioner, nil
-	return &ownTokens{base: base, cfg: cfg}, nil
+	return &ownTokens{cfg: cfg}, nil
 }
 
 // current gives the tokens that the certificate of now signs.
@@ -51,7 +49,7 @@ func (o *ownTokens) current() (*tokens, *X5C, error) {
 	}
 	cfg := o.cfg
 	cfg.X5C = x5c
-	made, err := newTokens(o.base, cfg) // checks the certificate
+	made, err := newTokens(cfg) // checks the certificate
 	if err != nil {
 		return nil, nil, err
 	}

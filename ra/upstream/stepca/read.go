@@ -59,7 +59,7 @@ func (u *Upstream) CRL(ctx context.Context) ([]byte, error) {
 
 // Health asks whether the CA is up and its TLS certificate verifies.
 func (u *Upstream) Health(ctx context.Context) error {
-	body, err := u.get(ctx, "/1.0/health", maxAnswer)
+	body, err := u.get(ctx, healthPath, maxAnswer)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (u *Upstream) Health(ctx context.Context) error {
 		Status string `json:"status"`
 	}
 	if json.Unmarshal(body, &health) != nil || health.Status != "ok" {
-		return u.client.Unreadable(false, "no `ok` to /1.0/health", nil)
+		return u.client.Unreadable(false, "no `ok` to "+healthPath, nil)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func (u *Upstream) get(ctx context.Context, path string, limit int64) ([]byte, e
 }
 
 func (u *Upstream) query(ctx context.Context, path, query string, limit int64) ([]byte, error) {
-	body, err := u.client.do(ctx, upstream.Call{Method: http.MethodGet, Path: path, Query: query, Limit: limit}, "")
+	body, err := u.client.do(ctx, upstream.Call{Method: http.MethodGet, Path: path, Query: query, Limit: limit}, new(string))
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
 		return nil, ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)

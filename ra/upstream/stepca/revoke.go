@@ -5,7 +5,6 @@ package stepca
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"math/big"
 	"net/http"
@@ -49,15 +48,10 @@ func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, _ *x509.Ce
 
 func (u *Upstream) revoke(ctx context.Context, number *big.Int, reason int) error {
 	serial := number.String()
-	token, err := u.tokens.sign(revokePath, claims{Claims: jose.Claims{Subject: serial}})
-	if err != nil {
-		return ra.Fail(ra.UpstreamDown, "the token can't be signed", err)
-	}
-	body, err := json.Marshal(revokeRequest{Serial: serial, OTT: token, ReasonCode: reason, Passive: true})
-	if err != nil {
-		return ra.Fail(ra.UpstreamDown, "the request can't be made", nil)
-	}
-	_, err = u.client.do(ctx, upstream.Call{Method: http.MethodPost, Path: revokePath, Body: body, Limit: maxAnswer}, token)
+	_, err := u.client.signed(ctx, upstream.Call{Method: http.MethodPost, Path: revokePath, Limit: maxAnswer}, u.tokens,
+		claims{Claims: jose.Claims{Subject: serial}}, func(token string) any {
+			return revokeRequest{Serial: serial, OTT: token, ReasonCode: reason, Passive: true}
+		})
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused && isRevokedAlready(refusal.Reason) {
 		return nil

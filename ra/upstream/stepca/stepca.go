@@ -35,6 +35,10 @@ const (
 type Config struct {
 	// URL is the CA's address, such as https://ca.internal:9000.
 	URL string
+	// Others are further addresses of the same CA, with the same provisioner
+	// and the same issuing certificates, each asked when those before it can't
+	// be reached.
+	Others []string
 	// Roots alone verify the CA's TLS certificate; the system's roots don't
 	// count.
 	Roots []*x509.Certificate
@@ -55,6 +59,9 @@ type Config struct {
 	MaxConns int
 	// CRL says that the CA publishes a CRL (`crl.enabled` in ca.json).
 	CRL bool
+	// Observe is told of addresses that begin to rest, as upstream.Config has
+	// it; nil: nobody is.
+	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Rand is where token ids come from; nil is crypto/rand.
@@ -93,7 +100,7 @@ var (
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	base, err := upstream.Address(cfg.URL)
+	bases, err := upstream.Addresses(cfg.URL, cfg.Others...)
 	if err != nil {
 		return nil, fmt.Errorf("step_ca: %w", err)
 	}
@@ -119,17 +126,17 @@ func New(cfg Config) (*Upstream, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	tokens, err := newTokens(base, cfg)
+	tokens, err := newTokens(cfg)
 	if err != nil {
 		return nil, err
 	}
-	own, err := newOwnTokens(base, cfg)
+	own, err := newOwnTokens(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return &Upstream{
 		own:     own,
-		client:  newClient(base, cfg),
+		client:  newClient(bases, cfg),
 		tokens:  tokens,
 		x5c:     cfg.X5C,
 		named:   provisionersOf(cfg),

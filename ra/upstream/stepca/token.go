@@ -24,7 +24,6 @@ const tokenLife = 3 * time.Minute
 // tokens makes the one-time tokens of one provisioner.
 type tokens struct {
 	issuer   string
-	base     *url.URL
 	fragment string
 	signer   jose.Signer
 	now      func() time.Time
@@ -53,8 +52,8 @@ func confirm(csrDER []byte) *confirmation {
 	return &confirmation{Fingerprint: base64.RawURLEncoding.EncodeToString(sum[:])}
 }
 
-func newTokens(base *url.URL, cfg Config) (*tokens, error) {
-	t := &tokens{issuer: cfg.Provisioner, base: base, now: cfg.Now, rand: cfg.Rand}
+func newTokens(cfg Config) (*tokens, error) {
+	t := &tokens{issuer: cfg.Provisioner, now: cfg.Now, rand: cfg.Rand}
 	opts := new(jose.SignerOptions).WithType("JWT")
 	var key jose.SigningKey
 	switch {
@@ -101,9 +100,9 @@ func x5cHeader(x *X5C) []string {
 	return header
 }
 
-// sign completes the claims for one call of the API and signs them. Every
+// sign completes the claims for one call of the API at an address and signs them. Every
 // token has an id of its own, which step-ca accepts once.
-func (t *tokens) sign(path string, c claims) (string, error) {
+func (t *tokens) sign(base *url.URL, path string, c claims) (string, error) {
 	id := make([]byte, 16)
 	t.mu.Lock()
 	_, err := io.ReadFull(t.rand, id)
@@ -112,7 +111,7 @@ func (t *tokens) sign(path string, c claims) (string, error) {
 		return "", fmt.Errorf("no randomness for a token id: %w", err)
 	}
 	now := t.now()
-	audience := *t.base
+	audience := *base
 	audience.Path, audience.Fragment = path, t.fragment
 	c.ID = hex.EncodeToString(id)
 	c.Issuer = t.issuer

@@ -116,19 +116,10 @@ func (c *CA) refresh(ctx context.Context) (err error) {
 	memoryErr := c.recall(ctx)
 	certs, err := c.Upstream.CACerts(ctx)
 	if err != nil {
+		c.reconstruct()
 		return err
 	}
-	p := published{certs: certs, extra: c.Extra}
-	if c.Pins != nil {
-		p.pins = c.Pins()
-	}
-	c.mu.Lock()
-	p.remembered = slices.Clone(c.remembered)
-	if c.known != nil {
-		p.remembered = append(p.remembered, c.known.issuers...)
-	}
-	c.mu.Unlock()
-	h, err := p.check(c.now())
+	h, err := c.published(certs).check(c.now())
 	if err != nil {
 		return err
 	}
@@ -137,6 +128,45 @@ func (c *CA) refresh(ctx context.Context) (err error) {
 	defer c.mu.Unlock()
 	c.known, c.memoryErr = h, memoryErr
 	return nil
+}
+
+// published is an answer with what else a hierarchy is made from.
+func (c *CA) published(certs []*x509.Certificate) published {
+	p := published{certs: certs, extra: c.Extra}
+	if c.Pins != nil {
+		p.pins = c.Pins()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.remembered = slices.Clone(c.remembered)
+	if c.known != nil {
+		p.remembered = append(p.remembered, c.known.issuers...)
+	}
+	return p
+}
+
+// reconstruct makes a hierarchy of what is remembered and the configured roots,
+// where nothing is known because the CA hasn't answered since the start. Both are
+// good without its word; only what it may have begun since is missing, and it
+// issues nothing now.
+func (c *CA) reconstruct() {
+	p := c.published(nil)
+	c.mu.Lock()
+	known := c.known != nil
+	c.mu.Unlock()
+	if known || len(p.remembered) == 0 {
+		return
+	}
+	p.certs = unique(slices.Concat(p.pins, p.remembered))
+	h, err := p.check(c.now())
+	if err != nil || !slices.ContainsFunc(p.remembered, func(cert *x509.Certificate) bool { return contains(h.issuers, cert) }) {
+		return // as if there were nothing
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = h
+	}
 }
 
 // recall reads the memory once, and again while that fails.
@@ -193,11 +223,12 @@ func (c *CA) hierarchy(ctx context.Context) (*hierarchy, error) {
 	if waits {
 		return nil, failure
 	}
-	if err := c.Refresh(ctx); err != nil {
-		return nil, err
-	}
+	err := c.Refresh(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.known == nil {
+		return nil, err
+	}
 	return c.known, nil
 }
 

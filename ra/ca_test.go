@@ -293,3 +293,52 @@ func TestAPanicInAnUpstreamIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A device that renews, or reads /cacerts, needs no CA that answers for that.
+func TestAfterARestartWhatIsRememberedServesWhileTheCAIsDown(t *testing.T) {
+	upstream := ratest.NewCA(t)
+	kept := &memory{}
+	before := upstream.Known("x")
+	before.Memory = kept
+	if err := before.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want, err := before.Chain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	upstream.Set(ratest.Knobs{Down: true})
+	device := upstream.Intermediate.Device(t, "device")
+	for name, test := range map[string]struct {
+		change func(*ra.CA)
+		serves bool
+	}{
+		"by the root and the issuing certificates": {func(*ra.CA) {}, true},
+		"not without a memory":                     {func(c *ra.CA) { c.Memory = nil }, false},
+		"not of another CA's memory":               {func(c *ra.CA) { c.Name = "y" }, false},
+		"not under another root": {func(c *ra.CA) {
+			other := ratest.NewRoot(t, "Somebody Else").Certificate
+			c.Pins = func() []*x509.Certificate { return []*x509.Certificate{other} }
+		}, false},
+		"not when the root has ended": {func(c *ra.CA) {
+			c.Now = func() time.Time { return upstream.Root.Certificate.NotAfter.Add(time.Hour) }
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			after := upstream.Known("x")
+			after.Memory = kept
+			test.change(after)
+			if err := after.Start(t.Context()); !isKind(err, ra.UpstreamDown) {
+				t.Errorf("the start says %v", err)
+			}
+			chain, err := after.Chain(t.Context())
+			issued, _ := after.Issued(t.Context(), device.Leaf)
+			if test.serves != (err == nil) || test.serves && len(chain) != len(want) || issued != test.serves {
+				t.Errorf("%d certificates of %d, %v, the device's is its own: %t", len(chain), len(want), err, issued)
+			}
+			if after.Ready(t.Context()) == nil {
+				t.Error("it counts as ready")
+			}
+		})
+	}
+}

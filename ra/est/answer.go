@@ -4,6 +4,7 @@ package est
 
 import (
 	"crypto/x509"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -126,7 +127,7 @@ func (x *exchange) write(a answer) {
 	}
 	if a.retryAfter > 0 {
 		// Whole seconds: libest knows no date (RFC 9110 section 10.2.3).
-		h.Set("Retry-After", strconv.FormatInt(int64((a.retryAfter+time.Second-1)/time.Second), 10))
+		h.Set("Retry-After", strconv.FormatInt(int64((x.s.spread(a)+time.Second-1)/time.Second), 10))
 	}
 	if a.linking != "" {
 		h[binding.HeaderRequired] = []string{a.linking}
@@ -144,6 +145,27 @@ func (x *exchange) write(a answer) {
 	if lingers {
 		x.linger()
 	}
+}
+
+// A fleet that is turned away together, such as at a power cut's end, would come
+// back together. So the wait of a 503 is drawn from a span that begins with it:
+// as long again, within these.
+const (
+	leastSpread = 4 * time.Second
+	mostSpread  = 5 * time.Minute
+)
+
+// spread is how long the client of an answer is told to wait.
+func (s *Server) spread(a answer) time.Duration {
+	if a.status != http.StatusServiceUnavailable {
+		return a.retryAfter
+	}
+	span := min(max(a.retryAfter, leastSpread), mostSpread)
+	draw := rand.Int64N
+	if s.Draw != nil {
+		draw = s.Draw
+	}
+	return a.retryAfter + time.Duration(draw(int64(span)+1))
 }
 
 // headerChallenge as libest compares it; Go would spell it Www-Authenticate.

@@ -202,6 +202,7 @@ func newSite(t testing.TB, changes ...func(*site)) *site {
 	x.idevid = &source{Source: anchor.File([]*x509.Certificate{x.vendor.Certificate})}
 	known, p := x.ca.Known("test"), testPolicy(t)
 	x.Server = &Server{
+		Draw:      func(int64) int64 { return 0 },
 		Policy:    p,
 		Authority: &ra.Authority{Policy: p, CAs: map[string]*ra.CA{"test": known}},
 		Anchors: &anchor.Set{Anchors: []anchor.Anchor{

@@ -64,6 +64,9 @@ type Server struct {
 	Now func() time.Time
 	// NewID makes request ids; nil: 128 random bits in hex.
 	NewID func() string
+	// Draw gives a number from 0 to below n, which spreads the Retry-After of a
+	// 503; nil: a random one.
+	Draw func(n int64) int64
 	// Observe is told of every request after its answer; nil: nobody is.
 	Observe func(ctx context.Context, rep Report)
 

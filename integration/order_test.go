@@ -37,6 +37,7 @@ var levels = map[string]int{
 	"caddyfile":                     7,
 	"module/command":                7,
 	"module/srp":                    7,
+	"examples/upstream":             7,
 	"":                              8,
 	"integration":                   9,
 	"integration/bench":             9,

@@ -213,6 +213,9 @@ func (u *ESTServer) Pins() []*x509.Certificate { return u.pins }
 // CarriesAsWritten is what Carries says, without reading a file.
 func (u *ESTServer) CarriesAsWritten() policy.Capabilities { return est.Carries(u.CMC) }
 
+// CanRevoke says whether certificates can be revoked: by /fullcmc.
+func (u *ESTServer) CanRevoke() bool { return u.CMC }
+
 // Identity is the server's address, with the label that stands for a CA there.
 func (u *ESTServer) Identity() string { return "est " + u.URL + " " + u.Label }
 

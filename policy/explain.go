@@ -11,6 +11,9 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 )
 
+// AttributeName gives the short name of a subject attribute, or its OID.
+func AttributeName(oid asn1.ObjectIdentifier) string { return attributeName(oid) }
+
 // ExtKeyUsageName gives the name of an extended key usage, or its OID.
 func ExtKeyUsageName(oid asn1.ObjectIdentifier) string { return extKeyUsageName(oid) }
 

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-est/estra/module"
+	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/policy/csr"
+	"github.com/caddy-est/estra/ra"
+)
+
+// variants are the upstreams as they may be written, by what the table calls them.
+var variants = []struct {
+	name     string
+	upstream module.Upstream
+}{
+	{"`internal`", new(module.Internal)},
+	{"`step_ca`", new(module.StepCA)},
+	{"`est`", new(module.ESTServer)},
+	{"`est` with `cmc`", &module.ESTServer{CMC: true}},
+	{"`cfssl`", new(module.CFSSL)},
+	{"`cfssl` with `our_serials` and `uris`", &module.CFSSL{OurSerials: true, URIs: true}},
+}
+
+// carried is one row: what an upstream carries, and what it can do.
+func carried(name string, up module.Upstream) string {
+	can := up.Carries
+	if written, ok := up.(interface{ CarriesAsWritten() policy.Capabilities }); ok {
+		can = written.CarriesAsWritten
+	}
+	c := can()
+	part := func(all bool, some ...string) string {
+		switch {
+		case all:
+			return "yes"
+		case len(some) > 0:
+			return strings.Join(some, ", ")
+		default:
+			return "no"
+		}
+	}
+	var attributes, forms, purposes []string
+	for _, text := range c.SubjectTypes {
+		oid, _ := csr.TypeOID(text)
+		attributes = append(attributes, policy.AttributeName(oid))
+	}
+	for _, form := range c.SANForms {
+		forms = append(forms, form.String())
+	}
+	for _, text := range c.Purposes {
+		oid, _ := csr.TypeOID(text)
+		if name := policy.ExtKeyUsageName(oid); !slices.Contains(purposes, name) {
+			purposes = append(purposes, name)
+		}
+	}
+	_, revokes := up.(ra.Revoker)
+	if partly, ok := up.(interface{ CanRevoke() bool }); ok && revokes {
+		revokes = partly.CanRevoke()
+	}
+	_, crl := up.(ra.CRLSource)
+	row := []string{
+		name, part(c.Subject, attributes...), part(c.SAN, forms...), part(c.KeyUsage), part(c.ExtKeyUsage, purposes...), part(c.Extensions),
+		part(c.Serial), part(!c.PKCS10), part(c.Keygen), part(revokes), part(crl),
+	}
+	return "| " + strings.Join(row, " | ") + " |\n"
+}
+
+func TestTheTableOfUpstreamsIsWhatTheyCarry(t *testing.T) {
+	table := "| upstream | subject | alternative names | key usage | extended key usage | further extensions | our serial number | CRMF | makes keys | revokes | CRL |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|---|\n"
+	var told []string
+	for _, v := range variants {
+		told = append(told, string(v.upstream.(caddy.Module).CaddyModule().ID))
+		table += carried(v.name, v.upstream)
+	}
+	for _, m := range caddy.GetModules("est.upstreams") {
+		if !slices.Contains(told, string(m.ID)) {
+			t.Errorf("the table lacks %s", m.ID)
+		}
+	}
+	page := filepath.Join("..", "docs", "upstreams.md")
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- carries -->\n", "<!-- /carries -->"
+	head, rest, found := strings.Cut(string(text), begin)
+	_, tail, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		t.Fatal("the page has no place for the table")
+	}
+	want := head + begin + table + end + tail
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil { //nolint:gosec // a page of the documentation
+			t.Fatal(err)
+		}
+		return
+	}
+	if string(text) != want {
+		t.Errorf("the table isn't what upstreams carry: run with -update. It is\n%s", fmt.Sprint(table))
+	}
+}

@@ -362,6 +362,8 @@ type celInput struct {
 	req   *celReq
 	plan  *celPlan
 	prior *celCert
+	// warned are the ids of checks that warn; nil before they were asked.
+	warned []string
 	// spent is what the expressions of this decision have cost, estimated what
 	// they could at most by what was said when the file was loaded.
 	spent, estimated uint64
@@ -381,6 +383,8 @@ func (in *celInput) ResolveName(name string) (any, bool) {
 		return in.plan, in.plan != nil
 	case "prior":
 		return in.prior, in.prior != nil
+	case "warned":
+		return in.warned, in.warned != nil
 	}
 	return nil, false
 }

@@ -117,6 +117,7 @@ func (c *compiler) profile(n node) *Profile {
 		c.add(n.at, "`%s` is the built-in profile of probes of a CA: a profile of a file has another name", ProbeProfile)
 	}
 	c.labels(p, n.get("labels"))
+	c.issues(p, n.get("issues"))
 	c.ids, c.reads, c.scope = map[string]Pos{}, map[string]bool{}, profileScope(n)
 	p.reads, c.profiled = c.reads, p
 	p.names = nameRules{c.subject(n.get("subject")), c.san(n.get("san"))}
@@ -130,6 +131,7 @@ func (c *compiler) profile(n node) *Profile {
 	p.extensions = c.extensions(n.get("extensions"), p)
 	p.keys = c.profileKeys(n.get("key"))
 	p.usage = c.usage(n.get("usage"), p.keys)
+	c.reviewIssues(p)
 	c.keygenKey(p, n.get("serverkeygen"))
 	c.validity(p, n.get("validity"))
 	p.hints = c.hints(n.get("csrattrs"))

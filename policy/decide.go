@@ -91,12 +91,16 @@ func (p *Profile) judge(operation *op, req Request, by Registrar, explain bool) 
 		decision.Keygen = j.keygen()
 	}
 	j.checks()
+	approval := j.approval()
 	sortFindings(j.findings)
 	decision.Findings, decision.Plan, decision.Uses = j.findings, j.plan, j.uses
 	switch {
 	case slices.ContainsFunc(j.findings, func(f Finding) bool { return f.Class == Broken }):
 		decision.Verdict = Fault
-	case !slices.ContainsFunc(j.findings, Finding.refuses):
+	case slices.ContainsFunc(j.findings, Finding.refuses):
+	case approval != nil:
+		decision.Verdict, decision.Approval = Defer, approval
+	default:
 		decision.Verdict = Allow
 	}
 	return decision, j.steps

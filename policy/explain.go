@@ -64,6 +64,9 @@ func ExplainText(d Decision, g Gate) string {
 	fmt.Fprintf(&b, "profile:  %s\n", show(d.Profile))
 	fmt.Fprintf(&b, "policy:   %s\n", show(d.Policy))
 	fmt.Fprintf(&b, "gate:     %s\n", g)
+	if d.Approval != nil {
+		fmt.Fprintf(&b, "approval: %s\n", d.Approval)
+	}
 	b.WriteString("findings:")
 	if len(d.Findings) == 0 {
 		b.WriteString(" none")
@@ -96,7 +99,7 @@ func explainPlan(b *strings.Builder, d Decision) {
 		return
 	}
 	title := "plan:"
-	if d.Verdict != Allow {
+	if !d.Grants() {
 		title = "plan, as it would have been:"
 	}
 	p := d.Plan

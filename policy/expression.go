@@ -35,6 +35,8 @@ type scope struct {
 	cert  bool // each line that can decide demands a client certificate
 	prior bool // the operation renews a certificate
 	plan  bool // the certificate has been planned
+	// warned: all checks have been asked.
+	warned bool
 }
 
 // An expression is a CEL expression of the policy file.
@@ -81,6 +83,9 @@ func newCELEnv(s scope) (*cel.Env, error) {
 	}
 	if s.plan {
 		options = append(options, cel.Variable("plan", types.NewObjectType(celPlanType)))
+	}
+	if s.warned {
+		options = append(options, cel.Variable("warned", celTexts))
 	}
 	return cel.NewCustomEnv(slices.Concat(options, celBounded(), celFunctions())...)
 }
@@ -135,7 +140,7 @@ func (c *compiler) celIssues(n node, s scope, issues *cel.Issues) {
 
 // celNames are what an expression most often begins with, or calls.
 var celNames = []string{
-	"csr", "who", "req", "plan", "prior", "startsWith", "endsWith", "contains", "matches", "size", "all", "exists",
+	"csr", "who", "req", "plan", "prior", "warned", "startsWith", "endsWith", "contains", "matches", "size", "all", "exists",
 	"exists_one", "filter", "map", "has", "duration", "timestamp", "string", "int", "lowerAscii", "split", "join", "replace", "substring",
 }
 
@@ -162,7 +167,9 @@ func celMessage(message string, s scope) string {
 		case "prior":
 			return "prior is there only under reenroll: it is the certificate being renewed"
 		case "plan":
-			return "plan is there only in checks: it is made by what `set` says"
+			return "plan is there only in checks and in approve_when: it is made by what `set` says"
+		case "warned":
+			return "warned is there only in approve_when: it has the ids of the checks that warn"
 		}
 		return fmt.Sprintf("there is nothing called %s here%s", quote(name), didYouMean(name, celNames))
 	}

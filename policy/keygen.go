@@ -156,6 +156,9 @@ func (c *compiler) asEnroll(enroll *op, n node) *op {
 	o.linked, o.linkAt = n.get("linking").value() == "required", n.get("linking").spot()
 	c.scope = enroll.scope
 	o.checks = slices.Concat(enroll.checks, c.checks(n.get("checks")))
+	if n.asksApproval() { // else that of enroll
+		o.approval = c.approval(n)
+	}
 	return &o
 }
 

@@ -69,7 +69,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "labels", is: texts, doc: "the path labels that lead here: /.well-known/est/LABEL/…"},
 	{name: "about", is: text, doc: "what the profile is for"},
 	{name: "owner", is: text, doc: "who answers for it"},
-	{name: "issues", is: text, later: true, note: needsApproval, doc: "`ra` for certificates of registration authorities"},
+	{name: "issues", is: &shape{kind: aWord, words: []word{{text: RoleRA}}}, initial: "devices", doc: "ra: certificates of registration authorities, with cmcRA in `usage.ext`; each operation then has `approval: manual`"},
 	{name: "enroll", is: enrollShape, initial: "not offered", doc: "/simpleenroll"},
 	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "/simplereenroll"},
 	{name: "on_behalf", is: onBehalfShape, initial: "not offered", doc: "/simpleenroll by an RA that brings it for others (RFC 7030 section 3.7)"},
@@ -103,9 +103,6 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "upstream", is: text, initial: "the only one", doc: "the upstream of the Caddyfile that issues"},
 }}
 
-// needsApproval is said of what makes a registration authority.
-const needsApproval = ": the certificate of a registration authority wants an operator's approval (`approval: manual`)"
-
 // operation gives the keys that the operations share.
 func operation(linking key) []key {
 	return append([]key{{name: "who", is: &shape{kind: aList, each: whoShape}, required: true, doc: "who may ask; any one line is enough"}, linking}, further...)
@@ -119,9 +116,10 @@ var (
 )
 
 var further = []key{
-	{name: "approval", is: &shape{kind: aWord, words: []word{{text: "auto"}, {text: "manual", later: true}}},
-		initial: "auto", doc: "whether an operator has to approve"},
-	{name: "approvals", is: number, later: true, initial: "1", doc: "how many operators have to approve"},
+	{name: "approval", is: &shape{kind: aWord, words: []word{{text: "auto"}, {text: "manual"}}},
+		initial: "auto", doc: "manual: each request waits until an operator has approved it (`caddy est pending`)"},
+	{name: "approve_when", is: text, doc: "an expression in CEL, in the place of `approval`: requests for which it is true wait until an operator has approved them"},
+	{name: "approvals", is: number, initial: "1", doc: "how many operators have to approve, 1 or 2, each another one"},
 	{name: "set", is: setShape, doc: "values of this operation alone, in the place of those of the profile"},
 	{name: "checks", is: checksShape, doc: "rules in CEL of this operation alone"},
 }

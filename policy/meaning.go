@@ -47,6 +47,7 @@ var meanings = map[string]meaning{
 	"serverkeygen.key": writes, "serverkeygen.encryption": ordered("required", "if_asked"), "serverkeygen.form": writes, "serverkeygen.made_by": writes,
 	"fullcmc.status_info": inert, "fullcmc.publish_anchors": inert,
 	"who": widens, "names": widens, "on_behalf.linking": inert, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
+	"approve_when": writes, "approvals": ordered("2", "1"), "issues": ordered("devices", "ra"),
 	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,
 	"renewals": bound, "enrolled_within": bound,
 

@@ -25,6 +25,7 @@ type op struct {
 	borrowed bool // who asks is said by `enroll`
 	scope    scope
 	renewal  renewal
+	approval approval
 	expired  time.Duration // after notAfter; reenroll only
 }
 
@@ -70,6 +71,7 @@ func (c *compiler) operation(p *Profile, key operationKey, n node) *op {
 		linked: n.get("linking").value() == "required", linkAt: n.get("linking").spot(), scope: c.scope,
 	}
 	o.checks = c.checks(n.get("checks"))
+	o.approval = c.approval(n)
 	o.who = c.who(n.get("who"), o.names)
 	if key.op.Renews() {
 		c.renewal(o, n)
@@ -85,13 +87,14 @@ func (c *compiler) loose(p *Profile, o *op, line whoLine) {
 	bound := c.binds(p, o, line)
 	for _, proof := range line.proofs {
 		switch {
+		case proof.shared && o.approval.manual:
 		case proof.shared && !slices.ContainsFunc(line.proofs, isOnce):
 			names := "any name of the profile"
 			if bound {
 				names = "any name that the rules about `who` leave to it"
 			}
 			c.warn(lintSharedAccount, proof.spot, "the shared account %s is enough for a certificate with %s, "+
-				"and nobody approves it (approval: auto)", showList(userNames(proof.users)), names)
+				"and nobody approves it (%s)", showList(userNames(proof.users)), names, o.approval.word())
 		case proof.isCert() && !o.name.Renews() && !o.byRA && !bound:
 			c.warn(lintUnboundDevice, proof.spot, "this line stands for one device and binds none of its names: "+
 				"a device under the anchor %s may ask for the name of another", quote(proof.anchor))

@@ -74,6 +74,8 @@ type Profile struct {
 	hints      hintRule
 	upstream   string
 	upstreamAt spot
+	issuesRA   bool // issues: ra
+	issuesAt   spot
 }
 
 // A spot is a line of the policy and what it is about.

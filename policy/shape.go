@@ -45,7 +45,6 @@ type word struct {
 	text string
 	// later says that this version doesn't enforce it.
 	later bool
-	note  string // said with later
 }
 
 // A key is one key of a map.
@@ -58,7 +57,6 @@ type key struct {
 	// later says that this version doesn't enforce it: Compile refuses it,
 	// rather than that anybody reads a rule that nobody holds.
 	later bool
-	note  string // said with later
 }
 
 // describe says what a shape wants, for messages.
@@ -238,7 +236,7 @@ func (c *checker) checkWord(n node, s *shape) {
 		return
 	}
 	if s.words[i].later {
-		c.later.addAs(notEnforcedID, nodePos(n.at.File, n.yaml), "`%s: %s` is not enforced by this version%s", n.path, text, s.words[i].note)
+		c.later.addAs(notEnforcedID, nodePos(n.at.File, n.yaml), "`%s: %s` is not enforced by this version", n.path, text)
 	}
 }
 
@@ -256,7 +254,7 @@ func (c *checker) checkMap(n node, s *shape) {
 		case !ok:
 			c.unknown(member, s)
 		case k.later:
-			c.later.addAs(notEnforcedID, member.at, "`%s` is not enforced by this version%s", member.path, k.note)
+			c.later.addAs(notEnforcedID, member.at, "`%s` is not enforced by this version", member.path)
 		default:
 			c.check(member, k.is)
 		}

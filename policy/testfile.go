@@ -185,7 +185,7 @@ var (
 		{name: "enrolled", is: instant, initial: "when the client certificate begins", doc: "when that enrolment was"},
 		{name: "key_held_by", is: text, doc: "the subject of another certificate that has the request's key"},
 		{name: "want", is: &shape{kind: aMap, keys: []key{
-			{name: "verdict", is: &shape{kind: aWord, words: []word{{text: "allow"}, {text: "deny"}, {text: "fault"}}}, required: true, doc: "what the policy is to say"},
+			{name: "verdict", is: &shape{kind: aWord, words: []word{{text: "allow"}, {text: "defer"}, {text: "deny"}, {text: "fault"}}}, required: true, doc: "what the policy is to say"},
 			{name: "gate", is: &shape{kind: aWord, words: []word{{text: "open"}, {text: "challenge"}, {text: "shut"}}}, doc: "what is said before the body is read: shut is 403, challenge 401"},
 			{name: "findings", is: &shape{kind: aList, each: &shape{kind: oneKind, alts: []*shape{text, {kind: aMap, keys: []key{
 				{name: "path", is: text, required: true, doc: "a policy path, or its end"},

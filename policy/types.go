@@ -41,7 +41,7 @@ type Verdict uint8
 const (
 	Deny Verdict = iota
 	Allow
-	Defer
+	Defer // nothing refuses it, and people have to approve it
 	Fault // the policy itself failed; nothing is issued
 )
 
@@ -259,7 +259,7 @@ type Plan struct {
 	Upstream string
 }
 
-// A Decision is a profile's answer. With Allow the plan is complete; with
+// A Decision is a profile's answer. With Allow and Defer the plan is complete; with
 // any other verdict it is what would have been planned, for explain.
 type Decision struct {
 	Verdict  Verdict
@@ -275,7 +275,15 @@ type Decision struct {
 	// Keygen is the key that is to be made, of a request to /serverkeygen; nil
 	// of any other, and where it isn't clear how it would be given out.
 	Keygen *Keygen
+	// Approval is what the request waits for, with Defer; else nil.
+	Approval *Approval
 }
+
+// Grants tells a decision with a complete plan: Allow, or Defer.
+func (d Decision) Grants() bool { return d.Verdict.Grants() }
+
+// Grants tells Allow and Defer.
+func (v Verdict) Grants() bool { return v == Allow || v == Defer }
 
 // Gate is the answer of the authentication gate, before the body is read.
 // The zero value is closed.

@@ -50,10 +50,10 @@ func (c *compiler) usage(n node, keys keyRule) usage {
 		case !ok:
 			c.add(item.at, "%s is neither a known extended key usage nor an OID%s", quote(item.value()), otherUsage(item.value(), "key", knownKeyUsages(), extKeyUsageNames()))
 			continue
-		case containsOID(c.guard.never.ext, oid):
+		case extKeyUsageName(oid) == cmcRA && !c.profiled.issuesRA:
+			c.add(item.at, "a certificate for %s makes its holder a registration authority: a profile of such says `issues: ra`, and `approval: manual` in each of its operations", cmcRA)
+		case containsOID(c.guard.never.ext, oid) && extKeyUsageName(oid) != cmcRA:
 			c.add(item.at, "the extended key usage %s is named by `guardrails.never`", item.value())
-		case extKeyUsageName(oid) == cmcRA:
-			c.add(item.at, "a certificate for %s makes its holder a registration authority: the profile says `issues: ra`, which is not enforced by this version%s", cmcRA, needsApproval)
 		case containsOID(u.ext, oid):
 			c.add(item.at, "the extended key usage %s stands twice", item.value())
 		}
@@ -200,7 +200,7 @@ func (j *judge) requestedExtKeyUsage() {
 	}
 	var wanted []asn1.ObjectIdentifier
 	for _, oid := range asked {
-		if containsOID(fence.ext, oid) {
+		if containsOID(fence.ext, oid) && !(j.profile.issuesRA && extKeyUsageName(oid) == cmcRA) {
 			j.refuse(fence.spot, BadExtension, extKeyUsageText(asked), "not "+extKeyUsageName(oid),
 				"the request asks for the extended key usage %s, which no certificate may have", extKeyUsageName(oid))
 			continue

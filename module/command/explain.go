@@ -145,10 +145,20 @@ func explain(profile *policy.Profile, req policy.Arrival) report.Explanation {
 		told.Status, told.Answer = http.StatusUnauthorized, "with a challenge and an empty body"
 	case !told.Gate.Open:
 		refused(ra.Fail(ra.Forbidden, "", nil))
+	case told.Decision.Verdict == policy.Defer:
+		told.Status, told.Answer = http.StatusAccepted, "with Retry-After and an empty body, until "+approvers(told.Decision.Approval)
 	case told.Decision.Verdict != policy.Allow:
 		refused(ra.Refusal(told.Decision))
 	}
 	return told
+}
+
+// approvers says who has to approve.
+func approvers(a *policy.Approval) string {
+	if a != nil && a.Needs > 1 {
+		return fmt.Sprintf("%d people have approved it (`caddy est pending`)", a.Needs)
+	}
+	return "somebody has approved it (`caddy est pending`)"
 }
 
 // request is what the flags say, as the policy is asked it.

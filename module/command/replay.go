@@ -38,7 +38,7 @@ func (c *comparison) runReplay(cmd *cobra.Command, policies replay.Policies) err
 	if err != nil {
 		return err
 	}
-	widened := slices.ContainsFunc(summary.Differences, func(d replay.Difference) bool { return d.New == policy.Allow && d.Old != policy.Allow })
+	widened := slices.ContainsFunc(summary.Differences, func(d replay.Difference) bool { return d.Wider() })
 	if c.fail == "changed" && summary.Differ > 0 || c.fail == "wider" && widened {
 		return errTold
 	}

@@ -5,6 +5,7 @@ package diff
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-est/estra/policy"
@@ -14,11 +15,12 @@ import (
 // A Difference is what two policies decide otherwise of one request.
 type Difference struct {
 	Old, New policy.Verdict
-	// Plan has the parts of the certificate that differ, where both allow:
+	// Plan has the parts of the certificate that differ, where both grant it:
 	// subject, san, key_usage, ext_key_usage, extensions, validity, upstream,
-	// made_key.
+	// made_key; and how many have to approve it, approvals.
 	Plan []Part
-	// Reasons are the paths of the rules that refuse, in the policy that does.
+	// Reasons are the paths of the rules that refuse, in the policy that does;
+	// where one only defers, of the rule that says so.
 	Reasons []string
 }
 
@@ -26,23 +28,40 @@ type Difference struct {
 type Part struct{ Name, Old, New string }
 
 // Decisions compares what two policies decided of one request. It is false
-// when they agree: the same verdict and, where both allow, the same plan. Why
+// when they agree: the same verdict and, where both grant, the same plan. Why
 // both refuse doesn't matter.
 func Decisions(before, after policy.Decision) (Difference, bool) {
 	d := Difference{Old: before.Verdict, New: after.Verdict}
 	if before.Verdict != after.Verdict {
-		refusing := after
-		if after.Verdict == policy.Allow {
-			refusing = before
+		stricter := after
+		if after.Verdict == policy.Allow || after.Verdict == policy.Defer && before.Verdict != policy.Allow {
+			stricter = before
 		}
-		d.Reasons = Reasons(refusing)
-		return d, true
+		d.Reasons = Reasons(stricter)
 	}
-	if before.Verdict != policy.Allow {
-		return d, false
+	if before.Grants() && after.Grants() {
+		d.Plan = append(Plans(before, after), approvalParts(before.Approval, after.Approval)...)
 	}
-	d.Plan = append(parts(before.Plan, after.Plan), keygenParts(before.Keygen, after.Keygen)...)
-	return d, len(d.Plan) > 0
+	return d, d.Old != d.New || len(d.Plan) > 0
+}
+
+// Plans gives the parts in which two certificates that are wanted differ.
+func Plans(before, after policy.Decision) []Part {
+	return append(parts(before.Plan, after.Plan), keygenParts(before.Keygen, after.Keygen)...)
+}
+
+// Wider tells whether the second policy grants what the first doesn't, or
+// without anybody's approval what wants one.
+func (d Difference) Wider() bool {
+	return d.New == policy.Allow && d.Old != policy.Allow || d.New == policy.Defer && !d.Old.Grants()
+}
+
+// approvalParts: how many have to approve, where both want that.
+func approvalParts(before, after *policy.Approval) []Part {
+	if before == nil || after == nil || before.Needs == after.Needs {
+		return nil
+	}
+	return []Part{{"approvals", strconv.Itoa(before.Needs), strconv.Itoa(after.Needs)}}
 }
 
 // keygenParts: the key that is made, and how it goes out.
@@ -53,10 +72,13 @@ func keygenParts(before, after *policy.Keygen) []Part {
 	return []Part{{"made_key", before.String(), after.String()}}
 }
 
-// Reasons gives the paths of the rules that refuse, each once, in the order of
-// the findings.
+// Reasons gives the paths of the rules that refuse, or defer, each once, in the
+// order of the findings.
 func Reasons(d policy.Decision) []string {
 	var paths []string
+	if d.Verdict == policy.Defer && d.Approval != nil {
+		paths = append(paths, d.Approval.Path)
+	}
 	for _, f := range d.Findings {
 		if (f.Effect == policy.Refused || f.Effect == policy.Required) && !slices.Contains(paths, f.Path) {
 			paths = append(paths, f.Path)

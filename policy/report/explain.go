@@ -31,6 +31,9 @@ func (e Explanation) Text() string {
 	d := e.Decision
 	fmt.Fprintf(&b, "verdict:  %s\nprofile:  %s\npolicy:   %s\ngate:     %s\n", d.Verdict, policy.Show(d.Profile), policy.Show(d.Policy), e.Gate)
 	b.WriteString(hang(0, "client:  ", fmt.Sprintf("%d, %s", e.Status, e.Answer)))
+	if d.Approval != nil {
+		b.WriteString(hang(0, "approval:", d.Approval.String()))
+	}
 	b.WriteString("\nRULES, in the order asked\n")
 	for _, s := range e.Steps {
 		step(&b, s)
@@ -78,7 +81,7 @@ func hang(indent int, word, text string) string {
 // isn't in it, and what is in it and wasn't asked for.
 func (e Explanation) certificate(b *strings.Builder) {
 	title := "CERTIFICATE"
-	if e.Decision.Verdict != policy.Allow {
+	if !e.Decision.Grants() {
 		title += ", as it would have been"
 	}
 	fmt.Fprintf(b, "\n%s (- asked and not in it, + not asked)\n", title)

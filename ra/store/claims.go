@@ -49,13 +49,18 @@ func inOrder(uses []policy.Use) []policy.Use {
 // Reserve implements Claims.
 func (c claims) Reserve(ctx context.Context, r Reservation) error {
 	return c.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, use := range inOrder(r.Uses) {
-			if err := reserve(ctx, tx, use, r); err != nil {
-				return fmt.Errorf("the %s %s: %w", use.Kind, use.ID, err)
-			}
-		}
-		return nil
+		return reserveAll(ctx, tx, r)
 	})
+}
+
+// reserveAll reserves all, or nothing.
+func reserveAll(ctx context.Context, tx *sql.Tx, r Reservation) error {
+	for _, use := range inOrder(r.Uses) {
+		if err := reserve(ctx, tx, use, r); err != nil {
+			return fmt.Errorf("the %s %s: %w", use.Kind, use.ID, err)
+		}
+	}
+	return nil
 }
 
 func reserve(ctx context.Context, tx *sql.Tx, use policy.Use, r Reservation) error {

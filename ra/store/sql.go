@@ -83,6 +83,9 @@ func (s *sqlStore) Made() Made { return made{s} }
 // SRP implements Store.
 func (s *sqlStore) SRP() srp.Users { return srpUsers{s} }
 
+// Pending implements Store.
+func (s *sqlStore) Pending() Pending { return pending{s} }
+
 // Upkeep implements Store.
 func (s *sqlStore) Upkeep() Upkeep { return upkeep{s} }
 

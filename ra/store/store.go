@@ -31,6 +31,7 @@ type Store interface {
 	SRP() srp.Users
 	Certificates() Certificates
 	Authorities() Authorities
+	Pending() Pending
 	Upkeep() Upkeep
 	// Close ends it. Nothing is called after it.
 	Close() error

@@ -54,6 +54,7 @@ var strays = []struct{ what, query string }{
 	{"certificates are issued, and their bytes are not there", `SELECT COUNT(*) FROM certificates WHERE state = 'issued' AND length(certificate) = 0`},
 	{"certificates have no state that is known", `SELECT COUNT(*) FROM certificates WHERE state NOT IN ('asked', 'pending', 'issued', 'withheld', 'unknown')`},
 	{"certificates are of unknown end or withheld, and stand in the way of another one", `SELECT COUNT(*) FROM certificates WHERE state IN ('withheld', 'unknown') AND closed = 0`},
+	{"decisions are of no pending request", `SELECT COUNT(*) FROM pending_decisions d WHERE NOT EXISTS (SELECT 1 FROM pending p WHERE p.id = d.id)`},
 	{"reservations have a number of holders below zero", `SELECT COUNT(*) FROM claims WHERE holds < 0`},
 }
 

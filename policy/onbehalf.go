@@ -124,9 +124,7 @@ func (p *Profile) ExplainOnBehalf(req OnBehalf, explain bool) (Decision, []Step)
 	if o == nil || !req.By.Proven() {
 		return Decision{Profile: p.name, Policy: p.policy, Findings: []Finding{p.noOnBehalf()}}, nil
 	}
-	return p.judge(o, Request{
-		Op: req.Op(), Label: req.Label, Who: req.By.who, CSR: req.CSR, Linking: req.Linking, KeyHolder: req.KeyHolder, Until: req.Until, Now: req.Now,
-	}, req.By, explain)
+	return p.judge(o, req.Arrival().Request, req.By, explain)
 }
 
 func (p *Profile) noOnBehalf() Finding {
@@ -141,6 +139,13 @@ func (p *Profile) noOnBehalf() Finding {
 type Arrival struct {
 	Request
 	By Registrar // the zero value where the client is no RA
+}
+
+// Arrival gives the request as it came.
+func (r OnBehalf) Arrival() Arrival {
+	return Arrival{By: r.By, Request: Request{
+		Op: r.Op(), Label: r.Label, Who: r.By.who, CSR: r.CSR, Linking: r.Linking, KeyHolder: r.KeyHolder, Until: r.Until, Now: r.Now,
+	}}
 }
 
 // OnBehalf gives the request as one that an RA brings: it came to /simpleenroll

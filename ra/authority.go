@@ -52,6 +52,12 @@ type Authority struct {
 	// Renewals keeps how often certificates were renewed; nil: nothing does, and
 	// a profile that counts grants nothing.
 	Renewals store.Renewals
+	// Pending keeps requests that wait for approval; nil: nothing does, and what
+	// needs one is granted nothing.
+	Pending store.Pending
+	// PendingFor is how long a request waits, and how long a certificate can be
+	// fetched once it is approved; default DefaultPendingFor.
+	PendingFor time.Duration
 
 	own ownSigner
 	rsa struct {
@@ -72,6 +78,8 @@ type task struct {
 	// renews gives the certificate that is replaced; nil: none is.
 	renews func(context.Context, *CA) (*x509.Certificate, *Error)
 	decide func(found) policy.Decision
+	// arrived is the request as it was decided.
+	arrived func() policy.Arrival
 	// making is set where the key is made for the device.
 	making *making
 }
@@ -102,6 +110,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 		req.Renews, req.KeyHolder, req.Who.Data, req.Chain = f.renews, f.holder, f.data, f.chain
 		return p.Decide(req.Request)
 	}
+	t.arrived = func() policy.Arrival { return policy.Arrival{Request: req.Request} }
 	if req.Op.Renews() {
 		t.renews = func(ctx context.Context, ca *CA) (*x509.Certificate, *Error) {
 			return req.Who.Cert, renewable(ctx, ca, req.Who.Cert)
@@ -131,6 +140,7 @@ func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req O
 		req.KeyHolder, req.By = f.holder, req.By.Knowing(f.data)
 		return p.DecideOnBehalf(req.OnBehalf)
 	}
+	t.arrived = func() policy.Arrival { return req.OnBehalf.Arrival() }
 	if req.CSR != nil {
 		t.identity = identityOf(req.By.Identity(), req.CSR) + " " + namesText(req.CSR)
 	}
@@ -179,8 +189,11 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		out.KeyHolder, end = holder, done
 	}
 	out.Decision = t.decide(found{out.Replaces, out.KeyHolder, data, out.Chain})
-	if out.Decision.Verdict != policy.Allow {
+	if !out.Decision.Grants() {
 		return refusal(out.Decision)
+	}
+	if e := a.approved(ctx, p, op, label, t, out); e != nil {
+		return e
 	}
 	if ca.Stopped(out.Profile) {
 		return ca.down(fmt.Sprintf("it is stopped for profile %s after nonconforming certificates; "+
@@ -240,6 +253,7 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	}
 	a.keepChain(ctx, p, t, out)
 	a.supersede(ctx, ca, label, t, out)
+	a.fetched(ctx, t, out)
 	return nil
 }
 
@@ -356,6 +370,8 @@ func statusOf(k Kind) Status {
 	switch k {
 	case UpstreamTimeout:
 		return StatusUnknown
+	case Pending:
+		return StatusPending
 	case Fault, Busy, UpstreamDown, UpstreamRefused, Nonconforming:
 		return StatusFailed
 	default:

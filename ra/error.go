@@ -40,6 +40,7 @@ const (
 	UpstreamRefused
 	Nonconforming
 	UpstreamTimeout
+	Pending // not yet: it waits for a decision
 )
 
 type row struct {
@@ -76,6 +77,7 @@ var rows = [...]row{
 	UpstreamRefused: {"upstream_refused", 502, "internalCAError", "the authority could not issue"},
 	Nonconforming:   {"nonconforming", 502, "internalCAError", "the authority could not issue"},
 	UpstreamTimeout: {"upstream_timeout", 504, "internalCAError", "the authority could not issue"},
+	Pending:         {"pending", 202, "tryLater", "the request waits for a decision"},
 }
 
 // String is the kind's word in audit records and metrics.
@@ -111,7 +113,7 @@ type Error struct {
 // Fail makes an Error of a kind. Err may be nil.
 func Fail(kind Kind, reason string, err error) *Error {
 	e := &Error{Kind: kind, Public: kind.row().public, Reason: reason, Err: err}
-	if kind == Busy || kind == UpstreamDown {
+	if kind == Busy || kind == UpstreamDown || kind == Pending {
 		e.RetryAfter = 30 * time.Second
 	}
 	return e

@@ -10,7 +10,7 @@ import (
 
 func TestEveryKindHasARow(t *testing.T) {
 	for kind := range Kind(len(rows)) {
-		if kind.String() == "" || kind.HTTPStatus() < 400 || kind.FailInfo() == "" || Fail(kind, "", nil).Public == "" {
+		if kind.String() == "" || kind.HTTPStatus() < 400 && kind != Pending || kind.FailInfo() == "" || Fail(kind, "", nil).Public == "" {
 			t.Errorf("kind %d has the row %+v", kind, kind.row())
 		}
 	}

@@ -96,6 +96,7 @@ func (a *Authority) Keygen(ctx context.Context, p *policy.Profile, req Keygen) (
 		req.Who.Data, req.Chain = f.data, f.chain
 		return p.Decide(req.Request)
 	}
+	t.arrived = func() policy.Arrival { return policy.Arrival{Request: req.Request} }
 	out, err := a.run(ctx, p, policy.ServerKeygen, req.Label, t)
 	t.making.key.Clear()
 	if err != nil {

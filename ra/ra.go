@@ -52,6 +52,7 @@ const (
 	StatusFailed  Status = "failed"
 	StatusUnknown Status = "unknown"
 	StatusRevoked Status = "revoked" // a revocation that was asked for
+	StatusPending Status = "pending" // it waits for a decision, of people or of the CA
 )
 
 // An Outcome is all that is known of an enrolment, also where it failed: the
@@ -82,6 +83,9 @@ type Outcome struct {
 	Took                time.Duration
 	// Made is the key that was made for the device; nil: none was.
 	Made *Made
+	// Pended is the request as it waits, or has waited, for approval; nil where
+	// the policy wants none.
+	Pended *Pended
 	// Unsettled is why the store couldn't be told what became of the request.
 	Unsettled error
 }

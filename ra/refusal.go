@@ -31,7 +31,7 @@ func refusal(d policy.Decision) *Error {
 	case policy.Fault:
 		return faulty("the policy failed: "+findingTexts(d.Findings), d)
 	case policy.Defer:
-		return faulty("the policy defers, and nothing here keeps requests", d)
+		return Fail(Pending, "the policy defers: it waits for approval", nil)
 	default:
 		return faulty(fmt.Sprintf("the policy answered %s", d.Verdict), d)
 	}

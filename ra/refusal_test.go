@@ -38,7 +38,7 @@ func TestRefusalTakesKindAndTextsFromTheFindings(t *testing.T) {
 		"a text that is about something else": {policy.Decision{Findings: append(refused(policy.KeyReuse), shown)}, KeyReuse,
 			rows[KeyReuse].public + "; besides: take the serial number"},
 		"a fault of the policy": {policy.Decision{Verdict: policy.Fault, Findings: []policy.Finding{shown}}, Fault, rows[Fault].public},
-		"a deferral":            {policy.Decision{Verdict: policy.Defer}, Fault, rows[Fault].public},
+		"a deferral":            {policy.Decision{Verdict: policy.Defer}, Pending, rows[Pending].public},
 		"an unknown verdict":    {policy.Decision{Verdict: 99}, Fault, rows[Fault].public},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,6 +42,10 @@ const OpSelf policy.Op = "self"
 // CA issue a certificate to see whether it can, by policy.ProbeProfile.
 const OpProbe policy.Op = "probe"
 
+// OpApproval is the Op of a record that no request of a client has: somebody has
+// approved or denied one that waits.
+const OpApproval policy.Op = "approval"
+
 // A Record is what is kept of one request to an enrolling operation, granted
 // or not. New makes one. In JSON, what doesn't apply is left out; times are
 // RFC 3339; serial numbers are lower-case hex (Serial); hashes are SHA-256 in
@@ -55,7 +59,8 @@ type Record struct {
 	Node Text `json:"node,omitempty"`
 	// ID is the request id, as in the answer's X-Request-Id and in logs.
 	ID Text `json:"id"`
-	// Op is the EST operation, or self for this server's own certificate. Of a
+	// Op is the EST operation, self for this server's own certificate, or approval
+	// for what somebody says of a request that waits. Of a
 	// message to /fullcmc that could be read it is what was asked for:
 	// fullcmc.enroll, fullcmc.reenroll or fullcmc.revoke.
 	Op policy.Op `json:"op"`
@@ -94,9 +99,12 @@ type Record struct {
 	Cert *Cert `json:"cert,omitempty"`
 	// Made is the key that was made for the device.
 	Made *Made `json:"made,omitempty"`
-	// Outcome is what became of the request: issued, revoked, refused (the
-	// answer is no), failed (it could not be done), or unknown (the CA may have
-	// issued and its answer was lost).
+	// Pending is the request as it waits, or has waited, for approval.
+	Pending *Pending `json:"pending,omitempty"`
+	// Outcome is what became of the request: issued, revoked, pending (it waits
+	// for a decision), refused (the answer is no), failed (it could not be done), or
+	// unknown (the CA may have issued and its answer was lost); approved or denied
+	// where the operation is approval.
 	Outcome Text `json:"outcome"`
 	// Serial is the serial number that we chose: where the outcome is
 	// unknown, the one to look for at the CA.

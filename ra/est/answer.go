@@ -88,6 +88,10 @@ func (x *exchange) refusal(fail *ra.Error) answer {
 	case ra.Unauthenticated:
 		a.challenge = x.challenge
 		return a
+	case ra.Pending:
+		// RFC 7030 section 4.2.3 lets a 202 have a body; old Bouncy Castle leaves
+		// one unread, and fails. The log and the admin API have the text.
+		return a
 	case ra.Method:
 		a.allow = methods[x.target.op]
 	default: // no further header

@@ -158,6 +158,7 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	if r.Plan != nil {
 		r.Plan.NotBefore, r.Plan.NotAfter = out.NotBefore, out.NotAfter
 	}
+	r.Pending = pendingOf(out.Pended)
 	r.Serial, r.Conforms = audit.Serial(out.Serial), out.Conforms
 	leaf := out.Certificate
 	if leaf == nil {
@@ -171,6 +172,14 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 	if leaf == nil && fail != nil {
 		r.Upstream.Error = audit.Text(fail.Text())
 	}
+}
+
+// pendingOf is what a record keeps of a request that waits, or has waited.
+func pendingOf(p *ra.Pended) *audit.Pending {
+	if p == nil {
+		return nil
+	}
+	return &audit.Pending{ID: audit.Text(p.ID), Needs: p.Needs, Approvers: ra.ApproversOf(p.Waiting)}
 }
 
 func (x *exchange) outcomeText(fail *ra.Error) audit.Text {

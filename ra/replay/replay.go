@@ -175,9 +175,12 @@ func decide(p *policy.Policy, req policy.Arrival) policy.Decision {
 // lacks tells whether the second policy asks for values that weren't recorded.
 func (p Policies) lacks(record *audit.Record, req policy.Arrival) bool {
 	profile, ok := p.New.Profile(req.Label)
-	if !ok {
-		return false
-	}
+	return ok && Lacks(record, req, profile)
+}
+
+// Lacks tells whether a profile asks for values of attributes that weren't
+// recorded. The request is that of the record.
+func Lacks(record *audit.Record, req policy.Arrival, profile *policy.Profile) bool {
 	kept := map[string]bool{}
 	for _, v := range record.Input.CSR.Values {
 		kept[v.OID] = true

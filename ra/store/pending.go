@@ -29,8 +29,8 @@ type Pending interface {
 	// this person has approved it. ErrChanged: another certificate is planned than
 	// the one that was looked at.
 	Decide(ctx context.Context, d PendingDecision) (Waiting, error)
-	// Issued says that the certificate is there. It stays known until then, so
-	// that the client may repeat the request.
+	// Issued says that the certificate is there. The request stays known until
+	// then, so that the client may repeat it; until is moved by no repeat.
 	Issued(ctx context.Context, id string, until time.Time) error
 }
 
@@ -59,10 +59,13 @@ const (
 type Asking struct {
 	// Request is what it is, and Wanted which certificate is planned for it.
 	Request, Wanted [32]byte
-	PolicySHA256    string
-	Needs           int
-	Op              policy.Op
-	Label, Profile  string
+	// Validity is how long the certificate lives, which Wanted doesn't tell. A
+	// shorter life is still the same certificate, a longer one is another.
+	Validity       time.Duration
+	PolicySHA256   string
+	Needs          int
+	Op             policy.Op
+	Label, Profile string
 	// Who asks and for which Names, in words.
 	Who, Names string
 	// Record is a JSON text of the caller's, with what a decision needs.
@@ -99,7 +102,8 @@ func (w Waiting) Missing() int {
 type PendingDecision struct {
 	ID string
 	// Wanted is the certificate that was looked at.
-	Wanted [32]byte
+	Wanted   [32]byte
+	Validity time.Duration
 	// Approver tells people apart; Name is for people. Method is client_cert or
 	// stated.
 	Approver, Name, Method string

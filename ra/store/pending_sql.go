@@ -14,20 +14,21 @@ import (
 type pending struct{ s *sqlStore }
 
 const (
-	pendingColumns  = `request, id, wanted, policy, state, needs, op, label, profile, who, names, record, uses, asked, changed, expires`
+	pendingColumns  = `request, id, wanted, validity, policy, state, needs, op, label, profile, who, names, record, uses, asked, changed, expires`
 	decisionColumns = `id, approver, name, method, approves, note, disclose, at`
 )
 
 func scanWaiting(row scanner) (w Waiting, err error) {
 	var request, wanted []byte
 	var uses string
-	var asked, changed, expires int64
-	if err := row.Scan(&request, &w.ID, &wanted, &w.PolicySHA256, &w.State, &w.Needs, &w.Op, &w.Label, &w.Profile, &w.Who, &w.Names,
+	var validity, asked, changed, expires int64
+	if err := row.Scan(&request, &w.ID, &wanted, &validity, &w.PolicySHA256, &w.State, &w.Needs, &w.Op, &w.Label, &w.Profile, &w.Who, &w.Names,
 		&w.Record, &uses, &asked, &changed, &expires); err != nil {
 		return w, err
 	}
 	copy(w.Request[:], request)
 	copy(w.Wanted[:], wanted)
+	w.Validity = time.Duration(validity) * time.Second
 	w.Asked, w.Changed, w.Expires = fromMillis(asked), fromMillis(changed), fromMillis(expires)
 	return w, json.Unmarshal([]byte(uses), &w.Reserve.Uses)
 }
@@ -38,6 +39,8 @@ func scanDecision(row scanner) (d PendingDecision, err error) {
 	d.Approves, d.Disclose, d.At = approves != 0, disclose != 0, fromMillis(at)
 	return d, err
 }
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // A querier is a database, or a transaction.
 type querier interface {
@@ -125,7 +128,12 @@ func (p pending) Count(ctx context.Context, now time.Time) (n int, err error) {
 
 // same tells whether nothing is to be written of a repeat.
 func (w Waiting) same(a Asking) bool {
-	return w.Wanted == a.Wanted && w.Needs == a.Needs
+	return w.certifies(a) && w.Needs == a.Needs
+}
+
+// certifies tells whether the certificate is the one that was looked at.
+func (w Waiting) certifies(a Asking) bool {
+	return w.Wanted == a.Wanted && a.Validity.Truncate(time.Second) <= w.Validity
 }
 
 // Ask implements Pending. A repeat costs a look-up alone.
@@ -164,8 +172,8 @@ func ask(ctx context.Context, tx *sql.Tx, id string, a Asking) (w Waiting, begun
 		return w, false, err
 	}
 	result, err := tx.ExecContext(ctx, `INSERT INTO pending (`+pendingColumns+`)
-		VALUES ($1, $2, $3, $4, 'waiting', $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14) ON CONFLICT (request) DO NOTHING`,
-		a.Request[:], id, a.Wanted[:], a.PolicySHA256, a.Needs, a.Op, a.Label, a.Profile, a.Who, a.Names, a.Record, string(uses), millis(a.Now), millis(a.Expires))
+		VALUES ($1, $2, $3, $4, $5, 'waiting', $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15) ON CONFLICT (request) DO NOTHING`,
+		a.Request[:], id, a.Wanted[:], seconds(a.Validity), a.PolicySHA256, a.Needs, a.Op, a.Label, a.Profile, a.Who, a.Names, a.Record, string(uses), millis(a.Now), millis(a.Expires))
 	switch err := one(result, err); {
 	case err == nil && others >= MostWaiting:
 		return w, false, ErrFull
@@ -181,7 +189,7 @@ func ask(ctx context.Context, tx *sql.Tx, id string, a Asking) (w Waiting, begun
 	if w, err = waiting(ctx, tx, `request = $1`, a.Request[:]); err != nil || w.same(a) {
 		return w, false, err
 	}
-	if w.Wanted != a.Wanted {
+	if !w.certifies(a) {
 		return anew(ctx, tx, w, a, string(uses))
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE pending SET needs = $2, policy = $3, record = $4 WHERE request = $1`, a.Request[:], a.Needs, a.PolicySHA256, a.Record)
@@ -200,8 +208,8 @@ func anew(ctx context.Context, tx *sql.Tx, old Waiting, a Asking, uses string) (
 	if _, err := tx.ExecContext(ctx, `DELETE FROM pending_decisions WHERE id = $1`, old.ID); err != nil {
 		return w, false, err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE pending SET wanted = $2, policy = $3, state = 'waiting', needs = $4, names = $5, record = $6, uses = $7, changed = $8, expires = $9
-		WHERE request = $1`, a.Request[:], a.Wanted[:], a.PolicySHA256, a.Needs, a.Names, a.Record, uses, millis(a.Now), millis(a.Expires))
+	_, err = tx.ExecContext(ctx, `UPDATE pending SET wanted = $2, policy = $3, state = 'waiting', needs = $4, names = $5, record = $6, uses = $7, changed = $8, expires = $9, validity = $10
+		WHERE request = $1`, a.Request[:], a.Wanted[:], a.PolicySHA256, a.Needs, a.Names, a.Record, uses, millis(a.Now), millis(a.Expires), seconds(a.Validity))
 	if err != nil {
 		return w, false, err
 	}
@@ -279,7 +287,7 @@ func decide(ctx context.Context, tx *sql.Tx, d PendingDecision) (w Waiting, err 
 		return w, err
 	}
 	switch {
-	case w.Wanted != d.Wanted:
+	case w.Wanted != d.Wanted || w.Validity != d.Validity:
 		return w, ErrChanged
 	case w.State == PendingDenied, w.State == PendingIssued, w.State == PendingApproved && d.Approves:
 		return w, fmt.Errorf("%w: the request is %s", ErrTaken, w.State)
@@ -320,6 +328,6 @@ func decide(ctx context.Context, tx *sql.Tx, d PendingDecision) (w Waiting, err 
 // Issued implements Pending.
 func (p pending) Issued(ctx context.Context, id string, until time.Time) error {
 	return p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return one(tx.ExecContext(ctx, `UPDATE pending SET state = 'issued', expires = $2 WHERE id = $1`, id, millis(until)))
+		return one(tx.ExecContext(ctx, `UPDATE pending SET state = 'issued', expires = CASE WHEN state = 'issued' THEN expires ELSE $2 END WHERE id = $1`, id, millis(until)))
 	})
 }

@@ -3,6 +3,7 @@ CREATE TABLE pending (
 	request BYTEA  NOT NULL PRIMARY KEY, -- what it is, and stays when it is repeated
 	id      TEXT   NOT NULL UNIQUE,
 	wanted  BYTEA  NOT NULL,  -- the certificate that was planned, as a hash
+	validity BIGINT NOT NULL, -- for how long, in seconds
 	policy  TEXT   NOT NULL,  -- SHA-256 of the file, in hexadecimal
 	state   TEXT   NOT NULL,  -- waiting, denied, issued
 	needs   BIGINT NOT NULL,  -- how many have to approve

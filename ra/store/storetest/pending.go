@@ -20,9 +20,10 @@ func asking(request, plan byte, needs int, uses ...policy.Use) store.Asking {
 	return store.Asking{
 		Request: [32]byte{request}, Wanted: [32]byte{plan}, PolicySHA256: "ab", Needs: needs,
 		Op: policy.SimpleEnroll, Label: "routers", Profile: "all", Who: "http_basic:one", Names: "CN=a",
-		Record:  []byte(`{"v":1}`),
-		Reserve: store.Reservation{Uses: uses, For: [32]byte{request, plan}, Now: Now, Until: Now.Add(time.Hour)},
-		Now:     Now, Expires: Now.Add(time.Hour),
+		Validity: 24 * time.Hour,
+		Record:   []byte(`{"v":1}`),
+		Reserve:  store.Reservation{Uses: uses, For: [32]byte{request, plan}, Now: Now, Until: Now.Add(time.Hour)},
+		Now:      Now, Expires: Now.Add(time.Hour),
 	}
 }
 
@@ -36,7 +37,7 @@ func ask(t testing.TB, s store.Store, a store.Asking) (store.Waiting, bool) {
 // said is what somebody says of the certificate that is planned now.
 func said(w store.Waiting, who string, approves bool) store.PendingDecision {
 	return store.PendingDecision{
-		ID: w.ID, Wanted: w.Wanted, Approver: "name " + who, Name: who, Method: "stated", Approves: approves,
+		ID: w.ID, Wanted: w.Wanted, Validity: w.Validity, Approver: "name " + who, Name: who, Method: "stated", Approves: approves,
 		Note: "as agreed", At: Now.Add(time.Minute), Expires: Now.Add(2 * time.Hour),
 	}
 }
@@ -100,6 +101,14 @@ func pendingAnew(t *testing.T, s store.Store) {
 	if begun {
 		t.Error("it is told as a new one")
 	}
+	shorter := asking(1, 1, 2)
+	shorter.Validity -= 1500 * time.Millisecond
+	same, _ := ask(t, s, shorter)
+	wantPending(t, "a shorter life", same, store.PendingWaiting, 1)
+	longer := asking(1, 1, 2)
+	longer.Validity += time.Second
+	same, _ = ask(t, s, longer)
+	wantPending(t, "a longer life", same, store.PendingWaiting, 2)
 	changed, begun := ask(t, s, asking(1, 2, 2))
 	wantPending(t, "another plan", changed, store.PendingWaiting, 2)
 	if !begun || changed.ID != w.ID || !changed.Changed.Equal(Now) {

@@ -16,7 +16,8 @@ var limitUsage = map[string]string{
 	"body":        "body SIZE",
 	"concurrency": "concurrency N",
 
-	"retry_window": "retry_window DURATION",
+	"retry_window":   "retry_window DURATION",
+	"pending_expiry": "pending_expiry DURATION",
 }
 
 func (o *options) limits() error {
@@ -64,6 +65,12 @@ func (o *options) limit(name, value string) error {
 			return o.h.Errf("limits: retry_window %q is not a duration from 1m to 30d, such as 24h", value)
 		}
 		l.RetryWindow = caddy.Duration(window)
+	case "pending_expiry":
+		wait, err := caddy.ParseDuration(value)
+		if err != nil || wait < time.Minute || wait > 366*24*time.Hour {
+			return o.h.Errf("limits: pending_expiry %q is not a duration from 1m to 366d, such as 7d", value)
+		}
+		l.PendingExpiry = caddy.Duration(wait)
 	case "attempts":
 		n, per, err := rate(value)
 		if err != nil {

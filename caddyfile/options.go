@@ -40,6 +40,7 @@ func (o *options) readers() map[string]func() error {
 		"cacerts_extra": o.cacertsExtra,
 		"client_certs":  o.clientCerts,
 		"webhook":       o.webhook,
+		"notify":        o.notify,
 		"bearer":        o.bearer,
 		"any_host":      o.anyHost,
 		"certificate":   o.certificate,

@@ -14,34 +14,44 @@ import (
 
 var webhookUsage = []string{"certificate", "id", "root", "secret", "timeout"}
 
-func (o *options) webhook() error {
+func (o *options) webhook() (err error) {
+	o.into.Webhook, err = o.service("webhook")
+	return err
+}
+
+func (o *options) notify() (err error) {
+	o.into.Notify, err = o.service("notify")
+	return err
+}
+
+// service reads a webhook, by the name of its option.
+func (o *options) service(name string) (*module.WebhookConfig, error) {
 	w := &module.WebhookConfig{}
-	o.into.Webhook = w
-	if err := o.one("webhook URL { secret S }", &w.URL); err != nil {
-		return err
+	if err := o.one(name+" URL { secret S }", &w.URL); err != nil {
+		return nil, err
 	}
 	// A placeholder is looked at when it is known what it stands for.
 	if !strings.HasPrefix(w.URL, "{") {
 		if err := webhook.Check(w.URL); err != nil {
-			return o.h.Errf("webhook: %v", err)
+			return nil, o.h.Errf("%s: %v", name, err)
 		}
 	}
 	seen := map[string]int{}
 	for nesting := o.h.Nesting(); o.h.NextBlock(nesting); {
 		if err := o.once(seen); err != nil {
-			return err
+			return nil, err
 		}
-		if err := o.webhookOption(w); err != nil {
-			return err
+		if err := o.webhookOption(name, w); err != nil {
+			return nil, err
 		}
 	}
 	if w.Secret == "" {
-		return o.start.Errf("webhook: the secret is missing: `webhook URL { secret S }`")
+		return nil, o.start.Errf("%[1]s: the secret is missing: `%[1]s URL { secret S }`", name)
 	}
-	return nil
+	return w, nil
 }
 
-func (o *options) webhookOption(w *module.WebhookConfig) error {
+func (o *options) webhookOption(of string, w *module.WebhookConfig) error {
 	switch name := o.h.Val(); name {
 	case "secret":
 		return o.one("secret S", &w.Secret)
@@ -54,7 +64,7 @@ func (o *options) webhookOption(w *module.WebhookConfig) error {
 		}
 		d, err := caddy.ParseDuration(text)
 		if err != nil || d <= 0 || d > time.Minute {
-			return o.h.Errf("webhook: timeout %q is not a time up to 1m, such as 10s", text)
+			return o.h.Errf("%s: timeout %q is not a time up to 1m, such as 10s", of, text)
 		}
 		w.Timeout = caddy.Duration(d)
 	case "root":
@@ -66,7 +76,7 @@ func (o *options) webhookOption(w *module.WebhookConfig) error {
 			return o.h.Errf("certificate takes exactly two values: `certificate FILE KEY`")
 		}
 	default:
-		return o.unknown("webhook", name, webhookUsage)
+		return o.unknown(of, name, webhookUsage)
 	}
 	return nil
 }

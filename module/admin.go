@@ -25,6 +25,8 @@ func init() {
 //	POST /est/upstreams/<name>/resume?profile=<name>  issue again after nonconforming certificates
 //	POST /est/check?upstream=&probe=&profile=         ask the CAs how they are
 //	GET, POST /est/otp, POST /est/otp/revoke          one-time passwords
+//	GET  /est/pending, /est/pending/<id>              requests that wait for approval
+//	POST /est/pending/<id>/approve, /est/pending/<id>/deny
 //	GET, POST /est/devices?registry=<name>            device registries
 //	POST /est/devices/block, /est/devices/rearm       the state of one device
 type Admin struct{}
@@ -42,6 +44,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/est/check", Handler: caddy.AdminHandlerFunc(a.check)},
 		{Pattern: "/est/otp", Handler: caddy.AdminHandlerFunc(a.passwords)},
 		{Pattern: "/est/otp/revoke", Handler: caddy.AdminHandlerFunc(a.revoke)},
+		{Pattern: "/est/pending", Handler: caddy.AdminHandlerFunc(a.pending)},
+		{Pattern: "/est/pending/", Handler: caddy.AdminHandlerFunc(a.pending)},
 		{Pattern: "/est/store", Handler: caddy.AdminHandlerFunc(a.checkStore)},
 		{Pattern: "/est/store/backup", Handler: caddy.AdminHandlerFunc(a.backupStore)},
 		{Pattern: "/est/devices", Handler: caddy.AdminHandlerFunc(a.devices)},

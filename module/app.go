@@ -44,6 +44,8 @@ type App struct {
 
 	// What this configuration depends on, and no earlier one.
 	expiry, policies *prometheus.GaugeVec
+	pending          prometheus.Gauge
+	recount          chan struct{} // of those that wait for approval
 
 	// madeCA is the CA that the upstream `internal` put into the pki app; nil
 	// while the operator's own serve.
@@ -96,8 +98,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.keys, a.keysName, err = shareKeys(ctx.Storage()); err != nil {
 		return err
 	}
-	a.expiry, a.policies = newExpirySeconds(), newPolicyInfo()
-	return registerMetrics(ctx.GetMetricsRegistry(), a.expiry, a.policies)
+	a.expiry, a.policies, a.pending = newExpirySeconds(), newPolicyInfo(), newPending()
+	a.recount = make(chan struct{}, 1)
+	return registerMetrics(ctx.GetMetricsRegistry(), a.expiry, a.policies, a.pending)
 }
 
 // share returns the CA of an upstream. Sites that write an upstream in the
@@ -154,6 +157,9 @@ func (a *App) Start() error {
 			a.done.Add(1)
 			go a.keepKeys(ctx, b)
 		}
+		if h.notifier != nil {
+			a.done.Go(func() { h.keepTelling(ctx) })
+		}
 		h.sayOfSecond("serving a second certificate to clients who name its CA")
 		a.policies.WithLabelValues(h.policy.SHA256()).Set(1)
 		if !slices.Contains(said, h.policy.SHA256()) { // sites may share a policy
@@ -163,6 +169,9 @@ func (a *App) Start() error {
 	}
 	a.done.Add(1)
 	go a.watch(ctx)
+	if a.store != nil {
+		a.done.Go(func() { a.watchPending(ctx) })
+	}
 	a.done.Go(func() { newLackWarnings().watch(ctx, a) })
 	return nil
 }

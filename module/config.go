@@ -122,11 +122,14 @@ type Limits struct {
 	// the first enrolment, that it has used up: its answer may have been lost.
 	// Default: 24h.
 	RetryWindow caddy.Duration `json:"retry_window,omitempty"`
+	// How long a request waits for somebody's approval, and how long its
+	// certificate can be fetched once it is approved. Default: 7d.
+	PendingExpiry caddy.Duration `json:"pending_expiry,omitempty"`
 }
 
 // defaults fills in what isn't written. A bound below zero is a mistake.
 func (l Limits) defaults() (Limits, error) {
-	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 || l.RetryWindow < 0 {
+	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 || l.RetryWindow < 0 || l.PendingExpiry < 0 {
 		return l, errors.New("limits: no bound is below zero")
 	}
 	if l.Attempts == 0 {

@@ -58,6 +58,8 @@ type Handler struct {
 	Bearers []BearerConfig `json:"bearers,omitempty"`
 	// A service that is asked about each request, as step-ca's webhooks are.
 	Webhook *WebhookConfig `json:"webhook,omitempty"`
+	// A service that is told of each request that waits for somebody's approval.
+	Notify *WebhookConfig `json:"notify,omitempty"`
 	// HTTP authentication modules of others.
 	Providers []Provider `json:"providers,omitempty"`
 	// Where one-time passwords and device registries are kept. Default: the
@@ -114,6 +116,7 @@ type Handler struct {
 	chain     *lateChain // nil: records are logged alone
 
 	decryptKeys *decryptKeys
+	notifier    *notifier // nil: nobody is told
 
 	server *est.Server
 	policy *policy.Policy
@@ -291,6 +294,9 @@ func (h *Handler) assemble() error {
 	if err != nil {
 		return err
 	}
+	if err := h.loadNotifier(); err != nil {
+		return err
+	}
 	cas := make(map[string]*ra.CA, len(h.upstreams))
 	for name, known := range h.upstreams {
 		cas[name] = known.ca
@@ -321,11 +327,11 @@ func (h *Handler) assemble() error {
 	}
 	h.server.Authority.DecryptKeys, h.server.Authority.KeySigner = h.decryptKeys, h.keySigner
 	h.server.Authority.Passwords = h.decryptKeys
-	h.server.Authority.Repeat = time.Duration(limits.RetryWindow)
+	h.server.Authority.Repeat, h.server.Authority.PendingFor = time.Duration(limits.RetryWindow), time.Duration(limits.PendingExpiry)
 	if h.store != nil {
 		h.server.Passwords, h.server.Devices = h.store, h.store
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
-		h.server.Authority.Renewals = h.store
+		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}
 	}
 	return nil
 }

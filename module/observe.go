@@ -158,6 +158,10 @@ func (h *Handler) announce(rep est.Report) {
 		return
 	}
 	data["kind"] = rep.Kind
+	if rep.Err.Kind == ra.Pending {
+		h.announcePending(rep, data)
+		return
+	}
 	switch rep.Err.Kind {
 	case ra.Nonconforming:
 		h.alarm(rep)

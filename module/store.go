@@ -203,7 +203,7 @@ func (a *App) openStore() error {
 // Store is the open store, for the admin API.
 func (a *App) Store(ctx context.Context) (store.Store, error) {
 	if a.store == nil {
-		return nil, errors.New("no policy has one_time_password, registry, serverkeygen, renewals or enrolled_within, no listener has users of SRP, and no `store` is written: there is no store")
+		return nil, errors.New("no policy has one_time_password, registry, serverkeygen, approval, renewals or enrolled_within, no listener has users of SRP, and no `store` is written: there is no store")
 	}
 	return a.store.wait(ctx)
 }

@@ -101,6 +101,11 @@ func (j *judge) approval() *Approval {
 	return &Approval{Needs: a.needs, Pos: a.at.at, Path: a.at.path}
 }
 
+// WantsApproval tells whether a request of the profile may have to wait.
+func (p *Profile) WantsApproval() bool {
+	return slices.ContainsFunc(p.offered(), func(o *op) bool { return o.approval.manual || o.approval.when != nil })
+}
+
 // warned are the ids of the checks that don't hold, and only warn.
 func (j *judge) warned() []string {
 	ids := []string{}

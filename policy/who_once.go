@@ -256,7 +256,9 @@ func (p *Policy) UsesRegistries() bool { return p.any(func(q proof) bool { retur
 
 // UsesStore tells whether any profile wants something that survives a restart.
 func (p *Policy) UsesStore() bool {
-	return p.UsesPasswords() || p.UsesRegistries() || p.CountsRenewals() || slices.ContainsFunc(p.profiles, func(profile *Profile) bool { return profile.Offers(ServerKeygen) })
+	return p.UsesPasswords() || p.UsesRegistries() || p.CountsRenewals() || slices.ContainsFunc(p.profiles, func(profile *Profile) bool {
+		return profile.Offers(ServerKeygen) || profile.WantsApproval()
+	})
 }
 
 func (p *Policy) any(is func(proof) bool) bool {

@@ -34,7 +34,7 @@ Until then no credential is sent.`
 type connection struct {
 	url, label, cacert, fingerprint string
 	systemRoots, tls12              bool
-	timeout                         time.Duration
+	timeout, wait                   time.Duration
 
 	offered []string // the roots that a bootstrap was offered
 }
@@ -49,12 +49,21 @@ func (c *connection) flags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 30*time.Second, "longest time for one exchange")
 }
 
+// waitFlag is for what can be pending.
+func (c *connection) waitFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&c.wait, "wait", 0, "how long to repeat a request that waits for approval (202), such as 2h; 0: ask once")
+}
+
 // open makes the client, with trust anchors.
 func (c *connection) open(cmd *cobra.Command) (*estclient.Client, error) {
 	if c.url == "" {
 		return nil, errors.New("--url is missing: https://host[:port] of the EST server")
 	}
 	client := &estclient.Client{URL: c.url, Label: c.label, Timeout: c.timeout, UserAgent: "estra-client"}
+	client.Wait = c.wait
+	client.Waits = func(pending *estclient.StatusError, after time.Duration) {
+		cmd.PrintErrf("the request waits for a decision (request %s); it is sent again in %s\n", pending.RequestID, after.Round(time.Second))
+	}
 	if c.tls12 {
 		client.MaxVersion = tls.VersionTLS12
 	}

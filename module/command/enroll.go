@@ -39,6 +39,7 @@ type output struct {
 
 func (e *enrolment) flags(cmd *cobra.Command) {
 	e.connection.flags(cmd)
+	e.waitFlag(cmd)
 	e.account.flags(cmd)
 	e.keyFlags(cmd)
 	e.output.flags(cmd)

@@ -76,6 +76,12 @@ func (s *Server) newID() string {
 	if s.NewID != nil {
 		return s.NewID()
 	}
+	return NewID()
+}
+
+// NewID makes the id of a request, or of another record: 128 random bits in
+// hexadecimal.
+func NewID() string {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])

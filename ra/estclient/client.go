@@ -67,6 +67,12 @@ type Client struct {
 	// Timeout bounds one exchange, dialling included; 0 means 30 seconds.
 	Timeout time.Duration
 
+	// Wait is how long a request that is pending (202) is repeated, each time after
+	// what the server says; 0: not at all.
+	Wait time.Duration
+	// Waits, when not nil, is told before each wait.
+	Waits func(pending *StatusError, after time.Duration)
+
 	// Dial opens the TCP connection; nil means the standard dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now is the clock of certificate checks; nil means time.Now.

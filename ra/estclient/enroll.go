@@ -134,13 +134,16 @@ func (c *Client) ask(ctx context.Context, op policy.Op, key crypto.Signer, t Tem
 		}
 	}
 	link := c.Link || asksLinking(wanted)
-	done, err := c.post(ctx, op, key, t, certificate, link, read)
-	if refused, ok := errors.AsType[*StatusError](err); ok && !link && refused.LinkBy != "" {
-		// /csrattrs didn't say so, and the refusal does: once more, with a
-		// request made anew for the connection that it goes over.
-		done, err = c.post(ctx, op, key, t, certificate, true, read)
-	}
-	return done, err
+	return c.untilDecided(ctx, func() (*Enrolled, error) {
+		done, err := c.post(ctx, op, key, t, certificate, link, read)
+		if refused, ok := errors.AsType[*StatusError](err); ok && !link && refused.LinkBy != "" {
+			// /csrattrs didn't say so, and the refusal does: once more, with a
+			// request made anew for the connection that it goes over.
+			link = true
+			done, err = c.post(ctx, op, key, t, certificate, link, read)
+		}
+		return done, err
+	})
 }
 
 // A reader takes the certificates out of a success.

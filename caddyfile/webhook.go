@@ -46,7 +46,7 @@ func (o *options) service(name string) (*module.WebhookConfig, error) {
 		}
 	}
 	if w.Secret == "" {
-		return nil, o.start.Errf("%[1]s: the secret is missing: `%[1]s URL { secret S }`", name)
+		return nil, o.start.Errf("%s: the secret is missing: `%s URL { secret S }`", name, name)
 	}
 	return w, nil
 }

@@ -5,6 +5,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"cel.dev/cel-go/cel"
 )
@@ -13,6 +14,7 @@ import (
 // them. The zero value lets none wait.
 type approval struct {
 	at     spot
+	count  spot        // approvals
 	manual bool        // approval: manual
 	when   *expression // approve_when; nil: as manual says
 	needs  int         // approvals
@@ -46,7 +48,7 @@ var approvalKeys = []string{"approval", "approve_when", "approvals"}
 // the expression is true: an operation that says `manual` never leaves it to one.
 func (c *compiler) approval(n node) approval {
 	word, when, count := n.get("approval"), n.get("approve_when"), n.get("approvals")
-	a := approval{at: word.spot(), manual: word.value() == "manual", needs: 1}
+	a := approval{at: word.spot(), count: count.spot(), manual: word.value() == "manual", needs: 1}
 	if when.present() {
 		a.at = when.spot()
 		s := c.scope
@@ -94,10 +96,8 @@ func (j *judge) approval() *Approval {
 	} else if !a.manual {
 		return nil
 	}
-	want := fmt.Sprintf("approval by %d", a.needs)
-	if j.explain {
-		j.asked(a.at, "", want, "defers")
-	}
+	j.asked(a.at, "", "", "defers")
+	j.asked(a.count, "", strconv.Itoa(a.needs), "defers")
 	return &Approval{Needs: a.needs, Pos: a.at.at, Path: a.at.path}
 }
 

@@ -140,6 +140,9 @@ func (j *judge) usage() {
 	u := j.profile.usage
 	j.plan.KeyUsage = u.key
 	j.plan.ExtKeyUsage = slices.Clone(u.ext)
+	if j.profile.issuesRA {
+		j.asked(j.profile.issuesAt, "", RoleRA, "holds")
+	}
 	if j.explain {
 		j.asked(u.keyAt, "", keyUsageText(u.key), "sets")
 		j.asked(u.extAt, "", extKeyUsageText(u.ext), "sets")

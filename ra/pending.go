@@ -253,7 +253,7 @@ func (a *Authority) judgementRecord(r *Review, j Judgement, now time.Time) *audi
 	rec.Policy = &audit.Policy{Name: audit.Text(a.Policy.Name()), SHA256: a.Policy.SHA256()}
 	rec.Who, rec.CSR = j.By.Audit(), r.Record.CSR
 	rec.Plan = r.Record.Plan
-	rec.Pending = &audit.Pending{ID: audit.Text(r.ID), Needs: r.Needs, Note: audit.Text(j.Note), Disclosed: j.Disclose, Requester: r.Record.Who}
+	rec.Pending = &audit.Pending{ID: audit.Text(r.ID), Needs: r.Needs, Note: audit.Text(j.Note), Disclosed: j.Disclose, Requester: audit.Text(r.Who)}
 	rec.Pending.Approvers = ApproversOf(r.Waiting)
 	for _, text := range r.Differences {
 		rec.Pending.Differences = append(rec.Pending.Differences, audit.Text(text))

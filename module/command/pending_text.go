@@ -18,7 +18,9 @@ func safe(text string) string { return policy.Show(text) }
 // pendingText is a request in words. What others have written is escaped.
 func pendingText(p module.PendingRequest) string {
 	var b strings.Builder
-	line := func(word, format string, args ...any) { fmt.Fprintf(&b, "%-10s%s\n", word, fmt.Sprintf(format, args...)) }
+	line := func(word, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s%s\n", word, fmt.Sprintf(format, args...))
+	}
 	line("request", "%s, %s", p.ID, stateText(p))
 	line("asked", "%s, until %s", second(p.Asked), second(p.Expires))
 	line("where", "%s, label %q, profile %s", p.Op, p.Label, safe(p.Profile))

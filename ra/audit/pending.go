@@ -16,9 +16,9 @@ type Pending struct {
 	Needs int `json:"needs"`
 	// Approvers are those who have.
 	Approvers []Approver `json:"approvers,omitempty"`
-	// Requester is who asks, where the operation is approval: who decides stands
-	// under who.
-	Requester *Who `json:"requester,omitempty"`
+	// Requester is who asks, as METHOD:ID, where the operation is approval: who
+	// decides stands under who.
+	Requester Text `json:"requester,omitempty"`
 	// Note is what was said with the decision, and Disclosed that the client may
 	// read it.
 	Note      Text `json:"note,omitempty"`

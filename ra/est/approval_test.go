@@ -308,7 +308,7 @@ func TestTwoPeopleApproveWhereThePolicySaysSo(t *testing.T) {
 		}
 	}
 	if len(said) != 2 || said[1].Outcome != "approved" || said[1].Who.ID != "bob" || said[1].Who.Method != "stated" || len(said[1].Pending.Approvers) != 2 ||
-		said[1].Pending.Requester.ID != "estuser" || said[1].Plan == nil {
+		said[1].Pending.Requester != "http_basic:estuser" || said[1].Plan == nil {
 		t.Errorf("%+v", said)
 	}
 }

@@ -34,12 +34,13 @@ need_go() {
 }
 
 # build stays in the caller's directory, so that `--with MODULE=../path` means
-# what it says there.
+# what it says there. The replacement is of every version, so that xcaddy takes
+# packages of this checkout from it too (`--with …/estra/module/srp`, CGO_ENABLED=1).
 build() {
 	need_go
 	go run "github.com/caddyserver/xcaddy/cmd/xcaddy@$xcaddy" build "$caddy" \
 		--output "$root/caddy" \
-		--with "github.com/caddy-est/estra@v0.0.0=$root" "$@"
+		--with github.com/caddy-est/estra@v0.0.0 --replace "github.com/caddy-est/estra=$root" "$@"
 }
 
 run_tests() {
@@ -49,7 +50,7 @@ run_tests() {
 	# The race detector needs a C compiler; the packages below are those that
 	# share state between requests.
 	if command -v "$(go env CC)" >/dev/null 2>&1; then
-		CGO_ENABLED=1 go test -race "$@" ./ra ./ra/anchor ./ra/est ./ra/store
+		CGO_ENABLED=1 go test -race "$@" ./ra ./ra/anchor ./ra/certless ./ra/est ./ra/store ./module/srp
 	else
 		echo "xcaddy.sh: no C compiler, so the race detector does not run" >&2
 	fi

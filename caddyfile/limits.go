@@ -4,11 +4,12 @@ package caddyfile
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-est/estra/module"
 )
 
 var limitUsage = map[string]string{
@@ -72,22 +73,11 @@ func (o *options) limit(name, value string) error {
 		}
 		l.PendingExpiry = caddy.Duration(wait)
 	case "attempts":
-		n, per, err := rate(value)
+		n, per, err := module.ParseRate(value)
 		if err != nil {
 			return o.h.Errf("limits: attempts %q is not a rate such as 10/m (per s, m or h)", value)
 		}
 		l.Attempts, l.AttemptsPer = n, caddy.Duration(per)
 	}
 	return nil
-}
-
-// rate reads "10/m".
-func rate(text string) (int, time.Duration, error) {
-	count, unit, ok := strings.Cut(text, "/")
-	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
-	n, err := strconv.Atoi(count)
-	if !ok || !known || err != nil || n < 1 {
-		return 0, 0, strconv.ErrSyntax
-	}
-	return n, per, nil
 }

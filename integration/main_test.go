@@ -13,6 +13,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-est/estra"
+	_ "github.com/caddy-est/estra/module/srp"
 )
 
 // asCaddy makes this test binary be Caddy with Estra: one link serves both.

@@ -52,6 +52,7 @@ type App struct {
 	madeCA *caddypki.CA
 
 	second seconds
+	srp    srpListeners
 	own    ownCertificates
 	hooked hookedPolicies
 

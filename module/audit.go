@@ -257,15 +257,18 @@ type keptSink struct{ chainSink }
 func (s keptSink) Ready(ctx context.Context) error { return s.chain.ready(ctx) }
 
 // sink is where the site's records go.
-func (h *Handler) sink() audit.Sink {
-	log := auditSink{h.auditLog}
+func (h *Handler) sink() audit.Sink { return sinkOf(h.auditLog, h.chain) }
+
+// sinkOf is where records go: to a logger, and into the chain where there is one.
+func sinkOf(logger *zap.Logger, late *lateChain) audit.Sink {
+	log := auditSink{logger}
 	switch {
-	case h.chain == nil:
+	case late == nil:
 		return log
-	case h.Audit.Mode == auditBestEffort:
-		return chainSink{log, h.chain}
+	case late.config.Mode == auditBestEffort:
+		return chainSink{log, late}
 	default:
-		return keptSink{chainSink{log, h.chain}}
+		return keptSink{chainSink{log, late}}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -139,6 +141,17 @@ func (l Limits) defaults() (Limits, error) {
 		l.AttemptsPer = caddy.Duration(time.Minute)
 	}
 	return l, nil
+}
+
+// ParseRate reads how often something may happen, such as "10/m".
+func ParseRate(text string) (int, time.Duration, error) {
+	count, unit, ok := strings.Cut(text, "/")
+	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	n, err := strconv.Atoi(count)
+	if !ok || !known || err != nil || n < 1 {
+		return 0, 0, strconv.ErrSyntax
+	}
+	return n, per, nil
 }
 
 // expand replaces placeholders such as {env.CREDENTIALS_DIRECTORY} in the

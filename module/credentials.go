@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/certless"
 	"github.com/caddy-est/estra/ra/est"
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/store"
@@ -199,7 +200,8 @@ func (h *Handler) challenge(r *http.Request, methods []string) (all []string) {
 // their own challenge.
 func (h *Handler) incoming(r *http.Request) est.Incoming {
 	in := est.Incoming{
-		Remote: clientAddress(r), TLSAhead: tlsAhead(r), Credentials: h.credentials, AnyHeader: len(h.providers) > 0,
+		Remote: clientAddress(r), TLSAhead: tlsAhead(r), Certless: certless.SessionOf(r.Context()),
+		Credentials: h.credentials, AnyHeader: len(h.providers) > 0,
 	}
 	for _, p := range h.providers {
 		in.Headers = append(in.Headers, p.headers...)

@@ -142,7 +142,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	steps := []func() error{
-		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.needsChain, h.loadDecryptKeys, h.askForCertificates, h.takeCertificate, h.loadSecond,
+		h.expandFiles, h.loadPolicy, h.loadUpstreams, h.loadCredentials, h.bind, h.needsStore, h.needsChain, h.loadDecryptKeys, h.askForCertificates, h.answerSRP, h.takeCertificate, h.loadSecond,
 		h.assemble, h.prepareUpstreams, h.prepareOwn, // last, since it may write to Caddy's storage
 	}
 	for _, step := range steps {

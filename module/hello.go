@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -68,24 +69,39 @@ func (l *HelloListener) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// checkWrappers says whether est_hello stands where it can work.
-func checkWrappers(raw []json.RawMessage) error {
+// wrapperNames are those of listener_wrappers, in their order.
+func wrapperNames(raw []json.RawMessage) ([]string, error) {
 	names := make([]string, len(raw))
-	at, count := -1, 0
 	for i, r := range raw {
 		var w struct {
 			Wrapper string `json:"wrapper"`
 		}
 		if err := json.Unmarshal(r, &w); err != nil {
-			return err
+			return nil, err
 		}
 		names[i] = w.Wrapper
-		if w.Wrapper == "est_hello" {
-			at, count = i, count+1
-		}
 	}
-	if count > 1 {
-		return errors.New("listener_wrappers: est_hello stands twice")
+	return names, nil
+}
+
+// wrapperAt finds a wrapper, and refuses one that stands twice.
+func wrapperAt(names []string, name string) (int, error) {
+	at := slices.Index(names, name)
+	if at >= 0 && slices.Contains(names[at+1:], name) {
+		return at, fmt.Errorf("listener_wrappers: %s stands twice", name)
+	}
+	return at, nil
+}
+
+// checkWrappers says whether est_hello stands where it can work.
+func checkWrappers(raw []json.RawMessage) error {
+	names, err := wrapperNames(raw)
+	if err != nil {
+		return err
+	}
+	at, err := wrapperAt(names, "est_hello")
+	if err != nil {
+		return err
 	}
 	if at+1 >= len(names) || names[at+1] != "tls" {
 		return fmt.Errorf("listener_wrappers: the order is %q, and est_hello must stand directly before tls, for it reads what TLS begins with: write `est_hello` and `tls` on the two last lines before what comes after TLS", names)

@@ -62,7 +62,7 @@ func newPolicyInfo() *prometheus.GaugeVec {
 // registerMetrics puts the collectors into the registry of a new
 // configuration.
 func registerMetrics(registry *prometheus.Registry, own ...prometheus.Collector) error {
-	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, unansweredTotal, upstreamSeconds, auditFailing, auditLost}, own...) {
+	for _, c := range append([]prometheus.Collector{requestsTotal, armouredTotal, shadowTotal, unansweredTotal, upstreamSeconds, auditFailing, auditLost, srpTotal}, own...) {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err

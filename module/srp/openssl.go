@@ -16,11 +16,18 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync"
 	"unsafe"
 
+	"github.com/caddy-est/estra/module"
 	"github.com/caddy-est/estra/ra/certless"
 	"github.com/caddy-est/estra/ra/srp"
 )
+
+func init() {
+	// One for the process, made when the first configuration has est_srp.
+	module.RegisterSRP(sync.OnceValues(func() (certless.Engine, error) { return New() }))
+}
 
 // An Engine does handshakes by OpenSSL.
 type Engine struct {

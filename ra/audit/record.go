@@ -46,6 +46,10 @@ const OpProbe policy.Op = "probe"
 // approved or denied one that waits.
 const OpApproval policy.Op = "approval"
 
+// OpHandshake is the Op of a record that no request has: a TLS handshake without
+// certificates was refused.
+const OpHandshake policy.Op = "handshake"
+
 // A Record is what is kept of one request to an enrolling operation, granted
 // or not. New makes one. In JSON, what doesn't apply is left out; times are
 // RFC 3339; serial numbers are lower-case hex (Serial); hashes are SHA-256 in
@@ -59,8 +63,9 @@ type Record struct {
 	Node Text `json:"node,omitempty"`
 	// ID is the request id, as in the answer's X-Request-Id and in logs.
 	ID Text `json:"id"`
-	// Op is the EST operation, self for this server's own certificate, or approval
-	// for what somebody says of a request that waits. Of a
+	// Op is the EST operation, self for this server's own certificate, approval
+	// for what somebody says of a request that waits, or handshake for a TLS
+	// handshake with SRP that was refused. Of a
 	// message to /fullcmc that could be read it is what was asked for:
 	// fullcmc.enroll, fullcmc.reenroll or fullcmc.revoke.
 	Op policy.Op `json:"op"`

@@ -66,9 +66,10 @@ const (
 	Throttled Outcome = "throttled"
 	// Unfit clients lack what is demanded of them.
 	Unfit Outcome = "unfit"
-	// Broken is a handshake that didn't come to a password: the client went away,
-	// was too slow, or sent what isn't TLS.
+	// Broken is a handshake that ended in an alert before there was a password.
 	Broken Outcome = "broken"
+	// Gone is a client that went away, or was too slow.
+	Gone Outcome = "gone"
 	// Failed is our own failure.
 	Failed Outcome = "failed"
 )

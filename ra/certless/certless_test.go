@@ -361,7 +361,7 @@ func TestAStalledClientDelaysNobodyAndEnds(t *testing.T) {
 	}
 	outcomes := []string{string(s.report(t).Outcome), string(s.report(t).Outcome)}
 	slices.Sort(outcomes)
-	if !slices.Equal(outcomes, []string{"accepted", "broken"}) {
+	if !slices.Equal(outcomes, []string{"accepted", "gone"}) {
 		t.Errorf("%q: one that sends no password is reported, and who says nothing isn't", outcomes)
 	}
 }

@@ -81,10 +81,11 @@ func (l *listener) handshake(ends time.Time, plain *hello.Conn, said *hello.Hell
 // refused says what became of a handshake that failed, and whether a password was
 // tried in it.
 func (l *listener) refused(rep *Report, err error, known, throttled bool) (guessed bool) {
-	if refusal, ok := errors.AsType[*Refusal](err); ok {
-		guessed = refusal.Guess
-	}
+	refusal, alerted := errors.AsType[*Refusal](err)
+	guessed = alerted && refusal.Guess
 	switch {
+	case !alerted:
+		rep.Outcome = Gone
 	case throttled:
 		rep.Outcome, rep.Reason = Throttled, ErrThrottled.Error()
 	case !guessed:

@@ -23,7 +23,7 @@ import (
 func testDecided(t *testing.T, up ra.Upstream) {
 	can := up.Carries()
 	order, end := decided(t, can)
-	if !can.Subject || !can.SAN || !can.Extensions {
+	if !can.Attribute("2.5.4.3") || !can.Attribute("2.5.4.5") || !can.Name(csr.DNS) || !can.Extensions {
 		// What it can't be told it must refuse, not leave out.
 		if _, err := up.Issue(t.Context(), order); err == nil {
 			t.Error("it issued for an order of which it can't be told all")

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vault_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/ratest"
+	"github.com/caddy-est/estra/ra/secret"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
+	"github.com/caddy-est/estra/ra/upstream/vault"
+	"github.com/caddy-est/estra/ra/upstream/vault/vaulttest"
+)
+
+// open gives the upstream that speaks with a server, by a token.
+func open(t testing.TB, s *vaulttest.Server, mode vault.Mode, change ...func(*vault.Config)) *vault.Upstream {
+	t.Helper()
+	cfg := vault.Config{
+		URL: s.URL, Roots: s.Roots, TLSRoots: s.TLSRoots, Namespace: s.Namespace, Mount: s.Mount, Mode: mode, Role: vaulttest.Role,
+		Login: vault.Login{Method: vault.Token, Secret: given(s.Token)}, Timeout: 5 * time.Second,
+	}
+	if mode == vault.Verbatim {
+		cfg.Role = ""
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	up, err := vault.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return up
+}
+
+// fitting writes a role that is made for each order, as an operator has made one
+// for a policy.
+type fitting struct {
+	*vault.Upstream
+	server *vaulttest.Server
+}
+
+func (f fitting) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
+	if o.Valid() {
+		f.server.WriteRole(fit(o))
+	}
+	return f.Upstream.Issue(ctx, o)
+}
+
+func fit(o ra.Order) []byte {
+	text, err := vault.Role(roleOptions(o))
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func roleOptions(o ra.Order) vault.RoleOptions {
+	return vault.RoleOptions{
+		KeyUsage: o.Plan().KeyUsage, ExtKeyUsage: o.Plan().ExtKeyUsage, Longest: 60 * time.Hour,
+		SerialNumber: true, UserID: true, IP: true, URI: true, OtherName: true, Wildcards: true,
+	}
+}
+
+func roleText(t testing.TB, o vault.RoleOptions) []byte {
+	t.Helper()
+	text, err := vault.Role(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func encoded(der []byte) string { return base64.StdEncoding.EncodeToString(der) }
+
+func TestSignPassesTheSuiteOfUpstreams(t *testing.T) {
+	s := vaulttest.Start(t)
+	upstreamtest.Run(t, func(t testing.TB) ra.Upstream { return fitting{open(t, s, vault.Sign), s} }, s.Roots...)
+}
+
+func TestSignVerbatimPassesTheSuiteOfUpstreams(t *testing.T) {
+	s := vaulttest.Start(t)
+	upstreamtest.Run(t, func(t testing.TB) ra.Upstream { return open(t, s, vault.Verbatim) }, s.Roots...)
+}
+
+func TestCELPassesTheSuiteOfUpstreams(t *testing.T) {
+	s := vaulttest.Start(t)
+	s.WriteCELRole(celRole(t))
+	upstreamtest.Run(t, func(t testing.TB) ra.Upstream { return open(t, s, vault.CEL) }, s.Roots...)
+}
+
+func celRole(t testing.TB) []byte {
+	t.Helper()
+	text, err := vault.CELRole(60*time.Hour, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func order(t testing.TB) ra.Order {
+	return ratest.Order(t, ratest.Case{Now: time.Now(), OwnSerials: true})
+}
+
+func fails(t *testing.T, err error, want ra.Kind, says string) *ra.Error {
+	t.Helper()
+	var e *ra.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%v, want %v", err, want)
+	}
+	if e.Kind != want || !strings.Contains(e.Text(), says) {
+		t.Errorf("%v: %s, want %v: … %s", e.Kind, e.Text(), want, says)
+	}
+	if strings.Contains(e.Public, "Vault") {
+		t.Errorf("the client would read %q", e.Public)
+	}
+	return e
+}
+
+// server is a fake one as the tests of both kinds have it.
+func server(f *vaulttest.Fake) *vaulttest.Server {
+	return &vaulttest.Server{
+		Fake: f, URL: f.URL, Roots: []*x509.Certificate{f.CA.Root.Certificate}, Mount: vaulttest.Mount, Token: secret.Text(f.NewToken(0, 0, false)),
+	}
+}
+
+// fake gives a server in memory whatever the environment says, with both roles,
+// and an upstream for it.
+func fake(t testing.TB, mode vault.Mode, change ...func(*vault.Config)) (*vaulttest.Fake, *vault.Upstream) {
+	t.Helper()
+	f := vaulttest.NewFake(t)
+	s := server(f)
+	s.WriteRole(fit(order(t)))
+	s.WriteCELRole(celRole(t))
+	certificate := func(c *vault.Config) {
+		if c.Login.Method == vault.TLS {
+			c.Certificate = func() (*tls.Certificate, error) { return nil, errors.New("none") }
+		}
+	}
+	return f, open(t, s, mode, append(change, certificate)...)
+}
+
+func given(text secret.Text) func() (secret.Text, error) {
+	return func() (secret.Text, error) { return text, nil }
+}
+
+func own(f *vaulttest.Fake, t testing.TB) tls.Certificate {
+	return f.CA.Intermediate.Device(t, "ra.example")
+}

@@ -227,6 +227,9 @@ func (u *CFSSL) Identity() string { return "cfssl " + u.URL + " " + u.Label }
 // IssueTimeout is how long issuing may take; 0 is the default.
 func (u *CFSSL) IssueTimeout() time.Duration { return time.Duration(u.Timeout) }
 
+// Connections is how many requests may be at the CA at once.
+func (u *CFSSL) Connections() int { return connections(u.MaxConnections) }
+
 // CRLEnabled says that reenrolment asks CFSSL's CRL.
 func (u *CFSSL) CRLEnabled() bool { return u.AskCRL }
 

@@ -112,8 +112,10 @@ type Limits struct {
 	// The largest request body, in bytes. Default: 64 KiB.
 	Body int64 `json:"body,omitempty"`
 	// How many enrolments may run at once, counted once their clients are
-	// authenticated, and how many requests for /cacerts and /csrattrs beside
-	// them. Default: no bound.
+	// authenticated and their requests were read, and how many requests for
+	// /cacerts and /csrattrs beside them. Eight times as many wait, for five
+	// seconds. Default: twice the connections that the upstreams may have, and 32
+	// at least.
 	Concurrency int `json:"concurrency,omitempty"`
 	// Failed attempts to log in, for each address and user; ten times as
 	// many for an address over all users. Default: 10.

@@ -222,6 +222,9 @@ func (u *ESTServer) Identity() string { return "est " + u.URL + " " + u.Label }
 // IssueTimeout is how long issuing may take; 0 is the default.
 func (u *ESTServer) IssueTimeout() time.Duration { return time.Duration(u.Timeout) }
 
+// Connections is how many requests may be at the CA at once.
+func (u *ESTServer) Connections() int { return connections(u.MaxConnections) }
+
 // CRLEnabled is false: EST has no operation for a CRL.
 func (*ESTServer) CRLEnabled() bool { return false }
 

@@ -314,7 +314,7 @@ func (h *Handler) assemble() error {
 		Shadow:    h.shadow,
 		Authority: &ra.Authority{Policy: h.policy, CAs: cas, Keys: h.app.keys, Hook: hook},
 		Anchors:   anchors,
-		Limits:    est.Limits{Body: limits.Body, Concurrency: limits.Concurrency},
+		Limits:    est.Limits{Body: limits.Body, Concurrency: h.concurrency(limits)},
 		Quirks:    wire.Quirks(h.Quirks),
 		Attempts:  est.NewAttempts(limits.Attempts, time.Duration(limits.AttemptsPer)),
 		Challenge: h.challenge,
@@ -334,6 +334,21 @@ func (h *Handler) assemble() error {
 		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}
 	}
 	return nil
+}
+
+// concurrency is how many requests are worked on at once: by default enough to
+// have all connections to the CAs in use while others are read and answered.
+func (h *Handler) concurrency(limits Limits) int {
+	if limits.Concurrency > 0 {
+		return limits.Concurrency
+	}
+	all := 0
+	for _, known := range h.upstreams {
+		if u, ok := known.upstream.(interface{ Connections() int }); ok {
+			all += u.Connections()
+		}
+	}
+	return max(est.DefaultConcurrency, 2*all)
 }
 
 // nodeName is this server's name in audit records.

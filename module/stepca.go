@@ -209,6 +209,9 @@ func (u *StepCA) Identity() string { return "step_ca " + u.URL }
 // IssueTimeout is how long issuing may take; 0 is the default.
 func (u *StepCA) IssueTimeout() time.Duration { return time.Duration(u.Timeout) }
 
+// Connections is how many requests may be at the CA at once.
+func (u *StepCA) Connections() int { return connections(u.MaxConnections) }
+
 // CRLEnabled says that reenrolment asks step-ca's CRL.
 func (u *StepCA) CRLEnabled() bool { return u.AskCRL }
 

@@ -59,6 +59,15 @@ type ownUser interface {
 	UseOwn(give func() (*tls.Certificate, error))
 }
 
+// connections is what max_connections means, whose default is that of all
+// upstreams.
+func connections(written int) int {
+	if written > 0 {
+		return written
+	}
+	return 16
+}
+
 type ownSource = func() (*tls.Certificate, error)
 
 // issuerMemory keeps issuing certificates in Caddy's storage, under

@@ -69,6 +69,7 @@ type exchange struct {
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, in Incoming) *exchange {
+	s.opening.Do(s.open)
 	return &exchange{s: s, w: w, r: r, in: in, id: s.newID(), now: s.now()}
 }
 
@@ -107,11 +108,14 @@ func (x *exchange) run() (a answer, fail *ra.Error) {
 	if fail := x.keepable(); fail != nil {
 		return answer{}, fail
 	}
+	if fail := x.hopeless(); fail != nil {
+		return answer{}, fail
+	}
 	switch x.target.op {
 	case policy.CACerts:
-		return x.placed(&x.s.other, x.caCerts)
+		return x.placed(x.s.other, x.caCerts)
 	case policy.CSRAttrs:
-		return x.placed(&x.s.other, x.csrAttrs)
+		return x.placed(x.s.other, x.csrAttrs)
 	case policy.SimpleEnroll, policy.SimpleReenroll, policy.ServerKeygen:
 		return x.enroll()
 	case policy.FullCMC:
@@ -169,16 +173,6 @@ func (x *exchange) early() *ra.Error {
 	return nil
 }
 
-// placed takes one of the places of Limits.Concurrency for a step.
-func (x *exchange) placed(taken *places, step func() (answer, *ra.Error)) (answer, *ra.Error) {
-	n := taken.Add(1)
-	defer taken.Add(-1)
-	if x.s.Limits.Concurrency > 0 && n > int64(x.s.Limits.Concurrency) {
-		return answer{}, ra.Fail(ra.Busy, fmt.Sprintf("%d requests are being worked on", x.s.Limits.Concurrency), nil).After(time.Second)
-	}
-	return step()
-}
-
 // enroll is /simpleenroll and /simplereenroll (RFC 7030 section 4.2), and
 // /serverkeygen (section 4.4). The gate
 // comes before a place is taken: strangers who wait there take none. An RA that
@@ -220,12 +214,12 @@ func (x *exchange) enroll() (answer, *ra.Error) {
 // decide reads the request, unless the gate had to, and has it decided by the
 // way that the gate let it in.
 func (x *exchange) decide(issue func() (answer, *ra.Error)) (answer, *ra.Error) {
-	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
-		if x.csr == nil {
-			if fail := x.receive(x.s.bodyLimit()); fail != nil {
-				return answer{}, fail
-			}
+	if x.csr == nil { // a slow body takes no place
+		if fail := x.receive(x.s.bodyLimit()); fail != nil {
+			return answer{}, fail
 		}
+	}
+	return x.placed(x.s.enrolling, func() (answer, *ra.Error) {
 		if x.keyless == nil {
 			if err := x.csr.CheckPOP(); err != nil {
 				return answer{}, ra.Fail(ra.POPFailed, "certification request", err)

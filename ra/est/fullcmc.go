@@ -49,7 +49,7 @@ func (x *exchange) fullCMC() (answer, *ra.Error) {
 	if fail := x.cmcIdentity(); fail != nil {
 		return answer{}, fail
 	}
-	return x.placed(&x.s.enrolling, func() (answer, *ra.Error) {
+	return x.placed(x.s.enrolling, func() (answer, *ra.Error) {
 		if fail := x.processMessage(); fail != nil {
 			return answer{}, fail
 		}

@@ -233,7 +233,7 @@ func TestCACertsWhenAllHasEndedIsForLater(t *testing.T) {
 }
 
 func TestConcurrencyIsBounded(t *testing.T) {
-	x := newSite(t, func(x *site) { x.Limits.Concurrency = 1 })
+	x := newSite(t, func(x *site) { x.Limits.Concurrency, x.Limits.Patience = 1, soon })
 	inside, leave := make(chan bool), make(chan bool)
 	x.ca.Set(ratest.Knobs{Mutate: func(*x509.Certificate) { inside <- true; <-leave }})
 	done := make(chan got)
@@ -258,8 +258,13 @@ func TestConcurrencyIsBounded(t *testing.T) {
 
 // Anybody may ask for /cacerts, and waits there for a CA that doesn't answer.
 func TestThreat_StrangersTakeNoPlaceOfADevice(t *testing.T) {
-	x := newSite(t, func(x *site) { x.Limits.Concurrency = 1 })
-	x.other.Add(1) // one is inside
+	x := newSite(t, func(x *site) { x.Limits.Concurrency, x.Limits.Patience = 1, soon })
+	x.opening.Do(x.open)
+	leave, err := x.other.Enter(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
 	for _, path := range []string{"cacerts", "csrattrs"} {
 		x.refused(t, x.do(call{method: "GET", path: path}), 503, "busy", "try again later")
 	}

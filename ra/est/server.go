@@ -10,7 +10,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/audit"
 	"github.com/caddy-est/estra/ra/certless"
+	"github.com/caddy-est/estra/ra/room"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
@@ -71,7 +72,8 @@ type Server struct {
 	Observe func(ctx context.Context, rep Report)
 
 	checks           *checks // nil: processChecks
-	enrolling, other places
+	opening          sync.Once
+	enrolling, other *room.Room // those of Limits.Concurrency
 }
 
 // Limits bound what one request, and all of them together, may cost.
@@ -79,17 +81,17 @@ type Limits struct {
 	// Body is the longest request body in bytes; default 64 KiB. The policy's
 	// csr_bytes may make it shorter.
 	Body int64
-	// Concurrency is how many requests are worked on at once; 0: no limit. An
-	// enrolment counts once its client is authenticated, and what everybody may
-	// ask for (/cacerts, /csrattrs) has as many places of its own: so strangers
-	// take none of a device's.
+	// Concurrency is how many requests are worked on at once; default 32. An
+	// enrolment counts once its client is authenticated and its request was read,
+	// and what everybody may ask for (/cacerts, /csrattrs) has as many places of
+	// its own: so strangers take none of a device's. Eight times as many wait,
+	// first who renews a certificate that ends soon; the others get 503.
 	Concurrency int
+	// Patience is how long a request waits for a place; default 5 s.
+	Patience time.Duration
 	// BodyTimeout is how long a client may take to send its body; default 10 s.
 	BodyTimeout time.Duration
 }
-
-// places are those of Limits.Concurrency that are taken.
-type places struct{ atomic.Int64 }
 
 // Incoming is what the caller knows of a request beyond net/http.
 type Incoming struct {

@@ -45,6 +45,7 @@ type site struct {
 	plain   bool   // the site has no TLS
 	bare    bool   // it may have no certificate yet
 	binary  string // in place of this one
+	adapted string // file with JSON, in place of the Caddyfile
 	env     []string
 }
 
@@ -198,7 +199,11 @@ func serve(t *testing.T, c config) *site {
 
 func (s *site) run() {
 	s.t.Helper()
-	s.cmd = s.command(context.Background(), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+	args := []string{"run", "--config", "Caddyfile", "--adapter", "caddyfile"}
+	if s.adapted != "" {
+		args = []string{"run", "--config", s.adapted}
+	}
+	s.cmd = s.command(context.Background(), args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -452,3 +452,25 @@ func TestWithoutAStoreNothingWaits(t *testing.T) {
 		t.Errorf("%d %q", g.StatusCode, g.body)
 	}
 }
+
+// From the approval to the certificate less than 100 ms pass: nothing is left to be
+// done but to issue.
+func TestTheCertificateIsReadyAtOnceAfterTheApproval(t *testing.T) {
+	a := newApproval(t)
+	best := time.Hour
+	for i := range 5 {
+		key := fmt.Sprintf("P-256/%d", i)
+		a.enroll("one", 202, "one", a.csr(key, "a.example"), right)
+		list := a.waiting(i + 1)
+		n := slices.IndexFunc(list, func(w store.Waiting) bool { return w.State == store.PendingWaiting })
+		request := a.csr(key, "a.example")
+		begin := time.Now()
+		a.approve(list[n].ID)
+		a.enroll("once it is approved", 200, "one", request, right)
+		best = min(best, time.Since(begin))
+	}
+	t.Logf("approval, TLS handshake, request and certificate: %s", best)
+	if best > 100*time.Millisecond {
+		t.Errorf("%s from the approval to the certificate", best)
+	}
+}

@@ -12,7 +12,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +104,11 @@ func (s stateless) Accept() (net.Conn, error) {
 // serve answers with who asks, and how long the body is.
 func serve(t *testing.T, group string) (port string, reps *reports) {
 	t.Helper()
+	return serveFor(t, lookup(t, group), nil)
+}
+
+func serveFor(t *testing.T, look users.Lookup, attempts certless.Attempts) (port string, reps *reports) {
+	t.Helper()
 	engine, err := srp.New()
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +121,7 @@ func serve(t *testing.T, group string) (port string, reps *reports) {
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
 	reps = &reports{}
 	l := certless.Listen(tls.NewListener(hello.Listener{Listener: plain}, config), &certless.Queue{}, certless.Settings{
-		Engine: engine, Users: lookup(t, group), Realm: "devices", Observe: reps.add,
+		Engine: engine, Users: look, Realm: "devices", Observe: reps.add, Attempts: attempts, Pending: 1000,
 	})
 	server := &http.Server{Handler: http.HandlerFunc(answer)}
 	go func() { _ = server.Serve(stateless{l}) }()
@@ -173,5 +180,89 @@ func TestAUserIsLetIn(t *testing.T) {
 		if all := reps.wait(t, 2); all[0].Outcome != certless.Accepted || all[0].User != user {
 			t.Errorf("%+v", all)
 		}
+	}
+}
+
+func TestAWrongPasswordLooksLikeAnUnknownUser(t *testing.T) {
+	port, reps := serve(t, "2048")
+	var said [2][]string
+	for i, who := range [][2]string{{user, "wrong"}, {"device-2", password}, {"device-2", "wrong"}} {
+		out, err := curl(t, who[0], who[1], "https://127.0.0.1:"+port+"/")
+		if err == nil || !strings.Contains(out, "bad record mac") {
+			t.Errorf("curl as %s: %q, %v", who[0], out, err)
+		}
+		said[0] = append(said[0], out)
+		out, err = gnutls(t, port, who[0], who[1])
+		if err == nil || !strings.Contains(out, "Bad record MAC") {
+			t.Errorf("gnutls-cli as %s: %q, %v", who[0], out, err)
+		}
+		said[1] = append(said[1], strings.Join(strings.Split(out, "\n")[3:], "\n"))
+		if said[0][i] != said[0][0] || said[1][i] != said[1][0] {
+			t.Errorf("%s and %s: %q and %q", who[0], who[1], said[0][i], said[1][i])
+		}
+	}
+	for i, r := range reps.wait(t, 6) {
+		want := certless.Report{Outcome: certless.Unknown}
+		if i < 2 {
+			want = certless.Report{Outcome: certless.Wrong, User: user}
+		}
+		if r.Outcome != want.Outcome || r.User != want.User {
+			t.Errorf("connection %d: %+v", i, r)
+		}
+	}
+}
+
+// TestManyAtOnce with bodies of 300 kB both ways, on connections that are kept,
+// beside clients with certificates.
+func TestManyAtOnce(t *testing.T) {
+	port, _ := serve(t, "2048")
+	url := "https://127.0.0.1:" + port
+	file := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(file, make([]byte, 300<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	turn := make(chan struct{}, 20)
+	for i := range 300 {
+		turn <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turn }()
+			switch i % 10 {
+			case 0:
+				out, err := curl(t, user, password, "--data-binary", "@"+file, "-H", "Expect:", url+"/", url+"/")
+				if err != nil || strings.Count(out, "HTTP/1.1 307200 <nil>") != 2 {
+					t.Errorf("connection %d: %.200q, %v", i, out, err)
+				}
+			case 1:
+				out, err := curl(t, user, password, url+"/long", url+"/", "-w", "%{num_connects}\n")
+				if err != nil || len(out) < 320000 || !strings.HasSuffix(out, "<nil>\n0\n") {
+					t.Errorf("connection %d: %d bytes, %v", i, len(out), err)
+				}
+			case 2:
+				out, err := run(t, "", "curl", "-sSk", "--http2", url+"/")
+				if err != nil || !strings.HasPrefix(out, "nobody HTTP/2.0") {
+					t.Errorf("connection %d, with certificates: %q, %v", i, out, err)
+				}
+			default:
+				if out, err := curl(t, user, password, url+"/"); err != nil || !strings.HasPrefix(out, "devices/device-1 ") {
+					t.Errorf("connection %d: %q, %v", i, out, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestAClosedConnectionIsClosed, for a reader that waits, and for a client that
+// has gone.
+func TestAClosedConnectionIsClosed(t *testing.T) {
+	port, _ := serve(t, "2048")
+	out, err := run(t, "", "sh", "-c", "(printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\n'; sleep 0.2) | gnutls-cli 127.0.0.1 -p "+port+
+		" --priority NORMAL:-KX-ALL:+SRP:-VERS-ALL:+VERS-TLS1.2 --srpusername "+user+" --srppasswd "+password)
+	if err != nil || !strings.Contains(out, "Handshake was completed") {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := curl(t, user, password, "https://127.0.0.1:"+port+"/"); err != nil || !strings.Contains(out, "device-1") {
+		t.Errorf("%q, %v", out, err)
 	}
 }

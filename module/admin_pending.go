@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/audit"
-	"github.com/caddy-est/estra/ra/est"
 	"github.com/caddy-est/estra/ra/store"
 )
 
@@ -182,7 +181,7 @@ func (a *App) judge(r *http.Request, id string, approves bool) (PendingRequest, 
 	if err != nil {
 		return PendingRequest{}, err
 	}
-	record := est.NewID()
+	record := ra.NewID(time.Now())
 	done, err := h.server.Authority.Judge(r.Context(), id, ra.Judgement{
 		By: by, Approves: approves, Note: said.Note, Disclose: said.Disclose, ID: record, Write: h.keepJudgement,
 	})

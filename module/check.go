@@ -4,8 +4,6 @@ package module
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,9 +103,7 @@ func (a *App) probe(ctx context.Context, k *authority, req CheckRequest) []ra.Ch
 		return skipped("no profile issues from this upstream")
 	}
 	begin := time.Now()
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	ask := ra.ProbeRequest{ID: hex.EncodeToString(id[:]), Profile: profile, Name: req.Probe, Now: begin}
+	ask := ra.ProbeRequest{ID: ra.NewID(begin), Profile: profile, Name: req.Probe, Now: begin}
 	keeper, must := h.server.Sink.(audit.Keeper)
 	if must {
 		if err := keeper.Ready(ctx); err != nil {

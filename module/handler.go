@@ -328,7 +328,8 @@ func (h *Handler) assemble() error {
 	h.server.Authority.DecryptKeys, h.server.Authority.KeySigner = h.decryptKeys, h.keySigner
 	h.server.Authority.Passwords = h.decryptKeys
 	h.server.Authority.Repeat, h.server.Authority.PendingFor = time.Duration(limits.RetryWindow), time.Duration(limits.PendingExpiry)
-	if h.store != nil {
+	if h.store != nil { // not in tools
+		h.server.Authority.Ledger, h.server.Authority.Node = h.store, node
 		h.server.Passwords, h.server.Devices = h.store, h.store
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
 		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}

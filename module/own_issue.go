@@ -4,9 +4,7 @@ package module
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"time"
 
@@ -22,10 +20,8 @@ import (
 // certificates are its own and those up to the root, which clients have.
 func (o *ownCertificate) issue(ctx context.Context, der []byte) ([]*x509.Certificate, error) {
 	begin := time.Now()
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
 	h := o.handler
-	req := ra.SelfRequest{ID: hex.EncodeToString(id[:]), Name: o.name, Validity: o.validity(), Now: begin}
+	req := ra.SelfRequest{ID: ra.NewID(begin), Name: o.name, Validity: o.validity(), Now: begin}
 	request, err := csr.Parse(der)
 	if err != nil {
 		return nil, err

@@ -195,7 +195,31 @@ func (a *App) openStore() error {
 	}
 	a.store.store, a.storeName = shared.(pooledStore), place.key()
 	if !old {
+		if err := a.takeUp(); err != nil {
+			return err
+		}
 		a.log.Info("store opened", zap.String("store", place.name()))
+	}
+	return nil
+}
+
+// takeUp notes what this node has left half done, when it ended without a word:
+// a certificate may be out there.
+func (a *App) takeUp() error {
+	node, err := nodeName()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, mostOpened)
+	defer cancel()
+	now := time.Now()
+	left, err := a.store.store.Certificates().Abandoned(ctx, node, now, now)
+	if err != nil {
+		a.store.failed = err
+		return err
+	}
+	if left > 0 {
+		a.log.Warn("certificates were asked for when this server ended, and may have been issued: they are in doubt", zap.Int("certificates", left))
 	}
 	return nil
 }
@@ -208,8 +232,7 @@ func (a *App) Store(ctx context.Context) (store.Store, error) {
 	return a.store.wait(ctx)
 }
 
-// needsStore prepares the store where the configuration or a policy asks for
-// it.
+// needsStore prepares the store: what is issued is written down there.
 func (h *Handler) needsStore() (err error) {
 	var place storePlace
 	if h.Store != nil {
@@ -217,9 +240,6 @@ func (h *Handler) needsStore() (err error) {
 			return err
 		}
 		place.source = h.Source
-	}
-	if !place.written() && len(h.Registries) == 0 && !h.policy.UsesStore() {
-		return nil
 	}
 	h.store, err = h.app.wantStore(place)
 	return err

@@ -33,9 +33,14 @@ type Authority struct {
 	// Claims keeps what is good once; nil: nothing does, and no request that
 	// uses such a thing is granted.
 	Claims store.Claims
-	// Repeat is how long a request may be repeated with what it has used up,
-	// because an answer was lost; default 24 h.
+	// Repeat is how long a request may be repeated, because an answer was lost: it
+	// gets the same certificate, with what it has used up; default 24 h.
 	Repeat time.Duration
+	// Ledger keeps what was asked for and what became of it, so that for one
+	// request one certificate is issued; nil: nothing does.
+	Ledger store.Ledger
+	// Node is the name of this server in the Ledger.
+	Node string
 	// Made keeps which certificates have keys that were made here; nil: nothing
 	// does, and what a repeat supersedes isn't revoked.
 	Made store.Made
@@ -113,7 +118,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 	t.arrived = func() policy.Arrival { return policy.Arrival{Request: req.Request} }
 	if req.Op.Renews() {
 		t.renews = func(ctx context.Context, ca *CA) (*x509.Certificate, *Error) {
-			return req.Who.Cert, renewable(ctx, ca, req.Who.Cert)
+			return req.Who.Cert, a.renewable(ctx, ca, req.Who.Cert)
 		}
 	}
 	if req.CSR != nil {
@@ -165,6 +170,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		return e
 	}
 	out.Profile, out.Upstream = p.Name(), ca.Name
+	if e := a.barred(ctx, t.who.Cert); e != nil {
+		return e
+	}
 	if t.renews != nil {
 		renews, e := t.renews(ctx, ca)
 		if e != nil {
@@ -193,6 +201,13 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		return refusal(out.Decision)
 	}
 	if e := a.approved(ctx, p, op, label, t, out); e != nil {
+		return e
+	}
+	l, e := a.newEntry(ca, op, label, t, out)
+	if e != nil {
+		return e
+	}
+	if done, e := l.replay(ctx, out); done || e != nil {
 		return e
 	}
 	if ca.Stopped(out.Profile) {
@@ -238,23 +253,32 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if t.making != nil && t.making.upstream != nil {
 		order.byCA, order.keyKind = true, t.making.made.Key
 	}
-	m, e := a.issue(ctx, ca, order, t.making, out)
-	if e != nil {
-		return e
-	}
-	if e := compare(ctx, ca, order, m, t.identity, out); e != nil {
-		return e
-	}
-	if e := t.making.checkUpstream(ctx, ca, order, out); e != nil {
-		return e
-	}
-	if e := t.making.wrap(ctx, ca, order, out); e != nil {
+	if e := a.issueOnce(ctx, ca, order, t, l, out); e != nil {
 		return e
 	}
 	a.keepChain(ctx, p, t, out)
 	a.supersede(ctx, ca, label, t, out)
 	a.fetched(ctx, t, out)
 	return nil
+}
+
+// issueOnce has the CA issue, between the two ends of an entry in the ledger, and
+// compares.
+func (a *Authority) issueOnce(ctx context.Context, ca *CA, order Order, t task, l *entry, out *Outcome) *Error {
+	if done, e := l.intend(ctx, order, out); done || e != nil {
+		return e
+	}
+	m, e := a.issue(ctx, ca, order, t.making, out)
+	if e == nil {
+		e = compare(ctx, ca, order, m, t.identity, out)
+	}
+	if e == nil {
+		e = t.making.checkUpstream(ctx, ca, order, out)
+	}
+	if e == nil {
+		e = t.making.wrap(ctx, ca, order, out)
+	}
+	return l.end(ctx, m.leaf, out, e)
 }
 
 // authorityFor takes what can be enrolled here, and nothing else by default.
@@ -287,7 +311,7 @@ func (a *Authority) authorityFor(p *policy.Profile, op policy.Op, label string, 
 // renewable: a reenroll replaces the certificate that the client presents
 // (RFC 7030 section 3.3.2), which this very CA must have issued and not
 // revoked.
-func renewable(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
+func (a *Authority) renewable(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
 	if cert == nil {
 		return Fail(BadRenewal, "the client presents no certificate that could be renewed", nil)
 	}
@@ -331,6 +355,7 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, making *maki
 	}
 	out.Ref = issued.Ref
 	if issued.Certificate == nil {
+		out.Status = StatusUnknown // it may have issued one
 		return made{}, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: answered without a certificate", ca.Name), nil)
 	}
 	m = issued.made
@@ -338,6 +363,7 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, making *maki
 		// Compared and handed out are the bytes, not what an adapter made of
 		// them.
 		if m.leaf, err = x509.ParseCertificate(issued.Certificate.Raw); err != nil {
+			out.Status = StatusUnknown
 			return made{}, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: its certificate can't be read", ca.Name), err)
 		}
 	}

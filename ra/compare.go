@@ -34,7 +34,7 @@ func compare(ctx context.Context, ca *CA, order Order, m made, identity string, 
 		return nil
 	}
 	out.Withheld = leaf
-	reason := fmt.Sprintf("upstream %s: the certificate (serial %x) is withheld; %s", ca.Name, leaf.SerialNumber, withdraw(ctx, ca, order, leaf))
+	reason := fmt.Sprintf("upstream %s: the certificate (serial %x) is withheld; %s", ca.Name, leaf.SerialNumber, withdraw(ctx, ca, order, leaf, out))
 	if ca.differed(out.Profile, identity) {
 		reason += fmt.Sprintf("; the upstream is stopped for profile %s", out.Profile)
 	}
@@ -54,7 +54,7 @@ func (c *CA) signed(ctx context.Context, m made) bool {
 // withdraw revokes a certificate that was issued against the decision, and
 // says what came of it. One that has neither the request's key nor our serial
 // number may be somebody else's, and stays.
-func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate) (what string) {
+func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate, out *Outcome) (what string) {
 	revoker, ok := ca.Upstream.(Revoker)
 	if !ok {
 		return "this upstream can't revoke it"
@@ -73,6 +73,7 @@ func withdraw(ctx context.Context, ca *CA, order Order, leaf *x509.Certificate) 
 	if err := revoker.Revoke(ctx, leaf, privilegeWithdrawn); err != nil {
 		return fmt.Sprintf("revoking it failed: %v", err)
 	}
+	out.Withdrawn = true
 	return "it has been revoked"
 }
 

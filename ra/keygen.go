@@ -200,7 +200,7 @@ func (m *making) checkUpstream(ctx context.Context, ca *CA, order Order, out *Ou
 	}
 	same := false
 	out.Conforms, out.Withheld, out.Certificate = &same, leaf, nil
-	e := Fail(Nonconforming, fmt.Sprintf("upstream %s: %s; the certificate (serial %x) is withheld; %s", ca.Name, problem, leaf.SerialNumber, withdraw(ctx, ca, order, leaf)), err)
+	e := Fail(Nonconforming, fmt.Sprintf("upstream %s: %s; the certificate (serial %x) is withheld; %s", ca.Name, problem, leaf.SerialNumber, withdraw(ctx, ca, order, leaf, out)), err)
 	e.Findings = findings
 	return e
 }

@@ -52,8 +52,8 @@ func (m *making) wrap(ctx context.Context, ca *CA, order Order, out *Outcome) *E
 	der, err := pkcs12.Modern2023.WithIterations(iterations).Encode(m.key.Signer(), out.Certificate, nil, string(m.password))
 	if err != nil {
 		leaf := out.Certificate
-		out.Certificate = nil
-		return Fail(Fault, fmt.Sprintf("the PKCS #12 can't be written; the certificate (serial %x) is withheld; %s", leaf.SerialNumber, withdraw(ctx, ca, order, leaf)), nil)
+		out.Certificate, out.Withheld = nil, leaf
+		return Fail(Fault, fmt.Sprintf("the PKCS #12 can't be written; the certificate (serial %x) is withheld; %s", leaf.SerialNumber, withdraw(ctx, ca, order, leaf, out)), nil)
 	}
 	m.out = PrivateKey{DER: der, PKCS12: true}
 	return nil

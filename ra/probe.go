@@ -65,7 +65,9 @@ func (a *Authority) Probe(ctx context.Context, ca *CA, req ProbeRequest) (Probed
 	done.Status = StatusIssued
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ca.timeout())
 	defer cancel()
-	done.Revoked = revoke(ctx, ca, done.Certificate, cessationOfOperation)
+	if done.Revoked = revoke(ctx, ca, done.Certificate, cessationOfOperation); done.Revoked == nil {
+		done.Unsettled = a.revokedHere(ctx, ca, done.Certificate, cessationOfOperation, "estra")
+	}
 	return done, nil
 }
 

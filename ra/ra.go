@@ -86,6 +86,14 @@ type Outcome struct {
 	// Pended is the request as it waits, or has waited, for approval; nil where
 	// the policy wants none.
 	Pended *Pended
+	// Replays is the id of the request that the certificate was issued for: this
+	// one is the same, sent again, and the CA wasn't asked. "": it was.
+	Replays string
+	// Doubts are the certificates that the CA may have issued for the same request
+	// before.
+	Doubts []Doubt
+	// Withdrawn says that the CA has revoked the one withheld.
+	Withdrawn bool
 	// Unsettled is why the store couldn't be told what became of the request.
 	Unsettled error
 }

@@ -59,5 +59,16 @@ func (a *Authority) Revoke(ctx context.Context, p *policy.Profile, r Revocation)
 		return out, e
 	}
 	out.Status = StatusRevoked
+	if err := a.revokedHere(ctx, ca, r.Certificate, r.Reason, r.by()); err != nil {
+		out.Unsettled = err // it is revoked all the same
+	}
 	return out, nil
+}
+
+// by says who has asked.
+func (r Revocation) by() string {
+	if r.By.Proven() {
+		return "registration authority " + r.By.Identity().Cert.Subject.String()
+	}
+	return "its holder"
 }

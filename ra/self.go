@@ -88,7 +88,7 @@ type builtIn struct {
 // issueBuiltIn orders and compares, as enroll does.
 func (a *Authority) issueBuiltIn(ctx context.Context, ca *CA, b builtIn, out *Outcome) (e *Error) {
 	out.Decision = policy.Decision{Verdict: policy.Allow, Profile: b.profile, Plan: b.plan}
-	t := task{csr: b.csr, now: b.now, evidence: evidenceOf(b.id, policy.Absent, binding.Channel{})}
+	t := task{csr: b.csr, now: b.now, identity: b.profile, evidence: evidenceOf(b.id, policy.Absent, binding.Channel{})}
 	if t.now.IsZero() {
 		t.now = a.now()
 	}
@@ -98,6 +98,10 @@ func (a *Authority) issueBuiltIn(ctx context.Context, ca *CA, b builtIn, out *Ou
 	}
 	defer func() { end(out, e) }()
 	out.KeyHolder = holder
+	l, e := a.newEntry(ca, policy.Op(b.profile), "", t, out)
+	if e != nil {
+		return e
+	}
 	if ca.Stopped(out.Profile) {
 		return ca.down(fmt.Sprintf("it is stopped for profile %s after nonconforming certificates; "+
 			"`caddy est upstream resume %s %s` lets it issue again", out.Profile, ca.Name, out.Profile), nil)
@@ -112,11 +116,7 @@ func (a *Authority) issueBuiltIn(ctx context.Context, ca *CA, b builtIn, out *Ou
 	order.self = b.profile == policy.SelfProfile
 	out.Serial, out.NotBefore, out.NotAfter = order.Serial(), order.NotBefore(), order.NotAfter()
 	ctx = context.WithoutCancel(ctx)
-	m, e := a.issue(ctx, ca, order, nil, out)
-	if e != nil {
-		return e
-	}
-	return compare(ctx, ca, order, m, b.profile, out)
+	return a.issueOnce(ctx, ca, order, t, l, out)
 }
 
 // asksFor: a CSR of ours has the one SAN of the plan, and its subject is that

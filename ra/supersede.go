@@ -44,6 +44,9 @@ func (a *Authority) supersede(ctx context.Context, ca *CA, label string, t task,
 		if !t.now.After(cert.NotAfter) {
 			s.Err = revoke(ctx, ca, cert, superseded)
 			s.Revoked = s.Err == nil
+			if s.Revoked {
+				out.Unsettled = errors.Join(out.Unsettled, a.revokedHere(ctx, ca, cert, superseded, "estra"))
+			}
 		}
 		out.Made.Superseded = append(out.Made.Superseded, s)
 		if s.Err == nil {

@@ -135,6 +135,12 @@ type Record struct {
 	// RevokesSerial is the serial number of the certificate whose revocation was
 	// asked for.
 	RevokesSerial string `json:"revokes_serial,omitempty"`
+	// Replays is the id of the request that the certificate was issued for: this
+	// one is the same, sent again, and the CA wasn't asked.
+	Replays Text `json:"replays,omitempty"`
+	// Doubts are certificates that the CA may have issued for the same request
+	// before, without anybody knowing.
+	Doubts []Doubt `json:"doubts,omitempty"`
 }
 
 // New makes the record of a request that came at a time.
@@ -283,6 +289,17 @@ type Made struct {
 // Superseded is a certificate in whose place a new one came.
 type Superseded struct {
 	Serial  string `json:"serial"`
+	Revoked bool   `json:"revoked"`
+	// Error is why it isn't revoked.
+	Error Text `json:"error,omitempty"`
+}
+
+// Doubt is a certificate that the CA may have issued.
+type Doubt struct {
+	// ID is that of the request which was under way.
+	ID Text `json:"id"`
+	// Serial is its serial number, where it was chosen here.
+	Serial  string `json:"serial,omitempty"`
 	Revoked bool   `json:"revoked"`
 	// Error is why it isn't revoked.
 	Error Text `json:"error,omitempty"`

@@ -3,8 +3,6 @@
 package est
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -77,15 +75,7 @@ func (s *Server) newID() string {
 	if s.NewID != nil {
 		return s.NewID()
 	}
-	return NewID()
-}
-
-// NewID makes the id of a request, or of another record: 128 random bits in
-// hexadecimal.
-func NewID() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return hex.EncodeToString(id[:])
+	return ra.NewID(s.now())
 }
 
 // run takes the request through its steps. What a step refuses, no later one

@@ -165,6 +165,14 @@ func (x *exchange) recordOutcome(r *audit.Record, fail *ra.Error) {
 		leaf = out.Withheld
 	}
 	r.Cert, r.Made = audit.OfCert(leaf), madeOf(out.Made)
+	r.Replays = audit.Text(out.Replays)
+	for _, d := range out.Doubts {
+		told := audit.Doubt{ID: audit.Text(d.ID), Serial: d.Serial, Revoked: d.Revoked}
+		if d.Err != nil {
+			told.Error = audit.Text(d.Err.Error())
+		}
+		r.Doubts = append(r.Doubts, told)
+	}
 	if out.Serial == nil {
 		return // no order was made, so the CA wasn't asked
 	}

@@ -63,7 +63,8 @@ type Server struct {
 	Node string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// NewID makes request ids; nil: 128 random bits in hex.
+	// NewID makes request ids; nil: 48 bits of time in milliseconds and 80
+	// random ones, in hex.
 	NewID func() string
 	// Draw gives a number from 0 to below n, which spreads the Retry-After of a
 	// 503; nil: a random one.

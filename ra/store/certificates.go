@@ -30,26 +30,29 @@ type Ledger interface {
 	// Current gives what the request has: asked for, pending or issued. ErrUnknown:
 	// nothing.
 	Current(ctx context.Context, request [32]byte) (Certificate, error)
-	// Abandoned turns what a node has asked for before into unknown, and gives how
-	// many these are: it was started anew.
-	Abandoned(ctx context.Context, node string, before, now time.Time) (int, error)
 	// Revoked marks a certificate, or one that may have been issued, as revoked at
 	// the CA. Once is enough: the first mark stays.
 	Revoked(ctx context.Context, id string, m Mark) error
+	// RevokedCertificate marks a certificate, by its serial number and its SHA-256;
+	// where it isn't there, as of one that was issued elsewhere, it is added.
+	RevokedCertificate(ctx context.Context, c Certificate, m Mark) error
 	// Barred tells whether a certificate is revoked or blocked here, by its serial
 	// number and its SHA-256; ErrUnknown: there is none.
 	Barred(ctx context.Context, serial string, sha256 [32]byte) (Standing, error)
 }
 
-// An Inventory is for operators.
+// An Inventory is for operators, and for a node that starts.
 type Inventory interface {
+	// Abandoned turns what a node has asked for before into unknown, and gives how
+	// many these are: it was started anew.
+	Abandoned(ctx context.Context, node string, before, now time.Time) (int, error)
 	// Get gives one entry; ErrUnknown: there is none.
 	Get(ctx context.Context, id string) (Certificate, error)
 	// BySHA256 gives that of a certificate; ErrUnknown: there is none. Without its
 	// serial number ("") every entry is looked at.
 	BySHA256(ctx context.Context, serial string, sha256 [32]byte) (Certificate, error)
 	// BySerial gives those with a serial number, which several CAs may have given:
-	// lower-case hexadecimal without leading zeros.
+	// lower-case hexadecimal, two digits a byte.
 	BySerial(ctx context.Context, serial string) ([]Certificate, error)
 	// List gives a page of entries, in the order of their ids, which is that of time
 	// for those made here: the newest first.
@@ -95,7 +98,7 @@ type Certificate struct {
 	Upstream, Profile, Label, Op string
 	Identity                     string // who asked, in words
 	SPKI                         [32]byte
-	// Serial is in lower-case hexadecimal without leading zeros: as ordered, then as
+	// Serial is in lower-case hexadecimal, two digits a byte: as ordered, then as
 	// issued. OwnSerial says that it was chosen here, and so is known before.
 	Serial              string
 	OwnSerial           bool
@@ -125,8 +128,10 @@ func (c Certificate) abandoned(now time.Time) bool {
 	return c.State == CertificateAsked && !now.Before(c.Lease)
 }
 
-// givesWay tells whether another one may be issued in its place.
-func (c Certificate) givesWay(now, since time.Time) bool {
+// GivesWay tells whether another one may be issued in its place: its node should
+// have ended, or it has ended itself, was issued before since, or is revoked or
+// blocked.
+func (c Certificate) GivesWay(now, since time.Time) bool {
 	switch c.State {
 	case CertificateAsked:
 		return c.abandoned(now)

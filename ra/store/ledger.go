@@ -77,7 +77,7 @@ func (l certificates) makeWay(ctx context.Context, tx *sql.Tx, c Certificate, si
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case old.ID == c.ID, !old.givesWay(c.Asked, since):
+	case old.ID == c.ID, !old.GivesWay(c.Asked, since):
 		return &old, nil
 	}
 	state := old.State
@@ -110,8 +110,11 @@ const endCertificate = `UPDATE certificates SET state = $2, changed = $4, ref = 
 
 const deleteCertificate = `DELETE FROM certificates WHERE id = $1 AND state <> 'issued'`
 
-// preparedCertificates are the statements of each enrolment.
-var preparedCertificates = []string{insertCertificate, doubtfulCertificates, endCertificate, deleteCertificate}
+// The statements of each enrolment.
+var (
+	writtenCertificates = []string{insertCertificate, doubtfulCertificates, endCertificate, deleteCertificate}
+	readCertificates    = []string{currentCertificate, barredCertificate}
+)
 
 // Ended implements Ledger.
 func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
@@ -174,15 +177,37 @@ func (l certificates) Abandoned(ctx context.Context, node string, before, now ti
 	return n, err
 }
 
+// markRevoked keeps the first mark.
+const markRevoked = `UPDATE certificates SET
+	reason = CASE WHEN revoked = 0 THEN $3 ELSE reason END, by_whom = CASE WHEN revoked = 0 THEN $4 ELSE by_whom END,
+	revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE `
+
 // Revoked implements Ledger.
 func (l certificates) Revoked(ctx context.Context, id string, m Mark) error {
 	if err := wantStorable("name of who revokes", m.By); err != nil {
 		return err
 	}
 	return l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return one(tx.ExecContext(ctx, `UPDATE certificates SET
-			reason = CASE WHEN revoked = 0 THEN $3 ELSE reason END, by_whom = CASE WHEN revoked = 0 THEN $4 ELSE by_whom END,
-			revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE id = $1`, id, millis(m.At), m.Reason, m.By))
+		return one(tx.ExecContext(ctx, markRevoked+`id = $1`, id, millis(m.At), m.Reason, m.By))
+	})
+}
+
+// RevokedCertificate implements Ledger.
+func (l certificates) RevokedCertificate(ctx context.Context, c Certificate, m Mark) error {
+	if err := errors.Join(c.storable(), wantStorable("name of who revokes", m.By)); err != nil {
+		return err
+	}
+	return l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		mark := func() error {
+			return one(tx.ExecContext(ctx, markRevoked+`serial = $5 AND sha256 = $1`, c.SHA256[:], millis(m.At), m.Reason, m.By, c.Serial))
+		}
+		if err := mark(); !errors.Is(err, ErrUnknown) {
+			return err
+		}
+		if _, err := l.s.exec(ctx, tx, insertCertificate, c.values()...); err != nil {
+			return err
+		}
+		return mark()
 	})
 }
 
@@ -191,7 +216,7 @@ const barredCertificate = `SELECT revoked, blocked FROM certificates WHERE seria
 // Barred implements Ledger.
 func (l certificates) Barred(ctx context.Context, serial string, sha256 [32]byte) (s Standing, err error) {
 	err = l.s.look(ctx, mostRead, func(ctx context.Context) error {
-		row := l.s.reads.QueryRowContext(ctx, barredCertificate, serial, sha256[:])
+		row := l.s.row(ctx, barredCertificate, serial, sha256[:])
 		var revoked, blocked int64
 		if err := row.Scan(&revoked, &blocked); err != nil {
 			return unknown(err)
@@ -205,7 +230,7 @@ func (l certificates) Barred(ctx context.Context, serial string, sha256 [32]byte
 // read gives one entry.
 func (l certificates) read(ctx context.Context, query string, args ...any) (c Certificate, err error) {
 	err = l.s.look(ctx, mostRead, func(ctx context.Context) error {
-		c, err = scanCertificate(l.s.reads.QueryRowContext(ctx, query, args...))
+		c, err = scanCertificate(l.s.row(ctx, query, args...))
 		return unknown(err)
 	})
 	return c, err

@@ -50,6 +50,8 @@ type sqlStore struct {
 
 	// prepared are statements of the connection that writes, where there is one.
 	prepared map[string]*sql.Stmt
+	// readied are statements that read, where the driver doesn't keep them.
+	readied map[string]*sql.Stmt
 
 	engine   string // for people
 	was      int    // the schema before it was opened
@@ -116,17 +118,25 @@ func (s *sqlStore) look(ctx context.Context, most time.Duration, do func(ctx con
 	})
 }
 
-// prepare readies statements. The connection must be free.
-func (s *sqlStore) prepare(ctx context.Context, queries ...string) error {
-	s.prepared = make(map[string]*sql.Stmt, len(queries))
+// ready prepares statements. A connection must be free.
+func ready(ctx context.Context, db *sql.DB, queries []string) (map[string]*sql.Stmt, error) {
+	prepared := make(map[string]*sql.Stmt, len(queries))
 	for _, query := range queries {
-		statement, err := s.writes.PrepareContext(ctx, query)
+		statement, err := db.PrepareContext(ctx, query)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.prepared[query] = statement // closed with the database
+		prepared[query] = statement // closed with the database
 	}
-	return nil
+	return prepared, nil
+}
+
+// row reads one row.
+func (s *sqlStore) row(ctx context.Context, query string, args ...any) *sql.Row {
+	if statement := s.readied[query]; statement != nil {
+		return statement.QueryRowContext(ctx, args...)
+	}
+	return s.reads.QueryRowContext(ctx, query, args...)
 }
 
 // exec changes something within a transaction.

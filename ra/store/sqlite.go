@@ -122,7 +122,10 @@ func (s *sqlStore) open(ctx context.Context, path string, from io.Reader) error 
 	}
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
-	if err := s.prepare(ctx, preparedCertificates...); err != nil {
+	if s.prepared, err = ready(ctx, s.writes, writtenCertificates); err != nil {
+		return err
+	}
+	if s.readied, err = ready(ctx, s.reads, readCertificates); err != nil {
 		return err
 	}
 	s.writer = newWriter(s.writes)

@@ -123,9 +123,10 @@ func failures(t *testing.T, s, unplanned *site, ca *stepcatest.CA) {
 	d.moveTo(unplanned)
 	d.refused(d.ask("simpleenroll", "one", basicOption), 502, notIssued)
 	ca.Stop()
+	d.csr("two", "/CN=a.example.net", "") // what is sent again needs no CA
 	for _, s := range []*site{s, unplanned} {
 		d.moveTo(s)
-		d.refused(d.ask("simpleenroll", "one", basicOption), 503, later)
+		d.refused(d.ask("simpleenroll", "two", basicOption), 503, later)
 	}
 }
 

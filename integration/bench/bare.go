@@ -9,17 +9,34 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	_ "net/http/pprof" // the forced collection, as in Caddy's admin API
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// estPath is where both servers are asked.
-const estPath = "/.well-known/est/simpleenroll"
+// estPath is where both servers are asked. A device that comes again asks at
+// another label: at the same one it would get the certificate that it has.
+const estPath = "/.well-known/est/%s/simpleenroll"
+
+// labels is after how many rounds of the fleet a label comes again.
+const labels = 500
+
+func labelOf(round int) string { return fmt.Sprintf("devices-%d", round%labels) }
+
+// labelled is a policy with the labels.
+func labelled(text string) string {
+	all := make([]string, labels)
+	for i := range all {
+		all[i] = labelOf(i)
+	}
+	return strings.Replace(text, "labels: [devices]", "labels: ["+strings.Join(all, ", ")+"]", 1)
+}
 
 // serveBare is the least that answers an enrolment: it parses the CSR, checks
 // its signature, signs with a P-256 key in memory, and answers certs-only. It
@@ -46,7 +63,7 @@ func serveBare(in io.Reader, out io.Writer) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("POST "+estPath, bareHandler{issuer: site.intermediate})
+	mux.Handle("POST "+fmt.Sprintf(estPath, "{label}"), bareHandler{issuer: site.intermediate})
 	served := make(chan error, 3)
 	go func() { served <- (&http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}).Serve(listener) }()
 	go func() { served <- (&http.Server{ReadHeaderTimeout: time.Minute}).Serve(admin) }()

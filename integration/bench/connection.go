@@ -62,7 +62,7 @@ type enroller struct {
 }
 
 func (e *enroller) call() error {
-	d := e.fleet.take()
+	d, label := e.fleet.take()
 	c := e.kept
 	if c == nil {
 		var err error
@@ -83,7 +83,7 @@ func (e *enroller) call() error {
 		}
 	}
 	body := base64.StdEncoding.AppendEncode(nil, der)
-	status, answer, err := c.post(e.head(len(body)), body)
+	status, answer, err := c.post(e.head(label, len(body)), body)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (e *enroller) connect(d *device) (*connection, error) {
 	return c, err
 }
 
-func (e *enroller) head(length int) string {
+func (e *enroller) head(label string, length int) string {
 	credentials := ""
 	if e.job.Fresh {
 		// The server closes after a linked request: so it is to do for others.
@@ -119,8 +119,8 @@ func (e *enroller) head(length int) string {
 	if e.job.Basic != "" {
 		credentials += "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(e.job.Basic)) + "\r\n"
 	}
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/pkcs10\r\nContent-Length: %d\r\n\r\n",
-		estPath, credentials, length)
+	return fmt.Sprintf("POST "+estPath+" HTTP/1.1\r\nHost: localhost\r\n%sContent-Type: application/pkcs10\r\nContent-Length: %d\r\n\r\n",
+		label, credentials, length)
 }
 
 func (e *enroller) close() {

@@ -88,8 +88,9 @@ func newFleet() (*fleet, error) {
 }
 
 // take gives the devices in turn, so that each comes back as late as may be.
-func (f *fleet) take() *device {
-	return &f.devices[int(f.next.Add(1)-1)%len(f.devices)]
+func (f *fleet) take() (d *device, label string) {
+	n := int(f.next.Add(1) - 1)
+	return &f.devices[n%len(f.devices)], labelOf(n / len(f.devices))
 }
 
 func poolOf(name string) (*x509.CertPool, error) {

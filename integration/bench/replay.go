@@ -26,11 +26,11 @@ func (b *bench) replay(ctx context.Context) error {
 	if _, err := b.load.do(job{Kind: "enrol", Address: estra.site, Roots: estra.roots, Workers: workers, Count: b.more}); err != nil {
 		return err
 	}
-	before, err := compiled(policyFile)
+	before, err := compiled(labelled(policyFile))
 	if err != nil {
 		return err
 	}
-	after, err := compiled(strings.Replace(policyFile, "default: 90d", "default: 89d", 1))
+	after, err := compiled(labelled(strings.Replace(policyFile, "default: 90d", "default: 89d", 1)))
 	if err != nil {
 		return err
 	}

@@ -69,10 +69,11 @@ var (
 
 // policyOf is the policy of a site.
 func policyOf(site string) string {
+	text := policyFile
 	if site == anybodySite {
-		return strings.Replace(policyFile, verifiedBy, knownByNone, 1)
+		text = strings.Replace(text, verifiedBy, knownByNone, 1)
 	}
-	return policyFile
+	return labelled(text)
 }
 
 // writeList leaves the list of a CA.

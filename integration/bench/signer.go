@@ -82,7 +82,7 @@ type signResponse struct {
 }
 
 func (s *signer) call() error {
-	d := s.fleet.take()
+	d, _ := s.fleet.take()
 	token, err := s.token(d)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ func init() {
 //	GET, POST /est/otp, POST /est/otp/revoke          one-time passwords
 //	GET  /est/pending, /est/pending/<id>              requests that wait for approval
 //	POST /est/pending/<id>/approve, /est/pending/<id>/deny
+//	GET, POST /est/srp, POST /est/srp/revoke          users of certificate-less TLS
 //	GET, POST /est/devices?registry=<name>            device registries
 //	POST /est/devices/block, /est/devices/rearm       the state of one device
 type Admin struct{}
@@ -46,6 +47,8 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/est/otp/revoke", Handler: caddy.AdminHandlerFunc(a.revoke)},
 		{Pattern: "/est/pending", Handler: caddy.AdminHandlerFunc(a.pending)},
 		{Pattern: "/est/pending/", Handler: caddy.AdminHandlerFunc(a.pending)},
+		{Pattern: "/est/srp", Handler: caddy.AdminHandlerFunc(a.srpUsers)},
+		{Pattern: "/est/srp/revoke", Handler: caddy.AdminHandlerFunc(a.revokeSRP)},
 		{Pattern: "/est/store", Handler: caddy.AdminHandlerFunc(a.checkStore)},
 		{Pattern: "/est/store/backup", Handler: caddy.AdminHandlerFunc(a.backupStore)},
 		{Pattern: "/est/devices", Handler: caddy.AdminHandlerFunc(a.devices)},

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/srp"
 	"github.com/caddy-est/estra/ra/store"
 )
 
@@ -59,7 +60,7 @@ func (a *Admin) stored(w http.ResponseWriter, r *http.Request, do func(*App, sto
 	}
 	answer, err := do(app, s)
 	switch {
-	case errors.Is(err, store.ErrUnknown):
+	case errors.Is(err, store.ErrUnknown), errors.Is(err, srp.ErrUnknown):
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
 	case err != nil:
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}

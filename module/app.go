@@ -68,8 +68,9 @@ type App struct {
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
 	handlers []*Handler
-	// srpRealms are those that a listener has users of.
-	srpRealms []string
+	// srpRealms are those that a listener has users of, and whether these are in
+	// the store.
+	srpRealms map[string]bool
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -137,6 +138,9 @@ func (a *App) share(ctx caddy.Context, name string, raw json.RawMessage, mod Ups
 // Start reads which keys were certified, and begins to keep the chains fresh.
 func (a *App) Start() error {
 	if err := a.keys.open(a.ctx, a.ctx.Storage(), a.log.Named("keys")); err != nil {
+		return err
+	}
+	if err := a.bindRealms(); err != nil {
 		return err
 	}
 	if err := a.openStore(); err != nil {

@@ -61,9 +61,6 @@ func TestUsersOfSRPAreThoseOfAFileOrOfTheStore(t *testing.T) {
 			t.Errorf("one that isn't there: known %v, %v", known, err)
 		}
 	}
-	if len(a.srpRealms) != 1 || a.srpRealms[0] != "devices" {
-		t.Errorf("the realms are %q", a.srpRealms)
-	}
 	for _, c := range []struct{ realm, file, wrong string }{
 		{"De vices", "", "the realm can't be"},
 		{"labs", name, `there is no realm "labs" in it, but: devices`},
@@ -72,5 +69,22 @@ func TestUsersOfSRPAreThoseOfAFileOrOfTheStore(t *testing.T) {
 		if _, err := a.SRPUsers(c.realm, c.file); err == nil || !strings.Contains(err.Error(), c.wrong) {
 			t.Errorf("%s, %s: %v", c.realm, c.file, err)
 		}
+	}
+}
+
+func TestUsersThatNoListenerAsksForAreRefused(t *testing.T) {
+	a := &App{}
+	refuses := func(realm, want string) {
+		t.Helper()
+		if err := a.takesSRP(realm); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", realm, err)
+		}
+	}
+	refuses("devices", "no listener of the configuration has `est_srp`")
+	a.srpRealms = map[string]bool{"devices": true, "labs": false}
+	refuses("device", `no `+"`est_srp`"+` has the realm "device"; there is: devices, labs`)
+	refuses("labs", "in a file of `verifiers`")
+	if err := a.takesSRP("devices"); err != nil {
+		t.Error(err)
 	}
 }

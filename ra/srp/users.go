@@ -47,6 +47,8 @@ type Users interface {
 var (
 	ErrUnknown = errors.New("there is no such user")
 	ErrTaken   = errors.New("the user is there already")
+	// ErrGroup: a user has another group than its realm.
+	ErrGroup = errors.New("one group for all, else it tells who is a user")
 )
 
 // Check says why a user isn't one that Add takes.
@@ -87,5 +89,5 @@ func checkNote(note string) error {
 
 // OtherGroup is the error of a user whose group isn't its realm's.
 func OtherGroup(u User, realm string) error {
-	return fmt.Errorf("the user %q has the group %s, and the realm %q has %s: one group for all, else it tells who is a user", u.User, u.Group.Name(), u.Realm, realm)
+	return fmt.Errorf("the user %q has the group %s, and the realm %q has %s: %w", u.User, u.Group.Name(), u.Realm, realm, ErrGroup)
 }

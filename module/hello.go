@@ -7,13 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/caddy-est/estra/ra/hello"
+	"github.com/caddy-est/estra/ra/room"
 )
 
 func init() {
@@ -32,9 +37,20 @@ func init() {
 //		}
 //	}
 type HelloListener struct {
-	app *App
-	srv *caddyhttp.Server
+	app  *App
+	srv  *caddyhttp.Server
+	log  *zap.Logger
+	said atomic.Int64 // when it last logged that it is crowded
 }
+
+// Bounds of TLS handshakes before any of their work is done: the turns for each
+// listener, how many connections wait for one, and for how long.
+const (
+	leastTurns   = 4
+	turnsWaiting = 1024
+	turnPatience = 5 * time.Second
+	sayCrowded   = 10 * time.Second
+)
 
 // CaddyModule returns the Caddy module information.
 func (*HelloListener) CaddyModule() caddy.ModuleInfo {
@@ -64,7 +80,7 @@ func (l *HelloListener) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting est app: %w", err)
 	}
-	l.app, l.srv = app.(*App), srv
+	l.app, l.srv, l.log = app.(*App), srv, ctx.Logger()
 	l.app.second.listen(srv)
 	return nil
 }
@@ -114,7 +130,18 @@ func checkWrappers(raw []json.RawMessage) error {
 // QUIC too: that is when the choice of certificates is put into them.
 func (l *HelloListener) WrapListener(inner net.Listener) net.Listener {
 	l.app.second.wrap(l.srv)
-	return hello.Listener{Listener: inner}
+	turns := max(leastTurns, 2*runtime.GOMAXPROCS(0))
+	return hello.Listener{Listener: inner, Turns: room.New(turns, turnsWaiting, turnPatience), Crowded: l.crowded}
+}
+
+// crowded logs that connections are cut off, now and then.
+func (l *HelloListener) crowded(err error) {
+	now := time.Now().UnixNano()
+	before := l.said.Load()
+	if now-before < int64(sayCrowded) || !l.said.CompareAndSwap(before, now) {
+		return
+	}
+	l.log.Warn("more clients connect than TLS handshakes can be done, and some are cut off", zap.Error(err))
 }
 
 var (

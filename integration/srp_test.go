@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/srp"
 )
@@ -303,5 +305,122 @@ func TestManyDevicesBySRP(t *testing.T) {
 	out, code = s.bySRP(t, sensor, sensorPassword, "-o", "/dev/null", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\n", url, url, url)
 	if code != 0 || out != "200 1\n200 0\n200 0\n" {
 		t.Errorf("a connection that is kept: exit %d: %s", code, out)
+	}
+}
+
+// bySensor is the policy `devices` for a user of SRP; of another label, for one
+// who is an account of HTTP Basic as well.
+var bySensor = strings.Replace(devices, "- http_basic: {users: [estuser], shared: true}", `- srp: {realm: devices, user: "sensor-*"}
+        - client_cert: {anchor: idevid}
+        - http_basic: {users: [estuser], shared: true}`, 1) + `  both:
+    labels: [both]
+    enroll:
+      who:
+        - all:
+            - srp: {realm: devices, user: sensor-7}
+            - http_basic: {users: [estuser], shared: true}
+      linking: if_present
+    subject:
+      CN: {require: true, allow: ["*.example.net"]}
+    key: {ecdsa: [P-256]}
+    usage:
+      key: [digitalSignature]
+      ext: [clientAuth]
+    validity: {default: 30d}
+`
+
+// TestWhoEnrolsBySRP: SRP good, bad and none; a certificate or none; HTTP
+// credentials good, bad and none (libest's US1060).
+func TestWhoEnrolsBySRP(t *testing.T) {
+	t.Parallel()
+	f := newFactory(t)
+	s := serveSRP(t, config{
+		site: strings.Replace(smallest, "basic {", "anchors {\n\t\t\tidevid idevid.pem\n\t\t}\n\t\tlimits {\n\t\t\tattempts 1000/m\n\t\t}\n\t\tbasic {", 1), policy: bySensor,
+		files: map[string]string{"idevid.pem": armour("CERTIFICATE", f.root.Raw)},
+	})
+	device := f.idevid(7)
+	key, err := x509.MarshalPKCS8PrivateKey(device.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := write(t, s.dir, "device.pem", armour("CERTIFICATE", device.Certificate[0])+armour("PRIVATE KEY", key))
+	const refused = "000" // in the handshake
+	for _, row := range []struct{ srp, cert, http, devices, both, who string }{
+		{"good", "none", "none", "200", "401", "srp:devices/sensor-7"},
+		{"good", "none", "good", "200", "200", "srp+http_basic:devices/sensor-7 + estuser"},
+		{"good", "none", "bad", "200", "401", "srp:devices/sensor-7"},
+		{"good", "good", "none", "200", "401", "srp:devices/sensor-7"},
+		{"good", "good", "good", "200", "200", "srp+http_basic:devices/sensor-7 + estuser"},
+		{"good", "good", "bad", "200", "401", "srp:devices/sensor-7"},
+		{"bad", "none", "none", refused, refused, ""},
+		{"bad", "none", "good", refused, refused, ""},
+		{"bad", "good", "none", refused, refused, ""},
+		{"bad", "good", "good", refused, refused, ""},
+		{"none", "none", "none", "401", "403", ""},
+		{"none", "none", "good", "200", "403", "http_basic:estuser"},
+		{"none", "none", "bad", "401", "403", ""},
+		{"none", "good", "none", "200", "403", "client_cert:"},
+		{"none", "good", "good", "200", "403", "client_cert+http_basic: + estuser"},
+		{"none", "good", "bad", "200", "403", "client_cert:"},
+	} {
+		args := []string{"-sS", "--cacert", s.tlsRoot()}
+		switch row.srp {
+		case "good":
+			args = []string{"-sSk", "--tls-max", "1.2", "--ciphers", "SRP", "--tlsuser", sensor, "--tlspassword", sensorPassword}
+		case "bad":
+			args = []string{"-sSk", "--tls-max", "1.2", "--ciphers", "SRP", "--tlsuser", sensor, "--tlspassword", "wrong"}
+		}
+		if row.cert == "good" {
+			args = append(args, "--cert", cert)
+		}
+		switch row.http {
+		case "good":
+			args = append(args, "--user", user+":"+password)
+		case "bad":
+			args = append(args, "--user", user+":wrong")
+		}
+		for op, want := range map[string]string{"simpleenroll": row.devices, "both/simpleenroll": row.both} {
+			before := len(s.records())
+			out, _ := command(t, "", "curl", append(args, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/pkcs10",
+				"--data", request(t, "a.example.net"), s.url(op))...)
+			if !strings.HasSuffix(out, want) {
+				t.Errorf("SRP %s, certificate %s, HTTP %s: %s: %s, want %s", row.srp, row.cert, row.http, op, out, want)
+				continue
+			}
+			if want != "200" {
+				continue
+			}
+			all := s.records()
+			last := all[len(all)-1]
+			if last.Who == nil || last.Who.Method.String()+":"+last.Who.ID.String() != row.who || len(all) != before+1 {
+				t.Errorf("SRP %s, certificate %s, HTTP %s: %s: the record has %+v, want %s", row.srp, row.cert, row.http, op, last.Who, row.who)
+			}
+		}
+	}
+}
+
+// TestLinkingBySRP: the snippet for device makers has the value of such a
+// connection too, and no other value will do.
+func TestLinkingBySRP(t *testing.T) {
+	t.Parallel()
+	program := compiled(t, "openssl")
+	s := serveSRP(t, config{site: smallest, policy: strings.Replace(linked, "http_basic: {users: [estuser], shared: true}", "srp: {realm: devices}", 1)})
+	begin := func() *foreign {
+		return s.start(t, true, program, fmt.Sprint(s.port), s.tlsRoot(), "1.2", sensor, sensorPassword)
+	}
+	f := begin()
+	res, text, after := f.post(posting(f.csr), posting(f.csr))
+	s.enrolled(t, res, text, "1.2")
+	if after != "" {
+		t.Errorf("a second linked request was answered: %q", after)
+	}
+	other, f := begin(), begin()
+	if res, text, _ := f.post(posting(other.csr, "Connection: close\r\n")); res.StatusCode != 403 || !strings.Contains(text, "possession failed") {
+		t.Errorf("the value of another connection: %s %q", res.Status, text)
+	}
+	f = begin()
+	res, text, after = f.post(posting(request(t, "a.example.net")), posting(f.csr))
+	if got := res.Header.Get(binding.HeaderRequired); res.StatusCode != 403 || got != "tls-unique" || !strings.Contains(text, "possession is required") || !strings.HasPrefix(after, "HTTP/1.1 200 ") {
+		t.Errorf("no value: %s %q, %s: %q, and after it %q", res.Status, text, binding.HeaderRequired, got, after)
 	}
 }

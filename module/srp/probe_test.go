@@ -211,13 +211,12 @@ func TestASmallerHelloIsRefused(t *testing.T) {
 	} {
 		p := dial(t, port)
 		_, _ = p.conn.Write(record(22, test.hello))
-		kind, body := p.next(t)
+		kind, _ := p.next(t)
 		for kind != 0 && kind != 14 {
-			kind, body = p.next(t)
+			kind, _ = p.next(t)
 		}
 		if kind == 14 { // the message that follows is refused now
-			_, body, _ = p.record()
-			p.alert = body
+			_, p.alert, _ = p.record()
 		}
 		if len(p.alert) != 2 || p.alert[0] != 2 || test.alert != 0 && p.alert[1] != test.alert {
 			t.Errorf("%s: the alert is %x", name, p.alert)

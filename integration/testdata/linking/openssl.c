@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A device with OpenSSL: the snippets of docs/linking.md stand before this.
- * Arguments: port, file with the server's root, TLS version. It prints the value
+ * Arguments: port, file with the server's root, TLS version; and for SRP, which
+ * takes no certificate, a user and a password. It prints the value
  * and a linked CSR for CN=a.example.net, one line each, sends what it reads from
  * standard input, and prints the answer. */
 #include <stdio.h>
@@ -43,14 +44,17 @@ int main(int argc, char **argv)
 	BIO *bio;
 	SSL *ssl;
 
-	if (argc != 4)
-		fail("arguments: port root version");
+	if (argc != 4 && argc != 6)
+		fail("arguments: port root version [user password]");
 	version = strcmp(argv[3], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
 	SSL_CTX_set_min_proto_version(ctx, version);
 	SSL_CTX_set_max_proto_version(ctx, version);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	if (!SSL_CTX_load_verify_locations(ctx, argv[2], NULL))
 		fail("no root");
+	if (argc == 6 && (SSL_CTX_set_srp_username(ctx, argv[4]) != 1 || SSL_CTX_set_srp_password(ctx, argv[5]) != 1 ||
+			SSL_CTX_set_cipher_list(ctx, "SRP-AES-256-CBC-SHA") != 1))
+		fail("no SRP");
 	snprintf(address, sizeof(address), "127.0.0.1:%s", argv[1]);
 	bio = BIO_new_ssl_connect(ctx);
 	BIO_get_ssl(bio, &ssl);

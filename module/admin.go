@@ -29,6 +29,8 @@ func init() {
 //	POST /est/pending/<id>/approve, /est/pending/<id>/deny
 //	GET, POST /est/srp, POST /est/srp/revoke          users of certificate-less TLS
 //	GET, POST /est/devices?registry=<name>            device registries
+//	GET  /est/certs, /est/certs/<which>               the inventory
+//	POST /est/certs/<which>/revoke, block, unblock, /est/certs/import?upstream=&profile=
 //	POST /est/devices/block, /est/devices/rearm       the state of one device
 type Admin struct{}
 
@@ -39,7 +41,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the admin routes.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
+	return append(a.certRoutes(), []caddy.AdminRoute{
 		{Pattern: "/est/ready", Handler: caddy.AdminHandlerFunc(a.ready)},
 		{Pattern: "/est/upstreams/", Handler: caddy.AdminHandlerFunc(a.resume)},
 		{Pattern: "/est/check", Handler: caddy.AdminHandlerFunc(a.check)},
@@ -54,7 +56,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		{Pattern: "/est/devices", Handler: caddy.AdminHandlerFunc(a.devices)},
 		{Pattern: "/est/devices/block", Handler: caddy.AdminHandlerFunc(a.deviceState)},
 		{Pattern: "/est/devices/rearm", Handler: caddy.AdminHandlerFunc(a.deviceState)},
-	}
+	}...)
 }
 
 // app is that of the configuration which serves. The admin API's own context

@@ -33,7 +33,7 @@ step-ca, an EST client, and a demonstration on this machine.
 Exit codes: 0 yes; 2 the text was read and is wrong, refused or failed; 3
 missing, not YAML, or flags that make no sense; 1 unknown command or flag.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			fill(cmd, policyCommand(), stepCACommand(), clientCommand(), upstreamCommand(), digestCommand(), otpCommand(), srpCommand(), deviceCommand(), pendingCommand(), storeCommand(), auditCommand(), demoCommand())
+			fill(cmd, policyCommand(), stepCACommand(), clientCommand(), upstreamCommand(), digestCommand(), otpCommand(), srpCommand(), deviceCommand(), pendingCommand(), certsCommand(), storeCommand(), auditCommand(), demoCommand())
 		},
 	})
 }

@@ -50,6 +50,10 @@ const OpApproval policy.Op = "approval"
 // certificates was refused.
 const OpHandshake policy.Op = "handshake"
 
+// OpRevoke is the Op of a record that no request of a client has: an operator had a
+// certificate of the inventory revoked.
+const OpRevoke policy.Op = "certs.revoke"
+
 // A Record is what is kept of one request to an enrolling operation, granted
 // or not. New makes one. In JSON, what doesn't apply is left out; times are
 // RFC 3339; serial numbers are lower-case hex (Serial); hashes are SHA-256 in

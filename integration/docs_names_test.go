@@ -120,7 +120,9 @@ func TestMetricsEventsAndPlaceholdersAreInTheDocs(t *testing.T) {
 			}
 		})
 		for _, m := range kind.docs.FindAllStringSubmatch(everything.String(), -1) {
-			docs = append(docs, m[len(m)-1])
+			if name := m[len(m)-1]; name != "est_revocation" { // a directive
+				docs = append(docs, name)
+			}
 		}
 		if len(code) == 0 {
 			t.Errorf("the code has no %s", kind.what)

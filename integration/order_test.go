@@ -21,7 +21,7 @@ var levels = map[string]int{
 	"ra/srp": 1, "policy": 1, "policy/format": 1, "policy/diff": 1, "policy/cases": 1,
 	"policy/report": 2,
 	"ra/cms":        2, "ra/cmc": 2, "ra/wire": 2, "ra/csrattrs": 2, "ra/binding": 2, "ra/audit": 2, "ra/audit/chain": 2, "ra/crl": 2, "ra/ocsp": 2, "ra/hello": 2, "ra/digest": 2, "ra/bearer": 2, "ra/store": 2, "ra/store/storetest": 2,
-	"ra/replay": 3, "ra/certless": 3, "ra/anchor": 3, "ra/estclient": 3,
+	"ra/replay": 3, "ra/certless": 3, "ra/anchor": 3, "ra/estclient": 3, "ra/status": 3,
 	"ra":                            4,
 	"ra/ratest":                     5,
 	"ra/est":                        5,

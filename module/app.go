@@ -65,9 +65,13 @@ type App struct {
 	chain     *lateChain // nil: no site has `audit`
 	chainName string     // by which it is released
 
+	publishAt string // where certificates say that CRL and OCSP are
+
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
 	handlers []*Handler
+
+	revocationSites []revocationPlace
 	// srpRealms are those that a listener has users of, and whether these are in
 	// the store.
 	srpRealms map[string]bool
@@ -149,6 +153,10 @@ func (a *App) Start() error {
 	if err := a.openChain(); err != nil {
 		return err
 	}
+	if err := a.settlePublished(); err != nil {
+		return err
+	}
+	a.sayPublished()
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.stop = cancel
 	for _, known := range a.authorities() {

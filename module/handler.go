@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/est"
+	"github.com/caddy-est/estra/ra/status"
 	"github.com/caddy-est/estra/ra/wire"
 )
 
@@ -106,6 +107,7 @@ type Handler struct {
 	auditLog  *zap.Logger
 	app       *App
 	upstreams map[string]*authority
+	published []*status.CA // of the upstreams
 	providers []namedProvider
 	basic     *basicAccounts
 	digest    *digest.Server
@@ -245,6 +247,7 @@ func (h *Handler) loadUpstreams() error {
 			return fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
 		// Sites may share the CA.
+		h.published = append(h.published, publishedBy(known.upstream)...)
 		known.ca.Extra = withAll(known.ca.Extra, extra)
 		known.ca.Foreign = withAll(known.ca.Foreign, foreign)
 		h.upstreams[u.Name] = known
@@ -373,9 +376,15 @@ func nameOf(r *http.Request) string {
 	return host
 }
 
-// ServeHTTP answers EST requests and passes all others on.
+// ServeHTTP answers EST requests, and for what the site's own CAs have revoked, and
+// passes all others on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if !est.Owns(r.URL.EscapedPath()) {
+		for _, ca := range h.published {
+			if ca.Serve(w, r) {
+				return nil
+			}
+		}
 		return next.ServeHTTP(w, r)
 	}
 	h.server.Serve(w, r, h.incoming(r))

@@ -21,6 +21,8 @@ import (
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/status"
+	"github.com/caddy-est/estra/ra/store"
 )
 
 func init() {
@@ -43,11 +45,23 @@ const (
 type Internal struct {
 	// The id of the CA in the pki app. Default: est.
 	CA string `json:"ca,omitempty"`
+	// "off": this CA revokes nothing, has no CRL and no OCSP, and keeps nothing in
+	// the store.
+	Revocation string `json:"revocation,omitempty"`
+	// The address that certificates have of CRL and OCSP: http, a host, and no
+	// path. Default: that of a site with plain http that has est_revocation. "off",
+	// or without such a site: certificates name neither.
+	Publish string `json:"publish,omitempty"`
+	// How long a CRL counts. Default: 7d.
+	CRLLifetime caddy.Duration `json:"crl_lifetime,omitempty"`
 
 	ctx caddy.Context
 	log *zap.Logger
 	app *App
 	pki *caddypki.PKI
+
+	status *status.CA // nil: with revocation off
+	keys   *issuingKeys
 }
 
 // CaddyModule returns the Caddy module information.
@@ -57,7 +71,11 @@ func (*Internal) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] internal [CA]
+//	upstream [NAME] internal [CA] {
+//		publish ADDRESS | off
+//		crl_lifetime DURATION
+//		revocation off
+//	}
 func (u *Internal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
@@ -66,8 +84,25 @@ func (u *Internal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("internal takes at most one CA; %q is too much", d.Val())
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("unknown option %q of the upstream internal, which has none", d.Val())
+	return upstreamBlock{d, "internal"}.read(u.option)
+}
+
+func (u *Internal) option(b upstreamBlock) (err error) {
+	switch b.Val() {
+	case "publish":
+		err = b.value("ADDRESS", &u.Publish)
+	case "crl_lifetime":
+		err = b.duration("7d", &u.CRLLifetime)
+	case "revocation":
+		err = b.value("off", &u.Revocation)
+	default:
+		return b.Errf("internal: unknown option %q; there are publish, crl_lifetime and revocation", b.Val())
+	}
+	if err != nil {
+		return err
+	}
+	if err := u.checkStatus(); err != nil {
+		return b.WrapErr(err)
 	}
 	return nil
 }
@@ -90,6 +125,9 @@ func (u *Internal) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting pki app: %w", err)
 	}
 	u.pki = app.(*caddypki.PKI)
+	if err := u.provisionStatus(); err != nil {
+		return err
+	}
 	if brought {
 		// Nobody but us wants the pki app: its default CA must not install
 		// its root on this machine when the app starts.
@@ -145,6 +183,9 @@ func (u *Internal) make(lifetime time.Duration) error {
 // certificate's life, up to its renewal.
 func (u *Internal) Needs(validity time.Duration) error {
 	ca := u.ca()
+	if _, err := u.issuing(u.ctx); err != nil {
+		return err
+	}
 	if ca.Intermediate != nil {
 		return nil // a given certificate: its remaining life is checked at issue
 	}
@@ -179,7 +220,11 @@ func (u *Internal) replaceIntermediate() error {
 			return fmt.Errorf("replacing the intermediate: %w", err)
 		}
 	}
-	return u.make(time.Duration(u.ca().IntermediateLifetime))
+	if err := u.make(time.Duration(u.ca().IntermediateLifetime)); err != nil {
+		return err
+	}
+	_, err := u.issuing(u.ctx)
+	return err
 }
 
 func days(d time.Duration) string { return fmt.Sprintf("%dd", int(d/(24*time.Hour))) }
@@ -192,8 +237,8 @@ func (u *Internal) Pins() []*x509.Certificate {
 	return []*x509.Certificate{u.ca().RootCertificate()}
 }
 
-// CRLEnabled is false: this CA publishes none.
-func (*Internal) CRLEnabled() bool { return false }
+// CRLEnabled says that the CA revokes.
+func (u *Internal) CRLEnabled() bool { return u.Revocation != off }
 
 // Expiries is empty: this CA needs no credential.
 func (*Internal) Expiries() map[string]time.Time { return nil }
@@ -214,21 +259,28 @@ func (u *Internal) Carries() policy.Capabilities {
 	return policy.Capabilities{Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true, Extensions: true, Serial: true}
 }
 
-// Tolerates nothing beyond what every CA adds: this CA adds nothing.
-func (*Internal) Tolerates() ra.Tolerated { return ra.Tolerated{} }
+// Tolerates what publish adds, and nothing beyond what every CA adds.
+func (u *Internal) Tolerates() ra.Tolerated {
+	if u.base() == "" {
+		return ra.Tolerated{}
+	}
+	return ra.Tolerated{Extensions: []string{
+		"2.5.29.31",         // cRLDistributionPoints
+		"1.3.6.1.5.5.7.1.1", // authorityInfoAccess
+	}}
+}
 
 // Issue signs with the intermediate's key, which is read anew each time:
 // Caddy renews it while we run.
-func (u *Internal) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
+func (u *Internal) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if !o.Valid() {
 		return ra.Issued{}, ra.Fail(ra.Fault, "an order that no authority made", nil)
 	}
-	ca := u.ca()
-	chain := ca.IntermediateCertificateChain()
-	if len(chain) == 0 {
-		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "the CA has no issuing certificate", nil)
+	key, err := u.issuing(ctx)
+	if err != nil {
+		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "nothing is issued", err)
 	}
-	issuer := chain[0]
+	issuer := key.Certificate
 	if o.NotAfter().After(issuer.NotAfter) {
 		// Never clamped in silence.
 		return ra.Issued{}, ra.Fail(ra.UpstreamDown, fmt.Sprintf(
@@ -239,11 +291,34 @@ func (u *Internal) Issue(_ context.Context, o ra.Order) (ra.Issued, error) {
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.Fault, "encoding the plan", err)
 	}
-	issued, err := ra.Sign(tmpl, issuer, o.CSR().Key.Public, ca.IntermediateKey())
+	if err := u.note(ctx, key, tmpl); err != nil {
+		return ra.Issued{}, err
+	}
+	issued, err := ra.Sign(tmpl, issuer, o.CSR().Key.Public, key.Signer)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "signing", err)
 	}
 	return issued, nil
+}
+
+// note writes into the store what is about to be signed, and into the certificate
+// where its status is.
+func (u *Internal) note(ctx context.Context, key status.Key, tmpl *x509.Certificate) error {
+	if u.status == nil {
+		return nil
+	}
+	if base := u.base(); base != "" {
+		list, responder := u.status.URLs(base, key)
+		tmpl.CRLDistributionPoints, tmpl.OCSPServer = []string{list}, []string{responder}
+	}
+	err := u.status.Issue(ctx, key.Certificate, tmpl.SerialNumber, tmpl.NotAfter)
+	if errors.Is(err, store.ErrTaken) {
+		return ra.Fail(ra.UpstreamRefused, "the serial number is in use, or was revoked before it was used", nil)
+	}
+	if err != nil {
+		return ra.Fail(ra.UpstreamDown, "the serial number can't be written to the store, and nothing is issued", err)
+	}
+	return nil
 }
 
 // template turns an order into what crypto/x509 signs.

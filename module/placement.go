@@ -3,7 +3,6 @@
 package module
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,38 +85,11 @@ func unnamed(srv *caddyhttp.Server, host string) bool {
 	return !slices.ContainsFunc(srv.TLSConnPolicies, func(pol *caddytls.ConnectionPolicy) bool { return pol.DefaultSNI != "" })
 }
 
-// routes are those of the site that holds this handler. Caddy tells a
-// handler nothing of its site; the route being provisioned still has its
-// JSON, which holds our source mark. No two handlers have the same.
-func (h *Handler) routes(srv *caddyhttp.Server) []caddyhttp.Route {
-	mark, err := json.Marshal(h.Source)
-	if err != nil {
-		return nil
-	}
-	mark = append([]byte(`"source":`), mark...)
-	var found []caddyhttp.Route
-	for _, route := range srv.Routes {
-		if slices.ContainsFunc(route.HandlersRaw, func(raw json.RawMessage) bool { return bytes.Contains(raw, mark) }) {
-			found = append(found, route)
-		}
-	}
-	return found
-}
+// routes are those of the site that holds this handler.
+func (h *Handler) routes(srv *caddyhttp.Server) []caddyhttp.Route { return routesWith(srv, h.Source) }
 
 // hosts are those of the site that holds this handler.
-func (h *Handler) hosts(srv *caddyhttp.Server) []string {
-	var hosts []string
-	for _, route := range h.routes(srv) {
-		for _, set := range route.MatcherSets {
-			for _, m := range set {
-				if match, ok := m.(*caddyhttp.MatchHost); ok {
-					hosts = append(hosts, *match...)
-				}
-			}
-		}
-	}
-	return hosts
-}
+func (h *Handler) hosts(srv *caddyhttp.Server) []string { return hostsOf(h.routes(srv)) }
 
 // askFor makes the policy that a ClientHello for host selects ask for
 // certificates.

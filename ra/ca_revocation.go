@@ -37,11 +37,29 @@ func (c *CA) Revoked(ctx context.Context, cert *x509.Certificate) (bool, error) 
 	if !c.UseCRL {
 		return false, nil
 	}
+	if knows, ok := c.Upstream.(RevocationChecker); ok {
+		return c.ask(ctx, knows, cert)
+	}
 	now := c.now()
 	if err := c.revocation.update(ctx, c, now); err != nil {
 		return false, fmt.Errorf("upstream %s: CRL: %w", c.Name, err)
 	}
 	return c.revocation.list.Revoked(cert, now)
+}
+
+// ask asks an upstream that knows by itself.
+func (c *CA) ask(ctx context.Context, knows RevocationChecker, cert *x509.Certificate) (revoked bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("upstream %s: panic: %v", c.Name, p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	if revoked, err = knows.Revoked(ctx, cert); err != nil {
+		return false, fmt.Errorf("upstream %s: what it has revoked: %w", c.Name, err)
+	}
+	return revoked, nil
 }
 
 // update fetches the list when the one held is too old. Others wait for the
@@ -84,8 +102,8 @@ func (r *revocation) fetch(ctx context.Context, c *CA, now time.Time) (err error
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
 	defer cancel()
 	der, err := upstream.CRL(ctx)
-	if err != nil {
-		return err
+	if _, knows := c.Upstream.(RevocationChecker); knows || err != nil {
+		return err // it was made, for others
 	}
 	return r.list.Replace(der, issuers, now)
 }

@@ -227,6 +227,12 @@ type CRLSource interface {
 	CRL(ctx context.Context) ([]byte, error) // DER
 }
 
+// A RevocationChecker is an Upstream that knows by itself what it has revoked: it is
+// asked in place of its CRL, which is behind.
+type RevocationChecker interface {
+	Revoked(ctx context.Context, c *x509.Certificate) (bool, error)
+}
+
 // A Tolerance says how an upstream's certificates may differ from the plan:
 // the adapter's own, closed list.
 type Tolerance interface {

@@ -75,3 +75,79 @@ func TestUsersOfSRPAreKeptInTheStore(t *testing.T) {
 	s.sync()
 	scanFor(t, s, secrets)
 }
+
+const srpPolicy = `version: 1
+name: srp
+default: devices
+profiles:
+  devices:
+    labels: [devices]
+    enroll:
+      who:
+        - srp: {realm: devices, user: "sensor-*"}
+          checks:
+            - {id: own-name, rule: 'who.method == "srp" && csr.subject.CN == who.user + ".example.net"', message: the name is that of the user}
+      linking: if_present
+    subject: {CN: {require: true, allow: ["*.example.net"]}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+`
+
+// A user is made over the admin API and enrolls with nothing but its password,
+// until it is revoked; a new password, a reload and a restart count as well.
+func TestAUserOfTheStoreEnrollsBySRP(t *testing.T) {
+	t.Parallel()
+	s := serveSRP(t, config{site: onceSite, policy: srpPolicy, dir: t.TempDir(),
+		extra: "servers {\n\t\tlistener_wrappers {\n\t\t\test_hello\n\t\t\ttls\n\t\t\test_srp devices\n\t\t}\n\t}"})
+	users := func(code int, verb string, args ...string) (secret, errs string) {
+		t.Helper()
+		out, errs, got := runCaddy(t, s.dir, append([]string{"est", "srp", verb, "--address", s.admin, "--realm", "devices"}, args...)...)
+		if got != code {
+			t.Fatalf("srp %s %v: exit %d, want %d\n%s%s", verb, args, got, code, out, errs)
+		}
+		return regexp.MustCompile(`[a-z2-7]{26}`).FindString(out), errs
+	}
+	first, _ := users(0, "add", "sensor-7")
+	printer, _ := users(0, "add", "printer-7")
+	users(2, "add", "sensor-7")
+	if _, _, code := runCaddy(t, s.dir, "est", "srp", "add", "--address", s.admin, "--realm", "device", "sensor-8"); code != 2 {
+		t.Errorf("a realm that no listener has: exit %d", code)
+	}
+	d := newDevice(t, s)
+	d.csr("one", "/CN=sensor-7.example.net", "")
+	d.csr("two", "/CN=sensor-8.example.net", "")
+	ask := func(what, user, password, request, want string) {
+		t.Helper()
+		out, code := s.bySRP(t, user, password, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/pkcs10",
+			"--data-binary", "@"+filepath.Join(d.dir, request+".b64"), s.url("devices/simpleenroll"))
+		if want == "" && code == 0 || want != "" && out != want {
+			t.Errorf("%s: exit %d, %s, want %q", what, code, out, want)
+		}
+	}
+	ask("its own name", "sensor-7", first, "one", "200")
+	ask("another one's name", "sensor-7", first, "two", "403")
+	ask("a user that no line takes", "printer-7", printer, "one", "403")
+	ask("another one's password", "sensor-7", printer, "one", "")
+	ask("nobody", "sensor-9", first, "one", "")
+	users(0, "revoke", "sensor-7")
+	ask("revoked", "sensor-7", first, "one", "")
+	second, _ := users(0, "add", "--replace", "sensor-7")
+	ask("the password before", "sensor-7", first, "one", "")
+	if _, errs, code := runCaddy(t, s.dir, "reload", "--config", "Caddyfile", "--adapter", "caddyfile", "--address", s.admin, "--force"); code != 0 {
+		t.Fatal(errs)
+	}
+	ask("the new one, after a reload", "sensor-7", second, "one", "200")
+	s.stop()
+	s.run()
+	ask("the new one, after a restart", "sensor-7", second, "one", "200")
+	s.sync()
+	log := s.log.String()
+	if !strings.Contains(log, `"method":"srp","id":"devices/sensor-7"`) {
+		t.Error("no audit record names the user")
+	}
+	for _, secret := range []string{first, second, printer} {
+		if secret == "" || strings.Contains(log, secret) {
+			t.Errorf("the log has the password %q", secret)
+		}
+	}
+}

@@ -73,6 +73,15 @@ func (l latePending) Issued(ctx context.Context, id string, until time.Time) err
 	return s.Pending().Issued(ctx, id, until)
 }
 
+// Again implements store.Pending.
+func (l latePending) Again(ctx context.Context, id string, now, expires time.Time) (store.Waiting, error) {
+	s, err := l.late.wait(ctx)
+	if err != nil {
+		return store.Waiting{}, err
+	}
+	return s.Pending().Again(ctx, id, now, expires)
+}
+
 func newPending() prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "caddy", Subsystem: "est", Name: "pending",

@@ -208,6 +208,10 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		return e
 	}
 	if done, e := l.replay(ctx, out); done || e != nil {
+		a.fetched(ctx, t, out)
+		return e
+	}
+	if e := a.again(ctx, t, l, out); e != nil {
 		return e
 	}
 	if ca.Stopped(out.Profile) {
@@ -240,7 +244,8 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if err != nil {
 		return Fail(Fault, "no order can be made", err)
 	}
-	settle, e := a.reserve(ctx, label, t, out)
+	l.resume(&order)
+	settle, e := a.reserve(ctx, label, t, l.resumed(), out)
 	if e != nil {
 		return e
 	}
@@ -351,7 +356,9 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, making *maki
 	issued, err := making.issue(ctx, ca, order)
 	ca.readiness.answered(err, a.now())
 	if err != nil {
-		return made{}, issueError(ctx, ca, err)
+		e := issueError(ctx, ca, err)
+		out.Ref = e.Ref
+		return made{}, making.later(ca, out, e)
 	}
 	out.Ref = issued.Ref
 	if issued.Certificate == nil {
@@ -376,8 +383,9 @@ func issueError(ctx context.Context, ca *CA, err error) *Error {
 	var own *Error
 	if errors.As(err, &own) {
 		switch own.Kind {
-		case UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy, Fault:
+		case UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy, Fault, Pending:
 			e := Fail(own.Kind, fmt.Sprintf("upstream %s: %s", ca.Name, own.Reason), own.Err)
+			e.Ref = own.Ref
 			if own.RetryAfter > 0 {
 				e.RetryAfter = own.RetryAfter
 			}

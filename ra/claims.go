@@ -23,7 +23,10 @@ const settleTimeout = 10 * time.Second
 // comes with another key, label or names comes second. settle tells what became
 // of it, and is called once. Its error changes nothing for the client: what was
 // reserved stays so.
-func (a *Authority) reserve(ctx context.Context, label string, t task, out *Outcome) (settle func(*Outcome, *Error), e *Error) {
+//
+// again says that it is reserved already, for an order that the CA has not decided
+// yet.
+func (a *Authority) reserve(ctx context.Context, label string, t task, again bool, out *Outcome) (settle func(*Outcome, *Error), e *Error) {
 	nothing := func(*Outcome, *Error) {}
 	uses := out.Decision.Uses
 	if a.Claims == nil {
@@ -32,7 +35,7 @@ func (a *Authority) reserve(ctx context.Context, label string, t task, out *Outc
 		}
 		return nothing, nil
 	}
-	if len(uses) > 0 {
+	if len(uses) > 0 && !again {
 		id, err := requestHash(label, t, out.Decision.Plan.Names)
 		if err != nil {
 			return nothing, Fail(Fault, "the request can't be told from others", err)
@@ -48,6 +51,9 @@ func (a *Authority) reserve(ctx context.Context, label string, t task, out *Outc
 		}
 	}
 	return func(out *Outcome, e *Error) {
+		if again && e != nil && e.Kind != UpstreamRefused && out.Withheld == nil {
+			return // the CA has yet to decide
+		}
 		out.Unsettled = errors.Join(out.Unsettled, a.settle(ctx, t, uses, out, e))
 	}, nil
 }

@@ -105,7 +105,10 @@ type Error struct {
 	Reason     string
 	Findings   []policy.Finding
 	RetryAfter time.Duration // 0: no Retry-After
-	Err        error
+	// Ref is the CA's own reference of a request that it decides later (Pending):
+	// the next Order for it has it.
+	Ref string
+	Err error
 
 	failInfo string // "": that of the kind
 }
@@ -122,6 +125,18 @@ func Fail(kind Kind, reason string, err error) *Error {
 // After sets the Retry-After and returns e.
 func (e *Error) After(d time.Duration) *Error {
 	e.RetryAfter = d
+	return e
+}
+
+// Later is the error of an adapter whose CA has taken the request and decides
+// later. Ref is how the CA calls it; it may be empty. After zero, the client is told
+// a time of ours.
+func Later(ref string, after time.Duration, reason string) *Error {
+	e := Fail(Pending, reason, nil)
+	e.Ref = ref
+	if after > 0 {
+		e.RetryAfter = after
+	}
 	return e
 }
 

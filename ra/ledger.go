@@ -43,6 +43,9 @@ type entry struct {
 	local bool // the CA signs in this process
 	once  bool // a repeat gets the same certificate
 	begun bool // the row is there as asked for
+	// waits is the entry of an order that the CA has not decided yet; nil: there is
+	// none.
+	waits *store.Certificate
 }
 
 // newEntry is for a task that was decided.
@@ -94,7 +97,8 @@ func (l *entry) replay(ctx context.Context, out *Outcome) (done bool, e *Error) 
 		case has.State == store.CertificateIssued:
 			return l.give(ctx, has, out)
 		case has.State == store.CertificatePending:
-			return false, Fail(Busy, "the CA has not decided about the same request yet", nil)
+			l.waits, l.row.ID, l.begun = &has, has.ID, true
+			return false, nil
 		}
 		select {
 		case <-time.After(pause):
@@ -134,7 +138,7 @@ func (l *entry) intend(ctx context.Context, order Order, out *Outcome) (done boo
 		return false, nil
 	}
 	l.fill(order)
-	if l.local {
+	if l.local || l.waits != nil {
 		return false, nil
 	}
 	for range mostTurns {
@@ -229,6 +233,11 @@ func (l *entry) end(ctx context.Context, leaf *x509.Certificate, out *Outcome, e
 		end.State = store.CertificateIssued
 	case leaf != nil:
 		end.State = store.CertificateWithheld
+	case l.stillWaits(e):
+		end.State = store.CertificatePending
+		if end.Ref == "" && l.waits != nil {
+			end.Ref = l.waits.Ref
+		}
 	case l.local, endOf(out, e) == store.NotIssued:
 	default:
 		end.State = store.CertificateUnknown
@@ -246,6 +255,9 @@ func (l *entry) end(ctx context.Context, leaf *x509.Certificate, out *Outcome, e
 	switch {
 	case err == nil:
 		return e
+	case l.waits != nil && e == nil && errors.Is(err, store.ErrUnknown):
+		// Another node has asked the CA at the same time, and was faster.
+		return l.sameAs(ctx, leaf, out, err)
 	case e != nil:
 		out.Unsettled = errors.Join(out.Unsettled, err)
 		return e

@@ -111,6 +111,7 @@ type Order struct {
 	// takesSerial: the CA said that it uses our serial number.
 	takesSerial bool
 	made        bool
+	ref         string
 	// byCA: the CA makes the key, of this kind.
 	byCA    bool
 	keyKind csr.Key
@@ -148,6 +149,10 @@ func (o Order) Key() csr.Key { return o.keyKind }
 
 // RequestID ties the CA's records to ours.
 func (o Order) RequestID() string { return o.evidence.RequestID }
+
+// Ref is the CA's own reference of the order, which it has taken before and didn't
+// decide at once (Later); "": it is asked for the first time.
+func (o Order) Ref() string { return o.ref }
 
 // Evidence is what was found out about the request.
 func (o Order) Evidence() Evidence { return o.evidence }
@@ -187,7 +192,10 @@ type Issued struct {
 
 // An Upstream is a certification authority that issues what it is told. It
 // is safe for concurrent use and honours ctx. Errors are *Error, made by
-// Fail with UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy or Fault.
+// Fail with UpstreamDown, UpstreamRefused, UpstreamTimeout, Busy or Fault, or by
+// Later where the CA decides later: then Issue is called again, for an order with
+// the same RequestID and serial number and with what Later was given as Ref, until
+// the CA has decided.
 // Any other becomes UpstreamRefused.
 type Upstream interface {
 	// CACerts returns all CA certificates: roots, intermediates, and

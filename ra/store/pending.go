@@ -32,6 +32,9 @@ type Pending interface {
 	// Issued says that the certificate is there. The request stays known until
 	// then, so that the client may repeat it; until is moved by no repeat.
 	Issued(ctx context.Context, id string, until time.Time) error
+	// Again lets one whose certificate was issued wait again: what people have said
+	// of it doesn't count any more.
+	Again(ctx context.Context, id string, now, expires time.Time) (Waiting, error)
 }
 
 // Errors of Pending.

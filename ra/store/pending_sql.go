@@ -325,6 +325,21 @@ func decide(ctx context.Context, tx *sql.Tx, d PendingDecision) (w Waiting, err 
 	return waiting(ctx, tx, `id = $1`, d.ID)
 }
 
+// Again implements Pending.
+func (p pending) Again(ctx context.Context, id string, now, expires time.Time) (w Waiting, err error) {
+	err = p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		err = one(tx.ExecContext(ctx, `UPDATE pending SET state = 'waiting', changed = $2, expires = $3 WHERE id = $1 AND state = 'issued'`, id, millis(now), millis(expires)))
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `DELETE FROM pending_decisions WHERE id = $1`, id)
+		}
+		if err == nil {
+			w, err = waiting(ctx, tx, `id = $1`, id)
+		}
+		return err
+	})
+	return w, err
+}
+
 // Issued implements Pending.
 func (p pending) Issued(ctx context.Context, id string, until time.Time) error {
 	return p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {

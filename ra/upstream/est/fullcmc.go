@@ -24,6 +24,9 @@ func (u *Upstream) issueFull(ctx context.Context, o ra.Order) (ra.Issued, error)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "the plan can't be written down", err)
 	}
+	if query, ok := queryOf(o.Ref()); ok {
+		return u.query(ctx, o, query)
+	}
 	wish := estclient.Wish{Changes: changes, Unsigned: o.Evidence().Unsigned}
 	der, is := o.CSR().PKCS10()
 	if !is {
@@ -127,7 +130,7 @@ func ofParts(said *estclient.CMCError, now time.Time) (fail *ra.Error) {
 		switch {
 		case !part.Said || part.Status == cmc.Success:
 		case part.Status == cmc.Pending:
-			fail = ra.Fail(ra.Busy, "the EST server has taken the request, and decides later (pending)", nil)
+			fail = ra.Later(refOf(part.Query), 0, "the EST server has taken the request, and decides later (pending)")
 			if part.Pend != nil {
 				fail = upstream.RetryIn(fail, part.Pend.Time.Sub(now))
 			}

@@ -23,7 +23,7 @@ func refused(answer upstream.Answer, now time.Time) *ra.Error {
 	case http.StatusAccepted:
 		// RFC 7030 section 4.2.3: the same request, sent again, gets what was
 		// decided.
-		return again(ra.Fail(ra.Busy, "the EST server has taken the request, and decides later (202)", nil))
+		return again(ra.Later(upstream.Line(answer.Header.Get("X-Request-Id")), 0, "the EST server has taken the request, and decides later (202)"))
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return ra.Fail(ra.UpstreamRefused, said, nil)
 	case http.StatusUnauthorized:

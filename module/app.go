@@ -66,6 +66,7 @@ type App struct {
 	chainName string     // by which it is released
 
 	publishAt string // where certificates say that CRL and OCSP are
+	requests  inFlight
 
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
@@ -201,8 +202,19 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup lets go of what is shared with other configurations.
-func (a *App) Cleanup() error {
+// Cleanup lets go of what is shared with other configurations, once the last
+// request has left its record there. The error is of what is let go at once.
+func (a *App) Cleanup() (failed error) {
+	a.requests.afterwards(func() {
+		failed = a.release()
+		if failed != nil && a.log != nil {
+			a.log.Error("closing what the configuration had", zap.Error(failed))
+		}
+	})
+	return failed
+}
+
+func (a *App) release() error {
 	var failed error
 	if a.storeName != "" {
 		_, failed = stores.Delete(a.storeName)
@@ -212,6 +224,10 @@ func (a *App) Cleanup() error {
 		failed = errors.Join(failed, err)
 	}
 	if a.keysName != "" {
+		// Requests may have ended after Stop.
+		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+		defer cancel()
+		_ = a.keys.flush(ctx) // logged
 		_, err := keyMemories.Delete(a.keysName)
 		failed = errors.Join(failed, err)
 	}

@@ -387,6 +387,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
+	defer h.app.requests.enter()()
 	h.server.Serve(w, r, h.incoming(r))
 	return nil
 }

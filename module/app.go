@@ -163,6 +163,9 @@ func (a *App) Start() error {
 	for _, known := range a.authorities() {
 		a.done.Add(1)
 		go a.keepFresh(ctx, known.ca)
+		if keeper, ok := known.upstream.(interface{ Keep(context.Context) }); ok {
+			a.done.Go(func() { keeper.Keep(ctx) }) // its credential
+		}
 	}
 	a.startOwn(ctx)
 	var said []string

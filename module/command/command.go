@@ -28,12 +28,12 @@ func init() {
 		Short: "Works with the EST registration authority (RFC 7030)",
 		Long: `
 Commands around the EST registration authority: policies, the provisioner at a
-step-ca, an EST client, and a demonstration on this machine.
+step-ca, the role at a Vault, an EST client, and a demonstration on this machine.
 
 Exit codes: 0 yes; 2 the text was read and is wrong, refused or failed; 3
 missing, not YAML, or flags that make no sense; 1 unknown command or flag.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			fill(cmd, policyCommand(), stepCACommand(), clientCommand(), upstreamCommand(), digestCommand(), otpCommand(), srpCommand(), deviceCommand(), pendingCommand(), certsCommand(), storeCommand(), auditCommand(), demoCommand())
+			fill(cmd, policyCommand(), stepCACommand(), vaultCommand(), clientCommand(), upstreamCommand(), digestCommand(), otpCommand(), srpCommand(), deviceCommand(), pendingCommand(), certsCommand(), storeCommand(), auditCommand(), demoCommand())
 		},
 	})
 }

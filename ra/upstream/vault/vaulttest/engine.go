@@ -4,7 +4,7 @@ package vaulttest
 
 import (
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // as Vault makes key identifiers
+	"crypto/sha1"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"

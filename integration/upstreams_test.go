@@ -29,6 +29,9 @@ var variants = []struct {
 	{"`est` with `cmc`", &module.ESTServer{CMC: true}},
 	{"`cfssl`", new(module.CFSSL)},
 	{"`cfssl` with `our_serials` and `uris`", &module.CFSSL{OurSerials: true, URIs: true}},
+	{"`vault`", new(module.Vault)},
+	{"`vault` with `verbatim`", &module.Vault{Verbatim: true}},
+	{"`vault` with `cel`", &module.Vault{CEL: true}},
 }
 
 // carried is one row: what an upstream carries, and what it can do.
@@ -53,8 +56,24 @@ func carried(name string, up module.Upstream) string {
 		oid, _ := csr.TypeOID(text)
 		attributes = append(attributes, policy.AttributeName(oid))
 	}
+	for i, text := range c.Fixed {
+		oid, _ := csr.TypeOID(text)
+		name := policy.AttributeName(oid)
+		if i == 0 {
+			name = "one value for all of " + name
+		}
+		attributes = append(attributes, name)
+	}
 	for _, form := range c.SANForms {
+		if form == csr.OtherName && c.OtherName != "" {
+			forms = append(forms, form.String()+" ("+c.OtherName+")")
+			continue
+		}
 		forms = append(forms, form.String())
+	}
+	var further []string
+	if c.Verbatim {
+		further = append(further, "the request's")
 	}
 	for _, text := range c.Purposes {
 		oid, _ := csr.TypeOID(text)
@@ -68,7 +87,7 @@ func carried(name string, up module.Upstream) string {
 	}
 	_, crl := up.(ra.CRLSource)
 	row := []string{
-		name, part(c.Subject, attributes...), part(c.SAN, forms...), part(c.KeyUsage), part(c.ExtKeyUsage, purposes...), part(c.Extensions),
+		name, part(c.Subject, attributes...), part(c.SAN, forms...), part(c.KeyUsage), part(c.ExtKeyUsage, purposes...), part(c.Extensions, further...),
 		part(c.Serial), part(!c.PKCS10), part(c.Keygen), part(revokes), part(crl),
 	}
 	return "| " + strings.Join(row, " | ") + " |\n"

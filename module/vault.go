@@ -137,7 +137,7 @@ func (u *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if err := u.complete(); err != nil {
-		return start.Errf("%w", err)
+		return start.WrapErr(err)
 	}
 	return nil
 }

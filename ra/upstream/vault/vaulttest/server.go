@@ -104,6 +104,8 @@ type Fake struct {
 	Renewable bool
 	// Instead answers in place of the server, where it says true.
 	Instead func(w http.ResponseWriter, r *http.Request) bool
+	// AnyCertificate lets each client certificate log in, whoever has issued it.
+	AnyCertificate bool
 	// Sealed makes it answer so to everything.
 	Sealed bool
 	// Denied are the paths that no token may call.

@@ -4,8 +4,11 @@ package integration
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
@@ -22,6 +25,10 @@ import (
 
 	"github.com/caddy-est/estra/module"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/estclient"
+	"github.com/caddy-est/estra/ra/wire"
 )
 
 func init() {
@@ -178,12 +185,48 @@ func TestTheEmbeddedCARevokesByFullCMCAndTellsEverybody(t *testing.T) {
 	}
 	c.granted("granted", "renew", "--cert", "two.site.pem", "--key", "two.site.key", "--new-key", "new.key", "--out", "two2.pem")
 
+	if der := s.getCRL("two.site"); !bytes.Contains(der, after.Raw) {
+		t.Error("getCRL gives another list")
+	}
+
 	s.stop()
 	s.run()
 	again := s.crl(path)
 	if again.Number.Cmp(after.Number) < 0 || reasonOf(again, one.SerialNumber) != 1 {
 		t.Errorf("after a restart the list is number %s: %v", again.Number, again.RevokedCertificateEntries)
 	}
+}
+
+// getCRL asks by CMC (RFC 5272 section 6.10) with the certificate in NAME.pem, and
+// gives the answer.
+func (s *site) getCRL(name string) []byte {
+	s.t.Helper()
+	der := func(b []byte, err error) []byte {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return b
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(s.dir, name+".pem"), filepath.Join(s.dir, name+".key"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	asked := &cmc.PKIData{Controls: cmc.Controls{
+		cmc.NewControl(1, cmc.OIDGetCRL, der(cmc.GetCRL{Issuer: s.issuing().RawSubject}.Marshal())),
+		cmc.NewControl(2, cmc.OIDSenderNonce, cmc.Octets([]byte("once"))),
+	}}
+	message := der(cms.Sign(cms.Content{Type: cms.IDPKIData, Bytes: der(asked.Marshal())}, []*x509.Certificate{pair.Leaf},
+		cms.Signer{Key: pair.PrivateKey.(crypto.Signer), ID: cms.IssuerAndSerial(pair.Leaf)}))
+	res, err := s.client(nil).Post(s.url("devices/fullcmc"), wire.TypeCMCRequest, strings.NewReader(base64.StdEncoding.EncodeToString(message)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := body(s.t, res)
+	if res.StatusCode != http.StatusOK {
+		s.t.Fatalf("getCRL is %d, %s", res.StatusCode, text)
+	}
+	return der(base64.StdEncoding.DecodeString(strings.TrimSpace(text)))
 }
 
 // checkByOpenSSL asks as a relying party does: one is revoked, and two isn't.
@@ -239,7 +282,56 @@ func TestWithoutRevocationTheEmbeddedCAIsAsItWas(t *testing.T) {
 	if status, text, _, leaf := s.asks("a.example.net"); status != http.StatusOK || len(leaf.CRLDistributionPoints)+len(leaf.OCSPServer) > 0 {
 		t.Errorf("enrolment is %d, %s\n%s", status, text, s.log)
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, "data", "caddy", "est", "store.db")); err == nil {
-		t.Error("there is a store")
+	if store := s.admins("/est/store"); !strings.Contains(store, `{"table":"ca_certificates","rows":0}`) {
+		t.Errorf("the store has %s", store)
+	}
+}
+
+// The intermediate that is too short for a policy is replaced, as Caddy replaces one
+// whose time comes: with another key of the same name.
+func TestAFormerIssuingKeyOfTheEmbeddedCAGoesOnSigning(t *testing.T) {
+	t.Parallel()
+	c := config{site: smallest + revocationSite, policy: keys}
+	c.site = strings.Replace(c.site, "estuser HASH", "estuser HASH\nsecond HASH\nthird HASH", 1)
+	s := serve(t, c)
+	client := s.estClient(tls.VersionTLS13)
+	first, err := client.ServerKeygen(t.Context(), namesOf(t, "a.example.net"), estclient.DecryptKey{})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, s.log)
+	}
+	former := s.issuing()
+	path := "/crl/est/" + hex.EncodeToString(former.SubjectKeyId) + ".crl"
+	before := s.crl(path)
+	s.stop()
+	s.replace("policy.yaml", strings.ReplaceAll(keys, "default: 30d", "default: 700d"))
+	s.run()
+	now := s.issuing()
+	if bytes.Equal(now.SubjectKeyId, former.SubjectKeyId) || !bytes.Equal(now.RawSubject, former.RawSubject) {
+		t.Fatalf("the intermediate is %q with the key %x, and was %q with %x", now.Subject, now.SubjectKeyId, former.Subject, former.SubjectKeyId)
+	}
+	// A repeat supersedes what the former key has signed.
+	again, err := s.estClient(tls.VersionTLS13).ServerKeygen(t.Context(), namesOf(t, "a.example.net"), estclient.DecryptKey{})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, s.log)
+	}
+	if err := again.Certificate.CheckSignatureFrom(now); err != nil {
+		t.Errorf("the new key doesn't issue: %v", err)
+	}
+	_, content, _ := s.plainly(path)
+	list, err := x509.ParseRevocationList(content)
+	if err != nil {
+		t.Fatalf("%v: %q", err, content)
+	}
+	if list.CheckSignatureFrom(former) != nil || list.Number.Cmp(before.Number) <= 0 || reasonOf(list, first.Certificate.SerialNumber) != 4 {
+		t.Errorf("the former key's list is number %s after %s: %v", list.Number, before.Number, list.RevokedCertificateEntries)
+	}
+	if newest := s.crl("/crl/est.crl"); len(newest.RevokedCertificateEntries) > 0 {
+		t.Errorf("the new key's list has %v", newest.RevokedCertificateEntries)
+	}
+	write(t, s.dir, "first.pem", armour("CERTIFICATE", first.Certificate.Raw))
+	write(t, s.dir, "former.pem", armour("CERTIFICATE", former.Raw))
+	out := openSSL(t, s.dir, "ocsp", "-issuer", "former.pem", "-cert", "first.pem", "-CAfile", s.root("est"), "-url", fmt.Sprintf("http://localhost:%d/ocsp/est", s.http), "-header", "Host=localhost")
+	if !strings.Contains(out, "Response verify OK") || !strings.Contains(out, "first.pem: revoked") || !strings.Contains(out, "Reason: superseded") {
+		t.Errorf("openssl ocsp says %q", out)
 	}
 }

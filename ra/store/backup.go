@@ -58,7 +58,7 @@ type cell struct{ value any }
 func (c *cell) Scan(value any) error {
 	switch v := value.(type) {
 	case []byte:
-		c.value = bytes.Clone(v)
+		c.value = append([]byte{}, v...) // of no bytes SQLite gives nil, which is no NULL
 	case nil, int64, string:
 		c.value = v
 	default:

@@ -244,6 +244,7 @@ var (
 	_ Upstream              = (*CFSSL)(nil)
 	_ writtenCapabilities   = (*CFSSL)(nil)
 	_ ra.Revoker            = (*CFSSL)(nil)
+	_ ra.SerialRevoker      = (*CFSSL)(nil)
 	_ ra.CRLSource          = (*CFSSL)(nil)
 	_ ra.Tolerance          = (*CFSSL)(nil)
 	_ ra.Checker            = (*CFSSL)(nil)

@@ -7,8 +7,6 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
@@ -132,11 +130,9 @@ func (h *Hook) post(ctx context.Context, id string, body []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	mac := hmac.New(sha256.New, []byte(h.Secret))
-	mac.Write(body)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Request-Id", id)
-	req.Header.Set("X-Smallstep-Signature", hex.EncodeToString(mac.Sum(nil)))
+	req.Header.Set("X-Smallstep-Signature", hex.EncodeToString(secret.MAC([]byte(h.Secret), body)))
 	req.Header.Set("X-Smallstep-Webhook-ID", h.ID)
 	resp, err := h.client.Do(req)
 	if ctx.Err() != nil && err != nil {

@@ -4,8 +4,6 @@ package cfssl
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -97,9 +95,7 @@ func ParseKey(text string) (secret.Bytes, error) {
 
 // sealed authenticates a request, as the provider `standard` of CFSSL does.
 func sealed(key secret.Bytes, request []byte) ([]byte, error) {
-	mac := hmac.New(sha256.New, key)
-	mac.Write(request)
-	return json.Marshal(authenticated{Token: mac.Sum(nil), Request: request})
+	return json.Marshal(authenticated{Token: secret.MAC(key, request), Request: request})
 }
 
 // call makes one call, and gives the result. The error is *ra.Error.

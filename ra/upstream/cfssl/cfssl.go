@@ -85,11 +85,12 @@ type Upstream struct {
 }
 
 var (
-	_ ra.Upstream  = (*Upstream)(nil)
-	_ ra.Revoker   = (*Upstream)(nil)
-	_ ra.CRLSource = (*Upstream)(nil)
-	_ ra.Tolerance = (*Upstream)(nil)
-	_ ra.Checker   = (*Upstream)(nil)
+	_ ra.Upstream      = (*Upstream)(nil)
+	_ ra.SerialRevoker = (*Upstream)(nil)
+	_ ra.Revoker       = (*Upstream)(nil)
+	_ ra.CRLSource     = (*Upstream)(nil)
+	_ ra.Tolerance     = (*Upstream)(nil)
+	_ ra.Checker       = (*Upstream)(nil)
 )
 
 // idle is how long an unused connection is kept. CFSSL closes none; what stands

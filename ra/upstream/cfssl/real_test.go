@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -90,6 +91,17 @@ func testRevoke(t *testing.T, up *cfssl.Upstream, ca *cfssltest.CA) {
 	if revoked, reason := ca.Revoked(leaf); !revoked || reason != keyCompromise {
 		t.Errorf("revoked %t, for reason %d", revoked, reason)
 	}
+	lost := upstreamtest.Issue(t, up, ratest.Order(t, ratest.Case{Now: time.Now(), OwnSerials: true}))
+	for _, issuer := range []*x509.Certificate{nil, ca.Intermediate} {
+		if err := up.RevokeSerial(t.Context(), lost.SerialNumber, issuer, time.Time{}, 5); err != nil {
+			t.Error(err)
+		}
+	}
+	if revoked, reason := ca.Revoked(lost); !revoked || reason != 5 {
+		t.Errorf("by its serial number alone: revoked %t, for reason %d", revoked, reason)
+	}
+	upstreamtest.Fails(t, up.RevokeSerial(t.Context(), big.NewInt(7), nil, time.Time{}, 5), ra.UpstreamRefused)
+	upstreamtest.Fails(t, up.RevokeSerial(t.Context(), nil, nil, time.Time{}, 5), ra.UpstreamRefused)
 	stranger := ratest.NewRoot(t, "Somebody Else").Device(t, "device.example").Leaf
 	if e := upstreamtest.Fails(t, up.Revoke(t.Context(), stranger, 0), ra.UpstreamRefused); !strings.Contains(e.Reason, "certificate not found") {
 		t.Errorf("the reason is %q", e.Reason)

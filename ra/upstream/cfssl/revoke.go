@@ -9,8 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/upstream"
@@ -28,23 +30,43 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 	if cert == nil || cert.SerialNumber == nil {
 		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
 	}
+	return u.revoke(ctx, cert.SerialNumber, cert.AuthorityKeyId, reason)
+}
+
+// RevokeSerial implements ra.SerialRevoker, but for what CFSSL never issued: that
+// is an error, since it has no record to mark.
+func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, issuer *x509.Certificate, _ time.Time, reason int) error {
+	if serial == nil || serial.Sign() <= 0 {
+		return ra.Fail(ra.UpstreamRefused, "no serial number to revoke", nil)
+	}
+	if issuer == nil {
+		known, err := u.askInfo(ctx)
+		if err != nil {
+			return err
+		}
+		issuer = known.signer
+	}
+	return u.revoke(ctx, serial, issuer.SubjectKeyId, reason)
+}
+
+func (u *Upstream) revoke(ctx context.Context, serial *big.Int, keyID []byte, reason int) error {
 	word, ok := reasons[reason]
 	if !ok {
 		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", reason), nil)
 	}
-	r := revokeRequest{Serial: cert.SerialNumber.String(), AKI: hex.EncodeToString(cert.AuthorityKeyId), Reason: word}
-	err := u.revoke(ctx, r)
+	r := revokeRequest{Serial: serial.String(), AKI: hex.EncodeToString(keyID), Reason: word}
+	err := u.askRevoke(ctx, r)
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused && strings.Contains(refusal.Reason, "certificate not found") {
 		// A CFSSL of 1.2 that was built with Go 1.9 or later files certificates
 		// without the identifier of the key.
 		r.AKI = ""
-		return u.revoke(ctx, r)
+		return u.askRevoke(ctx, r)
 	}
 	return err
 }
 
-func (u *Upstream) revoke(ctx context.Context, r revokeRequest) error {
+func (u *Upstream) askRevoke(ctx context.Context, r revokeRequest) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return ra.Fail(ra.UpstreamDown, "the request can't be made", nil)

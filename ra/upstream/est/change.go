@@ -4,20 +4,12 @@ package est
 
 import (
 	"bytes"
-	"encoding/asn1"
 	"slices"
 
-	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
-)
-
-// Extensions of RFC 5280 section 4.2.1.
-var (
-	oidSAN      = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 15}
-	oidEKU      = asn1.ObjectIdentifier{2, 5, 29, 37}
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 // changesOf says where the plan differs from the request: the fields that are
@@ -26,7 +18,7 @@ var (
 // PKCS #10 has any.
 func changesOf(o ra.Order) ([]cmc.Modification, error) {
 	plan := o.Plan()
-	wanted, err := extensionsOf(plan)
+	wanted, err := upstream.Extensions(plan)
 	if err != nil {
 		return nil, err
 	}
@@ -61,33 +53,4 @@ func asked(r *csr.Request, e csr.Extension) bool {
 	return slices.ContainsFunc(r.Extensions, func(have csr.Extension) bool {
 		return have.ID.Equal(e.ID) && have.Critical == e.Critical && bytes.Equal(have.Value, e.Value)
 	})
-}
-
-// extensionsOf are those of the certificate that is planned. Usages are
-// critical as RFC 5280 sections 4.2.1.3 and 4.2.1.12 recommend.
-func extensionsOf(plan policy.Plan) ([]csr.Extension, error) {
-	var list []csr.Extension
-	add := func(id asn1.ObjectIdentifier, critical bool, value []byte, err error) error {
-		list = append(list, csr.Extension{ID: id, Critical: critical, Value: value})
-		return err
-	}
-	if len(plan.Names.SAN) > 0 {
-		value, err := csr.MarshalSAN(plan.Names.SAN)
-		if err := add(oidSAN, plan.SANCritical, value, err); err != nil {
-			return nil, err
-		}
-	}
-	if plan.KeyUsage != 0 {
-		value, err := csr.MarshalKeyUsage(plan.KeyUsage)
-		if err := add(oidKeyUsage, true, value, err); err != nil {
-			return nil, err
-		}
-	}
-	if len(plan.ExtKeyUsage) > 0 {
-		value, err := csr.MarshalExtKeyUsage(plan.ExtKeyUsage)
-		if err := add(oidEKU, false, value, err); err != nil {
-			return nil, err
-		}
-	}
-	return append(list, plan.Extensions...), nil
 }

@@ -22,33 +22,36 @@ var levels = map[string]int{
 	"policy/report": 2,
 	"ra/cms":        2, "ra/cmc": 2, "ra/wire": 2, "ra/csrattrs": 2, "ra/binding": 2, "ra/audit": 2, "ra/audit/chain": 2, "ra/crl": 2, "ra/ocsp": 2, "ra/hello": 2, "ra/digest": 2, "ra/bearer": 2, "ra/store": 2, "ra/store/storetest": 2,
 	"ra/replay": 3, "ra/certless": 3, "ra/anchor": 3, "ra/estclient": 3, "ra/status": 3,
-	"ra":                            4,
-	"ra/ratest":                     5,
-	"ra/est":                        5,
-	"ra/upstream":                   5,
-	"ra/upstream/est":               5,
-	"ra/upstream/stepca":            5,
-	"ra/webhook":                    5,
-	"ra/upstream/upstreamtest":      5,
-	"ra/upstream/stepca/stepcatest": 5,
-	"ra/upstream/cfssl":             5,
-	"ra/upstream/cfssl/cfssltest":   5,
-	"ra/upstream/vault":             5,
-	"ra/upstream/vault/vaulttest":   5,
-	"module":                        6,
-	"caddyfile":                     7,
-	"module/command":                7,
-	"module/srp":                    7,
-	"examples/upstream":             7,
-	"":                              8,
-	"integration":                   9,
-	"integration/bench":             9,
+	"ra":                              4,
+	"ra/ratest":                       5,
+	"ra/est":                          5,
+	"ra/upstream":                     5,
+	"ra/upstream/est":                 5,
+	"ra/upstream/stepca":              5,
+	"ra/webhook":                      5,
+	"ra/upstream/upstreamtest":        5,
+	"ra/upstream/stepca/stepcatest":   5,
+	"ra/upstream/cfssl":               5,
+	"ra/upstream/cfssl/cfssltest":     5,
+	"ra/upstream/vault":               5,
+	"ra/upstream/vault/vaulttest":     5,
+	"ra/upstream/webhook":             5,
+	"ra/upstream/webhook/webhooktest": 5,
+	"examples/upstream-webhook":       8,
+	"module":                          6,
+	"caddyfile":                       7,
+	"module/command":                  7,
+	"module/srp":                      7,
+	"examples/upstream":               7,
+	"":                                8,
+	"integration":                     9,
+	"integration/bench":               9,
 }
 
 // forTests are the packages that tests import, the packages of this list, and
 // the benchmark, which starts what they start. In a server ra/ratest could make
 // an order that no authority has allowed.
-var forTests = []string{"policy/csr/csrtest", "ra/ratest", "ra/upstream/upstreamtest", "ra/upstream/stepca/stepcatest", "ra/upstream/cfssl/cfssltest", "ra/upstream/vault/vaulttest", "ra/store/storetest"}
+var forTests = []string{"policy/csr/csrtest", "ra/ratest", "ra/upstream/upstreamtest", "ra/upstream/stepca/stepcatest", "ra/upstream/cfssl/cfssltest", "ra/upstream/vault/vaulttest", "ra/upstream/webhook/webhooktest", "ra/store/storetest"}
 
 type listed struct {
 	ImportPath string

@@ -178,9 +178,11 @@ func (u *CFSSL) Provision(caddy.Context) error {
 	if cfg.Chain, err = loadOptional("chain", u.Chain); err != nil {
 		return err
 	}
-	if cfg.Key, err = u.authKey(); err != nil {
+	key, err := credentialOf("auth_key", u.AuthKey, u.AuthKeyFile, cfssl.ParseKey)
+	if err != nil {
 		return err
 	}
+	cfg.Key = func() (secret.Bytes, error) { return key(), nil }
 	if u.pair, err = loadClientPair(u.Certificate, u.Key); err != nil {
 		return err
 	}
@@ -190,29 +192,6 @@ func (u *CFSSL) Provision(caddy.Context) error {
 		return fmt.Errorf("%w: write https://HOST:8888; CFSSL serves TLS with -tls-cert and -tls-key", err)
 	}
 	return err
-}
-
-// authKey is the HMAC key: what is written, or what its file says now.
-func (u *CFSSL) authKey() (func() (secret.Bytes, error), error) {
-	if (u.AuthKey == "") == (u.AuthKeyFile == "") {
-		return nil, errors.New("the key of the profile is auth_key or auth_key_file: write one of the two")
-	}
-	if u.AuthKeyFile == "" {
-		text, err := expand("auth_key", u.AuthKey)
-		if err != nil {
-			return nil, err
-		}
-		key, err := cfssl.ParseKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("auth_key: %w", err)
-		}
-		return func() (secret.Bytes, error) { return key, nil }, nil
-	}
-	file, err := newChanging(func(texts [][]byte) (secret.Bytes, error) { return cfssl.ParseKey(string(texts[0])) }, u.AuthKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("auth_key_file %s: %w", u.AuthKeyFile, err)
-	}
-	return func() (secret.Bytes, error) { return file.now(), nil }, nil
 }
 
 // Pins are the configured roots.

@@ -131,3 +131,27 @@ func pairEnds(pair *changing[clientPair]) map[string]time.Time {
 	}
 	return map[string]time.Time{"ra_certificate": firstEnd(pair.now().chain)}
 }
+
+// credentialOf is a credential that stands in one of two options: as a text, best
+// a placeholder, or in the file of `OPTION_file`.
+func credentialOf[T any](option, text, file string, parse func(string) (T, error)) (func() T, error) {
+	switch {
+	case (text == "") == (file == ""):
+		return nil, fmt.Errorf("%s or %s_file is needed: write one of the two", option, option)
+	case file != "":
+		c, err := newChanging(func(texts [][]byte) (T, error) { return parse(string(texts[0])) }, file)
+		if err != nil {
+			return nil, fmt.Errorf("%s_file %s: %w", option, file, err)
+		}
+		return c.now, nil
+	}
+	text, err := expand(option, text)
+	if err != nil {
+		return nil, err
+	}
+	value, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", option, err)
+	}
+	return func() T { return value }, nil
+}

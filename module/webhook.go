@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,6 +39,16 @@ type WebhookConfig struct {
 // leastSecret is the shortest key of a webhook, in bytes.
 const leastSecret = 16
 
+// webhookSecret reads the key of an HMAC. The message doesn't repeat what was
+// written.
+func webhookSecret(text string) (secret.Text, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil || len(key) < leastSecret {
+		return "", fmt.Errorf("the secret is not base64 of at least %d bytes; `openssl rand -base64 32` makes one", leastSecret)
+	}
+	return secret.Text(key), nil
+}
+
 // loadWebhook makes the hook; nil where none is configured.
 func (h *Handler) loadWebhook() (ra.Hook, error) {
 	c := h.Webhook
@@ -60,10 +71,9 @@ func (c *WebhookConfig) load() (*webhook.Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The message doesn't repeat what was written.
-	key, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(key) < leastSecret {
-		return nil, fmt.Errorf("the secret is not base64 of at least %d bytes; `openssl rand -base64 32` makes one", leastSecret)
+	key, err := webhookSecret(text)
+	if err != nil {
+		return nil, err
 	}
 	if c.Timeout < 0 {
 		return nil, errors.New("the timeout is below zero")
@@ -72,7 +82,7 @@ func (c *WebhookConfig) load() (*webhook.Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	return webhook.New(webhook.Hook{URL: address, ID: c.ID, Secret: secret.Text(key), Timeout: time.Duration(c.Timeout), TLS: conf})
+	return webhook.New(webhook.Hook{URL: address, ID: c.ID, Secret: key, Timeout: time.Duration(c.Timeout), TLS: conf})
 }
 
 func (c *WebhookConfig) tls() (*tls.Config, error) {

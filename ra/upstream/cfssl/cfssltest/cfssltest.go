@@ -6,12 +6,10 @@ package cfssltest
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
 	"encoding/json"
-	"encoding/pem"
 	"net"
 	"os"
 	"os/exec"
@@ -70,17 +68,14 @@ func Start(t testing.TB, o Options) *CA {
 	root := ratest.NewRoot(t, "CFSSL Test Root")
 	signer := root.Sub(t, "CFSSL Test Intermediate")
 	ca := &CA{t: t, dir: t.TempDir(), Root: root.Certificate, Intermediate: signer.Certificate, Clients: ratest.NewRoot(t, "RA Test Root")}
-	server := root.Device(t, "cfssl.example", func(c *x509.Certificate) {
-		c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
+	server := upstreamtest.ServerCertificate(t, root)
 	args := []string{
 		"serve", "-address", "127.0.0.1", "-config", ca.write("config.json", ca.profiles()),
-		"-ca", ca.write("ca.pem", certPEM(signer.Certificate)), "-ca-key", ca.write("ca.key", keyPEM(t, signer.Key)),
-		"-tls-cert", ca.write("tls.pem", certPEM(server.Leaf)), "-tls-key", ca.write("tls.key", keyPEM(t, server.PrivateKey)),
+		"-ca", ca.write("ca.pem", upstreamtest.CertificatePEM(signer.Certificate)), "-ca-key", ca.write("ca.key", upstreamtest.KeyPEM(t, signer.Key)),
+		"-tls-cert", ca.write("tls.pem", upstreamtest.CertificatePEM(server.Leaf)), "-tls-key", ca.write("tls.key", upstreamtest.KeyPEM(t, server.PrivateKey)),
 	}
 	if o.MutualTLS {
-		args = append(args, "-mutual-tls-ca", ca.write("clients.pem", certPEM(ca.Clients.Certificate)), "-mutual-tls-cn", "^est-ra$")
+		args = append(args, "-mutual-tls-ca", ca.write("clients.pem", upstreamtest.CertificatePEM(ca.Clients.Certificate)), "-mutual-tls-cn", "^est-ra$")
 	}
 	if !o.NoDatabase {
 		args = append(args, "-db-config", ca.database())
@@ -91,21 +86,9 @@ func Start(t testing.TB, o Options) *CA {
 		cmd := exec.Command(binary, append(args, "-port", port)...)
 		cmd.Dir = ca.dir
 		return cmd
-	}, ca.ask)
+	}, upstreamtest.Handshake(ca.Root))
 	ca.URL = "https://" + address
 	return ca
-}
-
-// ask waits for the handshake, for which no client certificate is needed: with
-// TLS 1.3 the server refuses after it.
-func (ca *CA) ask(ctx context.Context, address string) error {
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.Root)
-	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	return conn.Close()
 }
 
 // Client is a client certificate that MutualTLS takes.
@@ -123,7 +106,7 @@ func (ca *CA) Config(profile string) cfssl.Config {
 }
 
 // RootPEM is the root certificate, for a `root` file.
-func (ca *CA) RootPEM() []byte { return certPEM(ca.Root) }
+func (ca *CA) RootPEM() []byte { return upstreamtest.CertificatePEM(ca.Root) }
 
 // Pause freezes the process, and Resume lets it go on.
 func (ca *CA) Pause() {
@@ -259,17 +242,4 @@ func (ca *CA) write(name string, data []byte) string {
 		ca.t.Fatalf("cfssltest: %v", err)
 	}
 	return ca.path(name)
-}
-
-func certPEM(c *x509.Certificate) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
-}
-
-func keyPEM(t testing.TB, key crypto.PrivateKey) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatalf("cfssltest: %v", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }

@@ -60,7 +60,7 @@ type App struct {
 	keysName string // by which it is released
 
 	storeAt   storePlace // as a site has it; zero: the default
-	store     *lateStore // nil: no site needs one
+	store     *lateStore // nil: there is no site
 	storeName string     // by which it is released
 	chain     *lateChain // nil: no site has `audit`
 	chainName string     // by which it is released

@@ -167,7 +167,7 @@ func (a *App) wantStore(place storePlace) (*lateStore, error) {
 // mostOpened bounds the wait for a store at start, with its migrations.
 const mostOpened = 5 * time.Minute
 
-// openStore opens the store where a site needs it.
+// openStore opens the store where there is a site.
 func (a *App) openStore() error {
 	if a.store == nil {
 		return nil
@@ -227,7 +227,7 @@ func (a *App) takeUp() error {
 // Store is the open store, for the admin API.
 func (a *App) Store(ctx context.Context) (store.Store, error) {
 	if a.store == nil {
-		return nil, errors.New("no policy has one_time_password, registry, serverkeygen, approval, renewals or enrolled_within, no listener has users of SRP, and no `store` is written: there is no store")
+		return nil, errors.New("no site has `est`, and no listener users of SRP: there is no store")
 	}
 	return a.store.wait(ctx)
 }

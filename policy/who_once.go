@@ -254,13 +254,6 @@ func (p *Policy) UsesPasswords() bool { return p.any(isOnce) }
 // UsesRegistries tells whether any profile names a device registry.
 func (p *Policy) UsesRegistries() bool { return p.any(func(q proof) bool { return q.registry != "" }) }
 
-// UsesStore tells whether any profile wants something that survives a restart.
-func (p *Policy) UsesStore() bool {
-	return p.UsesPasswords() || p.UsesRegistries() || p.CountsRenewals() || slices.ContainsFunc(p.profiles, func(profile *Profile) bool {
-		return profile.Offers(ServerKeygen) || profile.WantsApproval()
-	})
-}
-
 func (p *Policy) any(is func(proof) bool) bool {
 	return slices.ContainsFunc(p.profiles, func(profile *Profile) bool {
 		for _, o := range profile.offered() {

@@ -149,6 +149,9 @@ func (f mortalFile) Write(p []byte) (int, error) {
 }
 
 func init() {
+	if os.Getenv(asCaddy) != "1" { // in the server alone
+		return
+	}
 	caddy.RegisterModule(new(mortalStepCA))
 	caddy.RegisterModule(new(mortalInternal))
 	caddy.RegisterModule(mortalWriter{})

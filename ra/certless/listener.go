@@ -87,7 +87,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 	select {
 	case c := <-l.conns:
-		return c, nil
+		select {
+		case <-l.done: // meanwhile; the server that asked is about to end
+			go l.hand(c)
+			return nil, l.closed()
+		default:
+			return c, nil
+		}
 	case err := <-l.errs:
 		return nil, err
 	case <-l.done:

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -21,16 +22,18 @@ import (
 // A connection speaks HTTP/1.1, with as little work as may be: what the load
 // needs, the servers don't have.
 type connection struct {
-	conn *tls.Conn
+	conn net.Conn
 	read *bufio.Reader
 }
+
+func newConnection(conn net.Conn) *connection { return &connection{conn, bufio.NewReader(conn)} }
 
 func dial(address string, cfg *tls.Config) (*connection, error) {
 	conn, err := tls.Dial("tcp", address, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &connection{conn, bufio.NewReader(conn)}, nil
+	return newConnection(conn), nil
 }
 
 // post sends a request and reads all of the answer.
@@ -78,7 +81,11 @@ func (e *enroller) call() error {
 	der := d.csr
 	if e.job.Fresh {
 		var err error
-		if der, err = d.request(c.conn, e.job.Linked); err != nil {
+		conn, ok := c.conn.(*tls.Conn)
+		if !ok {
+			return errors.New("only connections of crypto/tls sign for each enrolment here")
+		}
+		if der, err = d.request(conn, e.job.Linked); err != nil {
 			return err
 		}
 	}
@@ -102,12 +109,21 @@ func (e *enroller) connect(d *device) (*connection, error) {
 	if e.job.Basic == "" {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &d.cert, nil }
 	}
+	if e.job.SRP {
+		if !e.checked {
+			e.handshake.Store("TLS 1.2, SRP-2048, TLS_SRP_SHA_WITH_AES_256_CBC_SHA")
+		}
+		return dialSRP(e.job.Address)
+	}
 	c, err := dial(e.job.Address, cfg)
-	if err == nil && !e.checked {
-		state := c.conn.ConnectionState()
+	if err != nil {
+		return nil, err
+	}
+	if conn, ok := c.conn.(*tls.Conn); ok && !e.checked {
+		state := conn.ConnectionState()
 		e.handshake.Store(fmt.Sprintf("%s, %s, %s", tls.VersionName(state.Version), state.CurveID, tls.CipherSuiteName(state.CipherSuite)))
 	}
-	return c, err
+	return c, nil
 }
 
 func (e *enroller) head(label string, length int) string {

@@ -25,6 +25,8 @@ type job struct {
 	New bool
 	// Basic is a user and a password, in place of a client certificate.
 	Basic string
+	// SRP is the user of TLS without certificates, in place of both.
+	SRP bool
 	// Fresh signs a CSR for each enrolment, as linking makes a device do;
 	// Linked binds it to its connection too. Linked wants New and Fresh.
 	Fresh, Linked bool

@@ -70,7 +70,7 @@ var (
 )
 
 // groups of rows, in the order of the table.
-var groups = []string{"new", "kept", "linked", "revocation", "basic", "step-ca", "idle", "growth", "replay"}
+var groups = []string{"new", "kept", "linked", "revocation", "srp", "basic", "step-ca", "idle", "growth", "replay"}
 
 // run measures the plan's groups.
 func run(ctx context.Context, p plan) (*table, error) {
@@ -93,7 +93,7 @@ func run(ctx context.Context, p plan) (*table, error) {
 		name    string
 		measure func(context.Context) error
 	}{
-		{"new", b.newConnections}, {"kept", b.keptConnections}, {"linked", b.linked}, {"revocation", b.revocation}, {"basic", b.basic},
+		{"new", b.newConnections}, {"kept", b.keptConnections}, {"linked", b.linked}, {"revocation", b.revocation}, {"srp", b.srp}, {"basic", b.basic},
 		{"step-ca", b.stepCA}, {"idle", b.idle}, {"growth", b.growth}, {"replay", b.replay},
 	} {
 		if !slices.Contains(p.groups, step.name) {

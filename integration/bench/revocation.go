@@ -73,6 +73,9 @@ func policyOf(site string) string {
 	if site == anybodySite {
 		text = strings.Replace(text, verifiedBy, knownByNone, 1)
 	}
+	if site == srpSite {
+		text = strings.Replace(text, "        - "+verifiedBy, "        - srp: {realm: "+srpRealm+"}\n        - "+verifiedBy, 1)
+	}
 	return labelled(text)
 }
 

@@ -143,6 +143,9 @@ func startCaddy(ctx context.Context, dir, site, anchor string, ca *stepcatest.CA
 		words = append(words, "UPSTREAM", "")
 	}
 	text := global + site
+	if site == srpSite {
+		text = strings.Replace(global, "\tmetrics\n", "\tmetrics\n"+srpWrappers, 1) + site
+	}
 	for range 2 { // UPSTREAM brings words of its own
 		text = strings.NewReplacer(words...).Replace(text)
 	}

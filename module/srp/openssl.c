@@ -93,6 +93,35 @@ failed:
 	return NULL;
 }
 
+SSL_CTX *est_client_context(char *user, char *password) {
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	if (ctx == NULL) return NULL;
+	if (SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION) != 1 ||
+		SSL_CTX_set_cipher_list(ctx, "SRP-AES-256-CBC-SHA") != 1 ||
+		SSL_CTX_set_srp_username(ctx, user) != 1 ||
+		SSL_CTX_set_srp_password(ctx, password) != 1) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+SSL *est_client(SSL_CTX *ctx) {
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	SSL *ssl = SSL_new(ctx);
+	if (in == NULL || out == NULL || ssl == NULL || SSL_set_tlsext_host_name(ssl, "localhost") != 1) {
+		SSL_free(ssl);
+		BIO_free(in);
+		BIO_free(out);
+		ERR_clear_error();
+		return NULL;
+	}
+	BIO_set_mem_eof_return(in, -1);
+	SSL_set_bio(ssl, in, out);
+	SSL_set_connect_state(ssl);
+	return ssl;
+}
+
 void est_free(SSL *ssl) {
 	est_user_free(SSL_get_app_data(ssl));
 	SSL_free(ssl);
@@ -154,3 +183,4 @@ int est_good(SSL *ssl) {
 
 unsigned int est_suite(SSL *ssl) { return SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)); }
 size_t est_unique(SSL *ssl, unsigned char *p, size_t n) { return SSL_get_peer_finished(ssl, p, n); }
+size_t est_own(SSL *ssl, unsigned char *p, size_t n) { return SSL_get_finished(ssl, p, n); }

@@ -74,22 +74,26 @@ func (e *Engine) Handshake(conn net.Conn, v srp.Verifier) (certless.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.handshake(c); err != nil {
+	if err := c.handshake(e.places); err != nil {
 		c.free()
+		return nil, err
+	}
+	var unique [64]byte
+	if err := c.finish(unique[:], int(C.est_unique(c.ssl, (*C.uchar)(unsafe.Pointer(&unique[0])), C.size_t(len(unique))))); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (e *Engine) handshake(c *Conn) error {
+func (c *Conn) handshake(places chan struct{}) error {
 	for {
-		r := e.step(c)
+		r := c.step(places)
 		if err := c.flush(); err != nil {
 			return err
 		}
 		switch r.code {
 		case C.SSL_ERROR_NONE:
-			return c.finish()
+			return nil
 		case C.SSL_ERROR_WANT_READ:
 			if err := c.receive(); err != nil {
 				return err
@@ -100,20 +104,20 @@ func (e *Engine) handshake(c *Conn) error {
 	}
 }
 
-func (e *Engine) step(c *Conn) C.est_result {
-	e.places <- struct{}{}
-	defer func() { <-e.places }()
+func (c *Conn) step(places chan struct{}) C.est_result {
+	places <- struct{}{}
+	defer func() { <-places }()
 	return C.est_handshake(c.ssl)
 }
 
-// finish takes what the handshake has made.
-func (c *Conn) finish() error {
-	if C.est_good(c.ssl) != 1 {
+// finish takes what the handshake has made: tls-unique has n bytes.
+func (c *Conn) finish(unique []byte, n int) error {
+	switch {
+	case C.est_good(c.ssl) != 1:
+		c.free()
 		return &certless.Refusal{Reason: "the handshake ended without what is demanded of it"}
-	}
-	var unique [64]byte
-	n := int(C.est_unique(c.ssl, (*C.uchar)(unsafe.Pointer(&unique[0])), C.size_t(len(unique))))
-	if n == 0 || n > len(unique) {
+	case n == 0 || n > len(unique):
+		c.free()
 		return &certless.Refusal{Reason: "OpenSSL gives no tls-unique"}
 	}
 	c.made = certless.Session{Version: tls.VersionTLS12, Suite: uint16(C.est_suite(c.ssl)), Unique: unique[:n]}

@@ -117,7 +117,13 @@ func (k Key) sign(number int64, revoked []store.CACertificate, this, next time.T
 			SerialNumber: c.Serial, RevocationTime: c.Revoked, ReasonCode: c.Reason,
 		})
 	}
-	list.DER, err = x509.CreateRevocationList(rand.Reader, template, k.Certificate, k.Signer)
+	issuer := *k.Certificate
+	if issuer.KeyUsage == 0 {
+		// RFC 5280 section 4.2.1.3: without key usages it is for all of them. crypto/x509
+		// wants the bit.
+		issuer.KeyUsage = x509.KeyUsageCRLSign
+	}
+	list.DER, err = x509.CreateRevocationList(rand.Reader, template, &issuer, k.Signer)
 	return list, err
 }
 

@@ -250,6 +250,18 @@ func TestRefreshMakesTheListsOfAllKeys(t *testing.T) {
 	}
 }
 
+// That of an old CA is: OpenSSL makes such by default.
+func TestAnIssuerWithoutKeyUsagesSignsLists(t *testing.T) {
+	f := start(t)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: f.first.Certificate.Subject, NotBefore: begin, NotAfter: begin.Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	old := ratest.Signer{Certificate: f.first.Sign(t, template, f.first.Key.Public()), Key: f.first.Key}
+	f.keys[0] = keyOf(old)
+	if err := f.keys[0].Check(); err != nil || old.Certificate.KeyUsage != 0 {
+		t.Fatalf("%v, key usages %b", err, old.Certificate.KeyUsage)
+	}
+	f.list(t, old)
+}
+
 func TestAKeyThatCannotSignListsIsFound(t *testing.T) {
 	f := start(t)
 	for want, change := range map[string]func(*x509.Certificate){

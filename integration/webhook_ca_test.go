@@ -3,8 +3,11 @@
 package integration
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-est/estra/policy/csr/csrtest"
@@ -70,5 +73,49 @@ func TestADeviceEnrollsThroughTheWebhookInPython(t *testing.T) {
 	}
 	if strings.Contains(s.log.String(), ca.SecretText()) {
 		t.Error("the secret is in the log")
+	}
+}
+
+// A service that decides later is asked for the same order again, by its own name.
+func TestAWebhookThatDecidesLaterIsAskedForTheSameOrder(t *testing.T) {
+	t.Parallel()
+	type order struct {
+		RequestID   string `json:"request_id"`
+		Ref         string `json:"ref"`
+		Certificate struct {
+			Serial string `json:"serial"`
+		} `json:"certificate"`
+	}
+	var asked atomic.Int32
+	var orders [2]order
+	service := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := asked.Add(1)
+		if err := json.NewDecoder(r.Body).Decode(&orders[min(n, 2)-1]); err != nil {
+			t.Error(err)
+		}
+		answer := `{"refused": {"reason": "nobody knows it"}}`
+		if n == 1 {
+			answer = `{"pending": {"retry_after": 7, "ref": "T-17"}}`
+		}
+		_, _ = w.Write([]byte(answer))
+	}))
+	t.Cleanup(service.Close)
+	root := armour("CERTIFICATE", service.Certificate().Raw)
+	s := serve(t, config{
+		site:   strings.Replace(beforeWebhookCA, "URL", service.URL, 1),
+		policy: strings.NewReplacer("USAGES", "clientAuth", "REWRITE", "").Replace(byCFSSL),
+		files:  map[string]string{"root.pem": root, "issuing.pem": root, "ca.secret": "c2l4dGVlbiBieXRlcyBsb25nIQ=="},
+	})
+	key := csrtest.Signer(newKey(t))
+	if status, text, id, _ := s.asks("plc-1.site.example.net", key); status != http.StatusAccepted || s.record(id).Outcome != "pending" {
+		t.Fatalf("%d %s, recorded %+v", status, text, s.record(id))
+	}
+	status, _, id, _ := s.asks("plc-1.site.example.net", key)
+	if status != http.StatusBadGateway || !strings.Contains(string(s.record(id).Reason), "refuses: nobody knows it") {
+		t.Errorf("%d, recorded %s", status, s.record(id).Reason)
+	}
+	first, second := orders[0], orders[1]
+	if first.Ref != "" || second.Ref != "T-17" || first.RequestID != second.RequestID || first.Certificate.Serial == "" || first.Certificate.Serial != second.Certificate.Serial {
+		t.Errorf("asked for %+v and %+v", first, second)
 	}
 }

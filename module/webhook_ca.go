@@ -186,6 +186,9 @@ func (u *WebhookCA) Pins() []*x509.Certificate { return u.pins }
 // CarriesAsWritten is what Carries says, without reading a file.
 func (u *WebhookCA) CarriesAsWritten() policy.Capabilities { return webhook.Carries(u.OwnSerials) }
 
+// CanRevoke says whether the service is told of revocations.
+func (u *WebhookCA) CanRevoke() bool { return u.TellRevocations }
+
 // Identity is the service's address.
 func (u *WebhookCA) Identity() string { return "webhook " + u.URL }
 

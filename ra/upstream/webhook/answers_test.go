@@ -116,8 +116,10 @@ func TestWhatAnAnswerToAnOrderMeans(t *testing.T) {
 		wait       time.Duration
 		credential bool
 	}{
-		"pending":                     {200, `{"pending": {"retry_after": 90, "ref": "T-1"}}`, ra.Busy, "decides later (T-1)", 90 * time.Second, false},
-		"pending for too long":        {200, `{"pending": {"retry_after": 9223372036854775807}}`, ra.Busy, "decides later", time.Hour, false},
+		"pending":                     {200, `{"pending": {"retry_after": 90, "ref": "T-1"}}`, ra.Pending, "decides later", 90 * time.Second, false},
+		"pending for no time":         {200, `{"pending": {"retry_after": -7}}`, ra.Pending, "decides later", 0, false},
+		"pending by a name of lines":  {200, `{"pending": {"ref": "T-1\n"}}`, ra.UpstreamTimeout, "a ref that isn't one line", 0, false},
+		"pending for too long":        {200, `{"pending": {"retry_after": 9223372036854775807}}`, ra.Pending, "decides later", 24 * time.Hour, false},
 		"refused":                     {200, `{"refused": {"reason": "not in the\ninventory"}}`, ra.UpstreamRefused, `refuses: not in the\ninventory`, 0, false},
 		"refused by the status":       {422, "no", ra.UpstreamRefused, "answered 422: no", 0, false},
 		"a signature that is wrong":   {401, "", ra.UpstreamDown, "answered 401", 7 * time.Second, true},
@@ -137,6 +139,9 @@ func TestWhatAnAnswerToAnOrderMeans(t *testing.T) {
 			s.status, s.text = c.status, c.text
 			_, err := s.Issue(t.Context(), order)
 			var e *ra.Error
+			if want := map[bool]string{true: "T-1"}[name == "pending"]; errors.As(err, &e) && e.Ref != want {
+				t.Errorf("the reference is %q, want %q", e.Ref, want)
+			}
 			if !errors.As(err, &e) || e.Kind != c.kind || !strings.Contains(e.Reason, c.want) || errors.Is(err, ra.ErrCredential) != c.credential || c.wait > 0 && e.RetryAfter != c.wait {
 				t.Errorf("%+v, want the kind %v, %q, %s", e, c.kind, c.want, c.wait)
 			}

@@ -83,14 +83,14 @@ func denied(answer upstream.Answer, now time.Time) *ra.Error {
 	}
 }
 
-// later is what `pending` is here: the device comes again, and the same request
-// gets what was decided. This is the one place that maps it.
+// mostLater bounds how long a device may be told to stay away.
+const mostLater = 24 * time.Hour
+
+// later is a service that has taken the order and decides later: the device comes
+// again, and the same order is asked for with what the service calls it.
 func later(p pending) *ra.Error {
-	said := name + " has taken the request, and decides later"
-	if p.Ref != "" {
-		said += " (" + upstream.Line(p.Ref) + ")"
-	}
-	return upstream.RetryIn(ra.Fail(ra.Busy, said, nil), time.Duration(min(p.RetryAfter, 1<<20))*time.Second)
+	wait := time.Duration(max(0, min(p.RetryAfter, int64(mostLater/time.Second)))) * time.Second
+	return ra.Later(p.Ref, wait, name+" has taken the request, and decides later")
 }
 
 // no is a refusal of the service.

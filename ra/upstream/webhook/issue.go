@@ -43,6 +43,8 @@ func (u *Upstream) issued(answer issueAnswer) (ra.Issued, error) {
 	switch {
 	case several != 1:
 		return ra.Issued{}, u.client.Unreadable(true, fmt.Sprintf("%d of certificate, pending and refused", several), nil)
+	case answer.Pending != nil && answer.Pending.Ref != "" && answer.Pending.Ref != upstream.Line(answer.Pending.Ref):
+		return ra.Issued{}, u.client.Unreadable(true, "a ref that isn't one line of text", nil)
 	case answer.Pending != nil:
 		return ra.Issued{}, later(*answer.Pending)
 	case answer.Refused != nil:
@@ -80,6 +82,9 @@ func (u *Upstream) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 	}
 	return all, nil
 }
+
+// CanRevoke says whether the service is told of revocations.
+func (u *Upstream) CanRevoke() bool { return u.cfg.Revoke }
 
 // Revoke tells the service of a certificate that is revoked, where it is asked;
 // without, it is an error, and nothing is called. Revoking again is none.

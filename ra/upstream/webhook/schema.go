@@ -30,6 +30,8 @@ type (
 		head
 
 		RequestID string `json:"request_id"`
+		// Ref is what the service called this order when it decided later.
+		Ref string `json:"ref,omitempty"`
 		// CSR is PEM, and absent where the request is CRMF.
 		CSR string `json:"csr,omitempty"`
 		// PublicKey is the SubjectPublicKeyInfo, DER.
@@ -120,7 +122,7 @@ func (u *Upstream) requestOf(o ra.Order) (*issueRequest, error) {
 	told.NotBefore, told.NotAfter = o.NotBefore(), o.NotAfter()
 	e := o.Evidence()
 	r := &issueRequest{
-		head: u.head(), RequestID: o.RequestID(), PublicKey: o.CSR().RawSPKI, Plan: told,
+		head: u.head(), RequestID: o.RequestID(), Ref: o.Ref(), PublicKey: o.CSR().RawSPKI, Plan: told,
 		Evidence: evidence{Linking: e.Linking.String(), Binding: e.Binding, Registrar: e.Registrar, Self: o.Self()},
 	}
 	if der, ok := o.CSR().PKCS10(); ok {

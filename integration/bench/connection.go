@@ -37,20 +37,20 @@ func dial(address string, cfg *tls.Config) (*connection, error) {
 }
 
 // post sends a request and reads all of the answer.
-func (c *connection) post(head string, body []byte) (status int, answer []byte, err error) {
+func (c *connection) post(head string, body []byte) (response *http.Response, answer []byte, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	if _, err := c.conn.Write(append([]byte(head), body...)); err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
-	response, err := http.ReadResponse(c.read, nil)
+	response, err = http.ReadResponse(c.read, nil)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	defer response.Body.Close()
 	answer, err = io.ReadAll(response.Body)
-	return response.StatusCode, answer, err
+	return response, answer, err
 }
 
 // An enroller is one or many devices at /simpleenroll.
@@ -90,18 +90,26 @@ func (e *enroller) call() error {
 		}
 	}
 	body := base64.StdEncoding.AppendEncode(nil, der)
-	status, answer, err := c.post(e.head(label, len(body)), body)
+	response, answer, err := c.post(e.head(label, len(body)), body)
 	if err != nil {
 		return err
 	}
-	if status != http.StatusOK {
-		return fmt.Errorf("%s: status %d: %.200s", e.job.Address, status, answer)
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: status %d: %.200s", e.job.Address, response.StatusCode, answer)
 	}
 	if e.checked || e.job.Empty {
 		return nil
 	}
 	e.checked = true
 	return check(answer, d)
+}
+
+// once sends a request on the connection that is kept, and gives what is said.
+func (e *enroller) once() (*http.Response, error) {
+	d, label := e.fleet.take()
+	body := base64.StdEncoding.AppendEncode(nil, d.csr)
+	response, _, err := e.kept.post(e.head(label, len(body)), body)
+	return response, err
 }
 
 func (e *enroller) connect(d *device) (*connection, error) {

@@ -17,7 +17,7 @@ import (
 
 // A job is what the load is told to do, once.
 type job struct {
-	Kind    string // enrol, sign, hold or release
+	Kind    string // enrol, sign, storm, hold or release
 	Address string // host:port
 	Roots   string // PEM file, for the server's certificate
 	// New makes a new TLS connection for each enrolment. Else each worker
@@ -35,6 +35,7 @@ type job struct {
 	Workers int
 	For     time.Duration // with 0, Count says when it ends
 	Count   int           // of enrolments, or of connections to hold
+	Rate    float64       // enrolments a second that a storm offers
 	// Provisioner and Key (a JWK file) are for sign.
 	Provisioner, Key string
 }
@@ -44,7 +45,9 @@ type result struct {
 	Count          int
 	Took, P50, P99 time.Duration
 	Handshake      string // what the server negotiated
-	Error          string
+	// Of a storm: what was offered, and what was turned away.
+	Offered, Turned int
+	Error           string
 }
 
 // serveLoad takes jobs, one JSON value after the other, until its input ends.
@@ -72,6 +75,8 @@ func serveLoad(in io.Reader, out io.Writer) error {
 		switch j.Kind {
 		case "enrol", "sign":
 			r, err = devices.work(j)
+		case "storm":
+			r, err = devices.storm(j)
 		case "hold":
 			r, err = held.open(devices, j)
 		case "release":

@@ -70,7 +70,7 @@ var (
 )
 
 // groups of rows, in the order of the table.
-var groups = []string{"new", "kept", "linked", "revocation", "srp", "basic", "step-ca", "idle", "growth", "replay"}
+var groups = []string{"new", "kept", "linked", "revocation", "srp", "basic", "step-ca", "storm", "idle", "growth", "replay"}
 
 // run measures the plan's groups.
 func run(ctx context.Context, p plan) (*table, error) {
@@ -94,7 +94,7 @@ func run(ctx context.Context, p plan) (*table, error) {
 		measure func(context.Context) error
 	}{
 		{"new", b.newConnections}, {"kept", b.keptConnections}, {"linked", b.linked}, {"revocation", b.revocation}, {"srp", b.srp}, {"basic", b.basic},
-		{"step-ca", b.stepCA}, {"idle", b.idle}, {"growth", b.growth}, {"replay", b.replay},
+		{"step-ca", b.stepCA}, {"storm", b.storm}, {"idle", b.idle}, {"growth", b.growth}, {"replay", b.replay},
 	} {
 		if !slices.Contains(p.groups, step.name) {
 			continue

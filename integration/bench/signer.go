@@ -93,12 +93,12 @@ func (s *signer) call() error {
 		return err
 	}
 	head := fmt.Sprintf("POST /1.0/sign HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", s.job.Address, len(body))
-	status, answer, err := s.conn.post(head, body)
+	response, answer, err := s.conn.post(head, body)
 	if err != nil {
 		return err
 	}
-	if status != http.StatusCreated {
-		return fmt.Errorf("step-ca: status %d: %.200s", status, answer)
+	if response.StatusCode != http.StatusCreated {
+		return fmt.Errorf("step-ca: status %d: %.200s", response.StatusCode, answer)
 	}
 	if s.checked {
 		return nil

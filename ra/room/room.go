@@ -52,14 +52,16 @@ func (r *Room) Enter(ctx context.Context, due time.Time) (leave func(), err erro
 	if g == nil {
 		return nil, ErrFull
 	}
+	select {
+	case in := <-g.in:
+		return r.answered(in)
+	default:
+	}
 	timer := time.NewTimer(r.patience)
 	defer timer.Stop()
 	select {
 	case in := <-g.in:
-		if !in {
-			return nil, ErrFull
-		}
-		return sync.OnceFunc(r.leave), nil
+		return r.answered(in)
 	case <-timer.C:
 		err = ErrLate
 	case <-ctx.Done():
@@ -69,14 +71,20 @@ func (r *Room) Enter(ctx context.Context, due time.Time) (leave func(), err erro
 		return nil, err
 	}
 	// A place came at the same moment, or the last word did.
-	if <-g.in {
-		if ctx.Err() != nil {
-			r.leave()
-			return nil, ctx.Err()
-		}
-		return sync.OnceFunc(r.leave), nil
+	in := <-g.in
+	if in && ctx.Err() != nil {
+		r.leave()
+		return nil, ctx.Err()
 	}
-	return nil, ErrFull
+	return r.answered(in)
+}
+
+// answered is what a guest is told at the end of its wait.
+func (r *Room) answered(in bool) (leave func(), err error) {
+	if !in {
+		return nil, ErrFull
+	}
+	return sync.OnceFunc(r.leave), nil
 }
 
 // arrive takes a place or joins the queue; nil: neither is possible.

@@ -306,11 +306,10 @@ func TestOfTheSameRequestSeveralTimesAtOnceOneIsIssued(t *testing.T) {
 func TestWhoWaitsForTheSameRequestTooLongIsSentAway(t *testing.T) {
 	b := newBook(t)
 	b.ca.Timeout = 200 * time.Millisecond
-	first := store.Certificate{}
 	b.upstream.Set(ratest.Knobs{Err: ra.Fail(ra.UpstreamTimeout, "no answer", nil)})
 	out, err := b.enroll(t, b.request(t, ratest.User))
 	check(t, out, err, ra.UpstreamTimeout, ra.StatusUnknown)
-	first, err = b.store.Certificates().Get(t.Context(), fmt.Sprintf("%032d", 1))
+	first, err := b.store.Certificates().Get(t.Context(), fmt.Sprintf("%032d", 1))
 	if err != nil {
 		t.Fatal(err)
 	}

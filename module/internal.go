@@ -22,7 +22,6 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/status"
-	"github.com/caddy-est/estra/ra/store"
 )
 
 func init() {
@@ -291,34 +290,27 @@ func (u *Internal) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.Fault, "encoding the plan", err)
 	}
-	if err := u.note(ctx, key, tmpl); err != nil {
-		return ra.Issued{}, err
-	}
+	u.point(key, tmpl)
 	issued, err := ra.Sign(tmpl, issuer, o.CSR().Key.Public, key.Signer)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "signing", err)
 	}
+	if u.status != nil {
+		note := u.status.Note(issuer, tmpl.SerialNumber, tmpl.NotAfter)
+		issued.Note = &note
+	}
 	return issued, nil
 }
 
-// note writes into the store what is about to be signed, and into the certificate
-// where its status is.
-func (u *Internal) note(ctx context.Context, key status.Key, tmpl *x509.Certificate) error {
+// point writes into the certificate where its status is.
+func (u *Internal) point(key status.Key, tmpl *x509.Certificate) {
 	if u.status == nil {
-		return nil
+		return
 	}
 	if base := u.base(); base != "" {
 		list, responder := u.status.URLs(base, key)
 		tmpl.CRLDistributionPoints, tmpl.OCSPServer = []string{list}, []string{responder}
 	}
-	err := u.status.Issue(ctx, key.Certificate, tmpl.SerialNumber, tmpl.NotAfter)
-	if errors.Is(err, store.ErrTaken) {
-		return ra.Fail(ra.UpstreamRefused, "the serial number is in use, or was revoked before it was used", nil)
-	}
-	if err != nil {
-		return ra.Fail(ra.UpstreamDown, "the serial number can't be written to the store, and nothing is issued", err)
-	}
-	return nil
 }
 
 // template turns an order into what crypto/x509 signs.

@@ -283,7 +283,7 @@ func (a *Authority) issueOnce(ctx context.Context, ca *CA, order Order, t task, 
 	if e == nil {
 		e = t.making.wrap(ctx, ca, order, out)
 	}
-	return l.end(ctx, m.leaf, out, e)
+	return l.end(ctx, m, out, e)
 }
 
 // authorityFor takes what can be enrolled here, and nothing else by default.
@@ -366,6 +366,7 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, making *maki
 		return made{}, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: answered without a certificate", ca.Name), nil)
 	}
 	m = issued.made
+	m.note = issued.Note
 	if m.leaf == nil {
 		// Compared and handed out are the bytes, not what an adapter made of
 		// them.

@@ -217,12 +217,17 @@ func (l *entry) revokeDoubt(ctx context.Context, c store.Certificate) error {
 	return l.a.Ledger.Revoked(ctx, c.ID, store.Mark{At: l.a.now(), Reason: superseded, By: "estra"})
 }
 
-// end writes down what became of it, before anybody gets it. leaf is what the CA
-// has signed, nil: nothing has come.
-func (l *entry) end(ctx context.Context, leaf *x509.Certificate, out *Outcome, e *Error) *Error {
+// end writes down what became of it, before anybody gets it. m is what the CA has
+// signed; without a leaf nothing has come.
+func (l *entry) end(ctx context.Context, m made, out *Outcome, e *Error) *Error {
 	if l == nil {
+		if e == nil && m.note != nil {
+			out.Certificate = nil
+			return Fail(Fault, "nothing keeps what this CA issues", nil)
+		}
 		return e
 	}
+	leaf := m.leaf
 	end := store.CertificateEnd{Ref: storeText(out.Ref), Revoked: out.Withdrawn, Reason: privilegeWithdrawn}
 	if leaf != nil {
 		end.DER, end.SHA256, end.Serial = leaf.Raw, sha256.Sum256(leaf.Raw), serialText(leaf.SerialNumber)
@@ -243,6 +248,7 @@ func (l *entry) end(ctx context.Context, leaf *x509.Certificate, out *Outcome, e
 		end.State = store.CertificateUnknown
 	}
 	if e == nil && l.local {
+		l.row.CA = m.note
 		return l.issued(ctx, end, out)
 	}
 	if !l.begun && end.State != "" { // of a CA in this process
@@ -274,6 +280,10 @@ func (l *entry) issued(ctx context.Context, end store.CertificateEnd, out *Outco
 	}
 	for range mostTurns {
 		found, err := l.write(ctx, store.CertificateIssued)
+		if errors.Is(err, store.ErrTaken) {
+			out.Certificate = nil
+			return Fail(UpstreamRefused, "the serial number is in use, or was revoked before it was used", err)
+		}
 		if err != nil {
 			return l.unwritten(out, err)
 		}

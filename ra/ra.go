@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/cmc"
+	"github.com/caddy-est/estra/ra/store"
 )
 
 // A Request is one enrolment as it reached us.
@@ -186,6 +187,9 @@ type Issued struct {
 	Certificate *x509.Certificate
 	// Ref is the CA's own reference, for the audit record.
 	Ref string
+	// Note is what an InProcess upstream keeps of the certificate in the store. It
+	// is written together with the certificate, or neither is.
+	Note *store.CACertificate
 
 	made made // by Sign
 }

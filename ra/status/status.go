@@ -105,9 +105,14 @@ func checkReason(reason int) error {
 // Issue notes a serial number before it is used. The error is store.ErrTaken where
 // the certificate was revoked before it came.
 func (c *CA) Issue(ctx context.Context, issuer *x509.Certificate, serial *big.Int, notAfter time.Time) error {
-	return c.Store.Issue(ctx, store.CACertificate{
+	return c.Store.Issue(ctx, c.Note(issuer, serial, notAfter))
+}
+
+// Note is what Issue notes, for who writes it together with something else.
+func (c *CA) Note(issuer *x509.Certificate, serial *big.Int, notAfter time.Time) store.CACertificate {
+	return store.CACertificate{
 		CA: c.Name, Issuer: Key{Certificate: issuer}.ID(), Serial: serial, Issued: c.now(), NotAfter: notAfter, Until: notAfter.Add(keptAfter),
-	})
+	}
 }
 
 // Revoke revokes a certificate of ours.

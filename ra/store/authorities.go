@@ -103,9 +103,18 @@ func (l authorities) Revoke(ctx context.Context, c CACertificate) error {
 
 // insert puts the row in; conflict says what else.
 func (c CACertificate) insert(ctx context.Context, tx *sql.Tx, conflict string) (sql.Result, error) {
-	return tx.ExecContext(ctx, `INSERT INTO ca_certificates (issuer, serial, ca, issued, not_after, revoked, reason, until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT `+conflict,
-		c.Issuer, c.Serial.Bytes(), c.CA, millis(c.Issued), millis(c.NotAfter), millis(c.Revoked), c.Reason, millis(c.Until))
+	return tx.ExecContext(ctx, insertCACertificate+conflict, c.values()...)
+}
+
+const (
+	// insertCACertificate lacks what is done where the row is there.
+	insertCACertificate = `INSERT INTO ca_certificates (issuer, serial, ca, issued, not_after, revoked, reason, until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT `
+	insertNoted = insertCACertificate + `DO NOTHING`
+)
+
+func (c CACertificate) values() []any {
+	return []any{c.Issuer, c.Serial.Bytes(), c.CA, millis(c.Issued), millis(c.NotAfter), millis(c.Revoked), c.Reason, millis(c.Until)}
 }
 
 func (c CACertificate) check() error {

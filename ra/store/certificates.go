@@ -21,7 +21,8 @@ type Ledger interface {
 	// where the CA is in this process and the certificate is in nobody's hands yet,
 	// that it is issued (CertificateIssued). Where the same request has one
 	// already, nothing is written, and that one is Has. What was issued before since,
-	// has ended, or is revoked or blocked gives way.
+	// has ended, or is revoked or blocked gives way. ErrTaken tells that a CA of this
+	// process has the serial number already, or has revoked it.
 	Intend(ctx context.Context, c Certificate, since time.Time) (Intended, error)
 	// Ended tells how it ended, of an entry that was asked for. ErrTaken tells that
 	// it came so late that another one may have been issued for the request: it is
@@ -116,6 +117,10 @@ type Certificate struct {
 	By       string    // who has revoked or blocked it
 	Blocked  time.Time // zero: not
 	Imported time.Time // zero: it was asked for here
+
+	// CA is what the CA of this process keeps of it, which is written with an entry
+	// that begins as issued. It isn't read back.
+	CA *CACertificate
 }
 
 // Doubtful tells whether the CA may have issued it, and nobody knows.

@@ -29,14 +29,21 @@ func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time
 		switch err := one(l.s.exec(ctx, tx, insertCertificate, values...)); {
 		case errors.Is(err, ErrUnknown):
 			return errHas
-		case err != nil || c.State == CertificateIssued:
+		case err != nil:
 			return err
+		case c.State == CertificateIssued:
+			return l.noted(ctx, tx, c)
 		}
 		found.Doubtful, err = l.doubtful(ctx, tx, c)
 		return err
 	}
-	// Nearly always that is all, and it needs nothing that undoes a part.
-	if err = l.s.writer.writeAlone(ctx, insert); !errors.Is(err, errHas) {
+	// Nearly always that is all, and it needs nothing that undoes a part, but where
+	// two tables change.
+	first := l.s.writer.writeAlone
+	if c.CA != nil {
+		first = l.s.writer.write
+	}
+	if err = first(ctx, insert); !errors.Is(err, errHas) {
 		return found, err
 	}
 	// Another node may come in between, and then has it.
@@ -62,6 +69,21 @@ func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time
 		}
 	}
 	return found, fmt.Errorf("the entry %s can't be written: others come in between, or one has its id", c.ID)
+}
+
+// noted writes what the CA keeps.
+func (l certificates) noted(ctx context.Context, tx *sql.Tx, c Certificate) error {
+	if c.CA == nil {
+		return nil
+	}
+	if err := c.CA.check(); err != nil {
+		return err
+	}
+	err := one(l.s.exec(ctx, tx, insertNoted, c.CA.values()...))
+	if errors.Is(err, ErrUnknown) {
+		return ErrTaken
+	}
+	return err
 }
 
 // mostTurns bounds how often others may come in between.
@@ -112,7 +134,7 @@ const deleteCertificate = `DELETE FROM certificates WHERE id = $1 AND state <> '
 
 // The statements of each enrolment.
 var (
-	writtenCertificates = []string{insertCertificate, doubtfulCertificates, endCertificate, deleteCertificate}
+	writtenCertificates = []string{insertCertificate, insertNoted, doubtfulCertificates, endCertificate, deleteCertificate}
 	readCertificates    = []string{currentCertificate, barredCertificate}
 )
 

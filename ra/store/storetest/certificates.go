@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"sync"
 	"testing"
@@ -163,6 +164,27 @@ func certificateAbandoned(t *testing.T, s store.Store) {
 	check(t, err)
 	is(t, "its own", fmt.Sprint(n), "1")
 	is(t, "the next", intends(t, s, asked("c", 1, time.Hour)), "new / b")
+}
+
+func certificateNoted(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	noted := func(id string, request byte, serial int64) store.Certificate {
+		c := signed(asked(id, request, 0))
+		c.CA = &store.CACertificate{Issuer: "aa", Serial: big.NewInt(serial), CA: "est", Issued: Now, NotAfter: c.NotAfter, Until: c.NotAfter}
+		return c
+	}
+	is(t, "the first", intends(t, s, noted("a", 1, 7)), "new")
+	got, err := s.Authorities().Entry(ctx, "aa", big.NewInt(7))
+	check(t, err)
+	is(t, "at the CA", fmt.Sprint(got.Issued.Equal(Now), " ", got.CA), "true est")
+	is(t, "the same request", intends(t, s, noted("b", 1, 8)), "a issued")
+	if _, err := s.Authorities().Entry(ctx, "aa", big.NewInt(8)); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("what was forgotten is known to the CA: %v", err)
+	}
+	check(t, s.Authorities().Revoke(ctx, store.CACertificate{Issuer: "aa", Serial: big.NewInt(9), Revoked: Now, Until: Now.Add(time.Hour)}))
+	_, err = l.Intend(ctx, noted("c", 2, 9), Now)
+	taken(t, "a serial number that was revoked before", err)
+	is(t, "its entry", became(t, s, "c"), "none")
 }
 
 // pages reads a list by pages of two.

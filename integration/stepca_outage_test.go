@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
@@ -136,4 +137,26 @@ func (d *device) eventually(ready func() bool) {
 		}
 	}
 	d.t.Fatalf("it never came\n%s", d.site.log)
+}
+
+// A token is for the address that it goes to, so each has its own.
+func TestAnotherAddressOfStepCATakesOver(t *testing.T) {
+	t.Parallel()
+	ca := stepcatest.Start(t, stepcatest.Options{})
+	c := jwkSite(ca, "")
+	nobody := fmt.Sprintf("https://127.0.0.1:%d", freePort(t))
+	c.site = strings.Replace(c.site, ca.URL, nobody+" "+ca.URL, 1)
+	s := serve(t, c)
+	d := newDevice(t, s)
+	for range 4 { // the first address rests after three
+		d.csr("one", "/CN=a.example.net", "")
+		d.issued("simpleenroll", "one", basicOption)
+	}
+	s.logged("an address of the CA fails again and again, and isn't asked for a while", strings.TrimPrefix(nobody, "https://"))
+	if code := d.get("cacerts"); code != "200" {
+		t.Errorf("/cacerts: %s", code)
+	}
+	if status, _, _ := s.ready(); status != http.StatusOK {
+		t.Errorf("/est/ready: %d", status)
+	}
 }

@@ -122,7 +122,7 @@ func TestTheTableOfUpstreamsIsWhatTheyCarry(t *testing.T) {
 	}
 	want := head + begin + table + end + tail
 	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o644); err != nil { //nolint:gosec // a page of the documentation
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -84,7 +85,7 @@ func (*SRPListener) CaddyModule() caddy.ModuleInfo {
 func (l *SRPListener) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if srpEngine == nil {
-		return d.Errf("%v", errNoSRP)
+		return d.WrapErr(errNoSRP)
 	}
 	if !d.AllArgs(&l.Realm) {
 		return d.Errf("est_srp takes the name of a realm: `est_srp REALM`")
@@ -123,8 +124,8 @@ func (l *SRPListener) option(d *caddyfile.Dispenser, name, value string) (err er
 		}
 		l.Timeout = caddy.Duration(long)
 	case "pending":
-		if l.Pending, err = parsePending(value); err != nil {
-			return d.Errf("est_srp: %v", err)
+		if l.Pending, err = strconv.Atoi(value); err != nil || l.Pending < leastPending || l.Pending > mostPending {
+			return d.Errf("est_srp: pending %q is not a number from 4 to 65536", value)
 		}
 	default:
 		return d.Errf("est_srp has no option %q: want verifiers, attempts, timeout or pending", name)

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -27,13 +26,8 @@ var srpTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 // mostPending bounds the option: each takes some 30 KiB.
 const mostPending = 1 << 16
 
-func parsePending(value string) (int, error) {
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 4 || n > mostPending {
-		return 0, fmt.Errorf("pending %q is not a number from 4 to %d", value, mostPending)
-	}
-	return n, nil
-}
+// leastPending: below it one device after the other would wait.
+const leastPending = 4
 
 // observe counts, logs and records what became of a handshake. The client has its
 // alert by then.

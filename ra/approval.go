@@ -42,6 +42,9 @@ type Pended struct {
 // anew with each repeat: an approval counts for one certificate, as it was shown
 // to who approved it.
 func (a *Authority) approved(ctx context.Context, p *policy.Profile, op policy.Op, label string, t task, out *Outcome) *Error {
+	if e := a.asksAbout(ctx, op, label, t); e != nil {
+		return e
+	}
 	if out.Decision.Verdict != policy.Defer {
 		return nil
 	}
@@ -139,7 +142,7 @@ func (a *Authority) asking(p *policy.Profile, op policy.Op, label string, t task
 	}
 	record := a.pendingRecord(t.evidence.RequestID, p, arrival, out.Decision, t.now)
 	record.Who.Role = audit.Text(t.role)
-	asking.Record, err = record.JSON()
+	asking.Record, err = storedRequest(record, t.csr)
 	return asking, err
 }
 

@@ -85,6 +85,7 @@ type task struct {
 	decide func(found) policy.Decision
 	// arrived is the request as it was decided.
 	arrived func() policy.Arrival
+	waits   string // as of Request
 	// making is set where the key is made for the device.
 	making *making
 }
@@ -109,7 +110,7 @@ func (a *Authority) Enroll(ctx context.Context, p *policy.Profile, req Request) 
 	if req.Now.IsZero() {
 		req.Now = a.now()
 	}
-	t := task{csr: req.CSR, who: req.Who, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
+	t := task{csr: req.CSR, who: req.Who, now: req.Now, waits: req.Waits, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
 	t.evidence.Unsigned = req.Unsigned
 	t.decide = func(f found) policy.Decision {
 		req.Renews, req.KeyHolder, req.Who.Data, req.Chain = f.renews, f.holder, f.data, f.chain
@@ -138,7 +139,7 @@ func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req O
 	if req.Now.IsZero() {
 		req.Now = a.now()
 	}
-	t := task{csr: req.CSR, who: req.By.Identity(), role: policy.RoleRA, now: req.Now, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
+	t := task{csr: req.CSR, who: req.By.Identity(), role: policy.RoleRA, now: req.Now, waits: req.Waits, evidence: evidenceOf(req.ID, req.Linking, req.Channel)}
 	t.evidence.Unsigned = req.Unsigned
 	t.evidence.Registrar = req.By.Identity().Cert.Subject.String()
 	t.decide = func(f found) policy.Decision {

@@ -29,6 +29,10 @@ type Request struct {
 	Remote  netip.Addr
 	// Unsigned is as in Evidence.
 	Unsigned []cmc.UnsignedData
+	// Waits is the id of the request that waits which this one asks about: it is
+	// that one, of the same identity, or nothing is granted. "": it stands for
+	// itself.
+	Waits string
 }
 
 // An OnBehalf is one enrolment that a registration authority brought for
@@ -40,6 +44,7 @@ type OnBehalf struct {
 	Remote  netip.Addr
 	// Unsigned is as in Evidence.
 	Unsigned []cmc.UnsignedData
+	Waits    string // as in Request
 }
 
 // Status is what became of an enrolment, in the words of the audit record.

@@ -59,6 +59,7 @@ type exchange struct {
 	unsigned []cmc.UnsignedData
 	// relayed says that an RA brought on its connection what another has signed.
 	relayed bool
+	waits   string    // the request that waits which a part asks about
 	failed  *ra.Error // of a part
 
 	read     bool // the body was read to its end, or given up
@@ -250,7 +251,7 @@ func (x *exchange) issue(pass pass) (ra.Outcome, error) {
 	x.asked, x.request = true, x.arrival()
 	x.request.Who = pass.who
 	return x.s.Authority.Enroll(x.r.Context(), x.profile, ra.Request{
-		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote, Unsigned: x.unsigned,
+		Request: x.request.Request, ID: x.id, Channel: x.channel, Remote: x.in.Remote, Waits: x.waits, Unsigned: x.unsigned,
 	})
 }
 
@@ -262,7 +263,7 @@ func (x *exchange) issueOnBehalf(pass raPass) (ra.Outcome, error) {
 	x.asked, x.request = true, x.arrival()
 	return x.s.Authority.EnrollOnBehalf(x.r.Context(), x.profile, ra.OnBehalf{
 		OnBehalf: policy.OnBehalf{CMC: x.part != "", Label: x.target.label, By: pass.by, CSR: x.csr, Linking: x.linking, Until: x.until, Now: x.now},
-		ID:       x.id, Channel: x.channel, Remote: x.in.Remote, Unsigned: x.unsigned,
+		ID:       x.id, Channel: x.channel, Remote: x.in.Remote, Waits: x.waits, Unsigned: x.unsigned,
 	})
 }
 

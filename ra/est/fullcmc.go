@@ -76,6 +76,7 @@ func (x *exchange) processMessage() *ra.Error {
 		return fail
 	}
 	x.process()
+	x.queries()
 	x.getCertificates()
 	x.getCRLs()
 	x.confirmed()
@@ -128,7 +129,12 @@ func (x *exchange) receiveSigned(message []byte) *ra.Error {
 		return ra.Fail(ra.Malformed, fmt.Sprintf("the CMC message has %d signers, and only one can be who asks", n), nil)
 	}
 	m := x.cmc
-	verified, err := signed.Verify(m.findKey)
+	verified, err := signed.Verify(func(u cms.Unverified) (cms.SignerKey, error) {
+		if key, ok := x.keyOfWaiting(u); ok {
+			return key, nil
+		}
+		return m.findKey(u)
+	})
 	switch {
 	case err == nil:
 	case errors.Is(err, cms.ErrAlgorithm):
@@ -285,14 +291,7 @@ func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
 		return fail
 	}
 	x.csr, x.unsigned = request, x.cmc.unsignedFor(r.ID)
-	on, onBehalf := x.arrival().OnBehalf(x.profile)
-	var own pass
-	var brought raPass
-	if onBehalf {
-		brought, fail = x.gateOnBehalf(on.By)
-	} else {
-		own, fail = x.gateOfBody()
-	}
+	onBehalf, brought, own, fail := x.gatePart()
 	if fail != nil {
 		return fail
 	}
@@ -302,6 +301,22 @@ func (x *exchange) cmcRequest(r cmc.Request) *ra.Error {
 	if fail := x.linkCMC(r); fail != nil {
 		return fail
 	}
+	return x.tookPart(onBehalf, brought, own)
+}
+
+// gatePart is the gate of a part.
+func (x *exchange) gatePart() (onBehalf bool, brought raPass, own pass, fail *ra.Error) {
+	on, onBehalf := x.arrival().OnBehalf(x.profile)
+	if onBehalf {
+		brought, fail = x.gateOnBehalf(on.By)
+	} else {
+		own, fail = x.gateOfBody()
+	}
+	return onBehalf, brought, own, fail
+}
+
+// tookPart has the authority decide by the way that the gate let a part in.
+func (x *exchange) tookPart(onBehalf bool, brought raPass, own pass) *ra.Error {
 	if onBehalf {
 		return x.took(x.issueOnBehalf(brought))
 	}

@@ -22,6 +22,7 @@ type cmcReply struct {
 	statuses     []cmc.StatusInfo
 	certificates []*x509.Certificate
 	granted      int
+	waiting      int       // for approval
 	fail         *ra.Error // the first
 	full         bool      // a Simple PKI Response wouldn't do
 	challenges   [][]byte  // values of encryptedPOP
@@ -37,6 +38,10 @@ func (r *cmcReply) failed(fail cmc.FailInfo, text string, ids ...cmc.BodyPartID)
 // add takes what became of one part.
 func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
 	part.failed = fail
+	if p := part.outcome.Pended; fail != nil && fail.Kind == ra.Pending && p != nil {
+		r.pending(id, fail, p, part)
+		return
+	}
 	if fail != nil {
 		if part.challengeGiven {
 			r.challenged(id, fail, part.id)
@@ -59,7 +64,7 @@ func (r *cmcReply) add(id cmc.BodyPartID, part *exchange, fail *ra.Error) {
 // rejection, which RFC 7030 section 4.3.2 wants to be no 200.
 func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 	m := x.cmc
-	if m.replies.granted == 0 && m.replies.fail != nil {
+	if m.replies.granted+m.replies.waiting == 0 && m.replies.fail != nil {
 		return answer{}, m.replies.fail
 	}
 	if m.replies.fail == nil && !m.replies.full && len(m.replies.certificates) > 0 && len(x.echoes())+len(m.replies.anchors) == 0 {

@@ -39,12 +39,12 @@ var controls = map[string]treatment{
 	cmc.OIDConfirmCert:      {taken: true},
 	cmc.OIDControlProcessed: {taken: true},
 	cmc.OIDDecryptedPOP:     {taken: true},
+	cmc.OIDQueryPending:     {taken: true},
 
 	cmc.OIDIdentityProof:     {fail: cmc.BadIdentity, why: "identityProof of the first version uses SHA-1: use identityProofV2"},
 	cmc.OIDPopLinkWitness:    {fail: cmc.BadRequest, why: "popLinkWitness stands in a certification request"},
 	cmc.OIDPopLinkWitnessV2:  {fail: cmc.BadRequest, why: "popLinkWitnessV2 stands in a certification request"},
 	cmc.OIDChangeSubjectName: {fail: cmc.BadRequest, why: "changeSubjectName stands in a certification request"},
-	cmc.OIDQueryPending:      {fail: cmc.BadRequest, why: "nothing is pending: each request is decided at once"},
 	// Of an RA they are taken: see ofRA.
 	cmc.OIDLraPOPWitness:     {fail: cmc.POPFailed, why: "only a registration authority that the policy names may say that it has seen proof of possession"},
 	cmc.OIDRAIdentityWitness: {fail: cmc.BadIdentity, why: "only a registration authority that the policy names may say that it knows who asks"},
@@ -103,7 +103,7 @@ func (x *exchange) checkControls() *ra.Error {
 func (x *exchange) checkSomething() *ra.Error {
 	d := x.cmc.data
 	n := len(d.Requests)
-	for _, oid := range []string{cmc.OIDRevokeRequest, cmc.OIDGetCert, cmc.OIDGetCRL, cmc.OIDBatchRequests, cmc.OIDConfirmCert, cmc.OIDStatusInfo, cmc.OIDStatusInfoV2} {
+	for _, oid := range []string{cmc.OIDRevokeRequest, cmc.OIDQueryPending, cmc.OIDGetCert, cmc.OIDGetCRL, cmc.OIDBatchRequests, cmc.OIDConfirmCert, cmc.OIDStatusInfo, cmc.OIDStatusInfoV2} {
 		n += len(d.Controls.All(oid))
 	}
 	if n == 0 {

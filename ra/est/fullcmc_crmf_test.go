@@ -152,7 +152,6 @@ func TestControlsThatAreRefused(t *testing.T) {
 		"lraPOPWitness of nothing":  {with(cmc.NewControl(6, cmc.OIDLraPOPWitness, must(cmc.POPWitness{Requests: []cmc.BodyPartID{2}}.Marshal()))), 400, "failed badRequest 6"},
 		"raIdentityWitness of it":   {with(cmc.NewControl(6, cmc.OIDRAIdentityWitness, must(cmc.MarshalPath([]cmc.BodyPartID{2})))), 400, "failed badRequest 6"},
 		"batchRequests":             {with(cmc.NewControl(6, cmc.OIDBatchRequests, must(cmc.MarshalPath([]cmc.BodyPartID{1})))), 400, "failed badRequest 6"},
-		"queryPending":              {with(cmc.NewControl(6, cmc.OIDQueryPending, cmc.Octets([]byte("t")))), 400, "failed badRequest 6"},
 		"a request of a new format": {orm, 400, "noSupport 3"},
 		"nothing to do":             {&cmc.PKIData{Controls: cmc.Controls{cmc.NewControl(6, cmc.OIDRegInfo, cmc.Octets(nil))}}, 400, "failed badRequest 0"},
 	} {

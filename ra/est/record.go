@@ -104,7 +104,7 @@ func (x *exchange) keep(status int, fail *ra.Error) (r *audit.Record, err error)
 // wrong field.
 func (x *exchange) record(status int, fail *ra.Error) *audit.Record {
 	op := x.op()
-	if x.cmc != nil && x.cmc.data != nil && len(x.cmc.data.Requests) == 0 && op != policy.CMCRevoke {
+	if x.cmc != nil && x.cmc.data != nil && len(x.cmc.data.Requests) == 0 && x.waits == "" && op != policy.CMCRevoke {
 		op = x.target.op // it asks for no certificate
 	}
 	r := audit.New(x.id, op, x.now)

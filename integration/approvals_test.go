@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/module"
+	"github.com/caddy-est/estra/policy/csr/csrtest"
 	"github.com/caddy-est/estra/ra/webhook"
 )
 
@@ -312,4 +313,47 @@ func remoteAdmin(t *testing.T, s *site, port int, allowed *x509.Certificate) {
 	}
 	write(t, s.dir, "Caddyfile.json", string(text))
 	s.adapted = "Caddyfile.json"
+}
+
+// A CA that decides later is another Estra, where a person approves. The device asks
+// the RA, and the RA its CA, for one certificate.
+func TestARegistrationAuthorityWaitsForACAThatDecidesLater(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mode, operations string
+	}{
+		"by simpleenroll": {"", behalf + "\n      approval: manual"},
+		"by CMC": {"cmc", "    fullcmc:\n" + strings.ReplaceAll("    "+strings.ReplaceAll(behalf, "\n", "\n  "), "    on_behalf", "  on_behalf") +
+			"\n        approval: manual"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ra, hq := chained(t, c.mode, c.operations, strings.NewReplacer("REWRITE\n", "", "VALIDITY", "31d"))
+			key, other := csrtest.Signer(newKey(t)), csrtest.Signer(newKey(t))
+			ask := func(want int, key csrtest.Option) *x509.Certificate {
+				t.Helper()
+				status, text, _, leaf := ra.asks("plc-1.site.example.net", csrtest.SAN(csrtest.DNS("plc-1.site.example.net")), key)
+				if status != want {
+					t.Fatalf("%d %s, want %d\n%s\n%s", status, text, want, ra.log, hq.log)
+				}
+				return leaf
+			}
+			ask(202, key)
+			w := hq.waiting()
+			ra.stop()
+			ra.run()
+			ask(202, key)
+			if again := hq.waiting(); again.ID != w.ID {
+				t.Errorf("the CA has another request, %s", again.ID)
+			}
+			hq.pending(0, "approve", w.ID, "--as", "anna")
+			leaf := ask(200, key)
+			if again := ask(200, key); !again.Equal(leaf) {
+				t.Error("a second certificate was issued")
+			}
+			ask(202, other)
+			hq.pending(0, "deny", hq.waiting().ID, "--as", "anna")
+			ask(502, other)
+		})
+	}
 }

@@ -320,15 +320,15 @@ func remoteAdmin(t *testing.T, s *site, port int, allowed *x509.Certificate) {
 func TestARegistrationAuthorityWaitsForACAThatDecidesLater(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		mode, operations string
+		mode, validity, operations string
 	}{
-		"by simpleenroll": {"", behalf + "\n      approval: manual"},
-		"by CMC": {"cmc", "    fullcmc:\n" + strings.ReplaceAll("    "+strings.ReplaceAll(behalf, "\n", "\n  "), "    on_behalf", "  on_behalf") +
+		"by simpleenroll": {"", "31d", behalf + "\n      approval: manual"},
+		"by CMC": {"cmc", "20d", "    fullcmc:\n" + strings.ReplaceAll("    "+strings.ReplaceAll(behalf, "\n", "\n  "), "    on_behalf", "  on_behalf") +
 			"\n        approval: manual"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ra, hq := chained(t, c.mode, c.operations, strings.NewReplacer("REWRITE\n", "", "VALIDITY", "31d"))
+			ra, hq := chained(t, c.mode, c.operations, strings.NewReplacer("REWRITE\n", "", "VALIDITY", c.validity))
 			key, other := csrtest.Signer(newKey(t)), csrtest.Signer(newKey(t))
 			ask := func(want int, key csrtest.Option) *x509.Certificate {
 				t.Helper()

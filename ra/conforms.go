@@ -136,6 +136,7 @@ func (d *Differences) usage(leaf *x509.Certificate, o Order) {
 // validity: never later than planned, and earlier only by what the adapter
 // declares.
 func (d *Differences) validity(leaf *x509.Certificate, o Order, t Tolerated) {
+	t.Backdate += o.waited // the CA may keep to what it was told at first
 	if leaf.NotBefore.Before(o.notBefore.Add(-t.Backdate)) || leaf.NotBefore.After(o.notBefore.Add(startSlack)) {
 		d.add("notBefore", timeText(o.notBefore)+", at most "+t.Backdate.String()+" before", timeText(leaf.NotBefore))
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
@@ -38,6 +39,10 @@ type Kept struct {
 	Raw     []byte
 	CRMF    bool
 	Linking policy.Linking
+	// Asked is what was decided: the request as a registration authority has changed
+	// it, if one has. It has the names and extensions, and no signature.
+	Asked *csr.Request
+	Until time.Time // as of policy.Request
 }
 
 // Kept gives a request that waits at a label. The error is *Error, NoCertificate
@@ -64,7 +69,7 @@ func (a *Authority) Kept(ctx context.Context, id, label string) (Kept, error) {
 	if err != nil {
 		return none, Fail(Fault, "what waits can't be read", err)
 	}
-	return Kept{Raw: s.Request, CRMF: s.CRMF, Linking: r.arrival.Linking}, nil
+	return Kept{Raw: s.Request, CRMF: s.CRMF, Linking: r.arrival.Linking, Asked: r.arrival.Asked(), Until: r.arrival.Until}, nil
 }
 
 // asksAbout refuses a request that asks about another one than its own.

@@ -20,12 +20,15 @@ func (l *entry) resumed() bool { return l != nil && l.waits != nil }
 
 // resume makes an order the one that the CA has: with its id, its serial number
 // and the CA's own reference. Its times are new, since a certificate begins when
-// the CA makes it.
+// the CA makes it; one that keeps to those it was told first conforms, too.
 func (l *entry) resume(order *Order) {
 	if !l.resumed() {
 		return
 	}
 	order.evidence.RequestID, order.ref = l.waits.ID, l.waits.Ref
+	if first := l.waits.NotBefore; !first.IsZero() && first.Before(order.notBefore) {
+		order.waited = order.notBefore.Sub(first)
+	}
 	if serial, ok := serialOf(l.waits.Serial); ok && l.waits.OwnSerial {
 		order.serial = serial
 	}

@@ -118,6 +118,7 @@ type Order struct {
 	takesSerial bool
 	made        bool
 	ref         string
+	waited      time.Duration // since the CA was first asked for it
 	// byCA: the CA makes the key, of this kind.
 	byCA    bool
 	keyKind csr.Key

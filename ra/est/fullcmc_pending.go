@@ -3,6 +3,9 @@
 package est
 
 import (
+	"bytes"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -47,7 +50,7 @@ func (x *exchange) cmcQuery(c cmc.Control) *ra.Error {
 	if x.csr, err = requestOf(kept); err != nil {
 		return ra.Fail(ra.Fault, "the request that waits can't be read", err)
 	}
-	x.linking = kept.Linking
+	x.linking, x.until = kept.Linking, kept.Until
 	onBehalf, brought, own, fail := x.gatePart()
 	if fail != nil {
 		return fail
@@ -73,7 +76,31 @@ func tokenOf(c cmc.Control) (string, error) {
 	return string(token), nil
 }
 
+// requestOf gives the request that waits, with what a registration authority has
+// changed in it.
 func requestOf(k ra.Kept) (*csr.Request, error) {
+	request, err := sentAs(k)
+	if err != nil || k.Asked == nil {
+		return request, err
+	}
+	extensions, err := asn1.Marshal(plainExtensions(k.Asked))
+	if err != nil {
+		return nil, err
+	}
+	own, err := asn1.Marshal(plainExtensions(request))
+	if err != nil || bytes.Equal(request.RawSubject, k.Asked.RawSubject) && bytes.Equal(own, extensions) {
+		return request, err
+	}
+	change := csr.Change{Subject: k.Asked.RawSubject, Extensions: extensions}
+	for _, e := range request.Extensions {
+		if _, stays := k.Asked.Extension(e.ID.String()); !stays {
+			change.Without = append(change.Without, e.ID)
+		}
+	}
+	return request.Changed(change)
+}
+
+func sentAs(k ra.Kept) (*csr.Request, error) {
 	if !k.CRMF {
 		return csr.Parse(k.Raw)
 	}
@@ -82,6 +109,14 @@ func requestOf(k ra.Kept) (*csr.Request, error) {
 		return nil, err
 	}
 	return message.CSR()
+}
+
+func plainExtensions(r *csr.Request) []pkix.Extension {
+	all := make([]pkix.Extension, len(r.Extensions))
+	for i, e := range r.Extensions {
+		all[i] = pkix.Extension{Id: e.ID, Critical: e.Critical, Value: e.Value}
+	}
+	return all
 }
 
 // keyOfWaiting finds the key that signed a message which only asks about a request

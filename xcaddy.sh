@@ -18,6 +18,8 @@ Usage:
   ./xcaddy.sh demo [ARGUMENT...]   build ./caddy and run `./caddy est demo`; --keep keeps what it made
   ./xcaddy.sh test [ARGUMENT...]   all tests; arguments go to `go test`
   ./xcaddy.sh bench [ARGUMENT...]  the benchmark in integration/bench
+  ./xcaddy.sh chaos [ARGUMENT...]  faults of server, CA and disk, 1000 rounds of each (or ESTRA_CHAOS_ROUNDS),
+                                   and what was counted; arguments go to `go test`
   ./xcaddy.sh help                 this text
 TEXT
 }
@@ -57,6 +59,15 @@ run_tests() {
 	go test "$@" ./...
 }
 
+# run_chaos ends with 1 when anything was lost, issued twice or not recorded. In the
+# package's folder `go test` prints as it goes.
+run_chaos() {
+	need_go
+	cd "$root/integration"
+	export ESTRA_CHAOS_ROUNDS="${ESTRA_CHAOS_ROUNDS:-1000}"
+	exec go test -count=1 -timeout 0 -run '^TestChaos$' "$@"
+}
+
 case "${1-}" in
 demo)
 	shift
@@ -72,6 +83,10 @@ bench)
 	need_go
 	cd "$root"
 	exec go run ./integration/bench "$@"
+	;;
+chaos)
+	shift
+	run_chaos "$@"
 	;;
 help | -h | --help)
 	usage

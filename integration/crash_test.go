@@ -7,18 +7,13 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,56 +21,23 @@ import (
 
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/estclient"
-	"github.com/caddy-est/estra/ra/store"
-	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
 )
 
-// roundsVar is how often the server is killed, in place of a few.
-const roundsVar = "ESTRA_CHAOS_ROUNDS"
-
-const mortalLogs = `log audit {
-		output mortal audit.log
-		format json
-		include http.handlers.est.audit
-	}`
-
-func TestCrash_WithAStepCANothingIsLostAndNothingIsIssuedTwice(t *testing.T) {
-	t.Parallel()
-	ca := stepcatest.Start(t, stepcatest.Options{CRL: true})
-	c := jwkSite(ca, "")
-	c.site = strings.Replace(c.site, "upstream step_ca", "upstream mortal_step_ca", 1)
-	c.extra = mortalLogs
-	(&crashes{t: t, site: prepare(t, c)}).run()
-}
-
-func TestCrash_WithTheEmbeddedCANothingIsLostAndNothingIsIssuedTwice(t *testing.T) {
-	t.Parallel()
-	c := config{policy: threeUsers, extra: mortalLogs, site: `localhost:PORT {
-	tls internal
-	est {
-		policy policy.yaml
-		certificate off
-		basic {
-			estuser HASH
-			second HASH
-			third HASH
-		}
-		upstream mortal_internal
-	}
-}
-`}
-	(&crashes{t: t, site: prepare(t, c), local: true}).run()
-}
-
-// crashes kills a server again and again while devices enrol.
-type crashes struct {
-	t     *testing.T
-	site  *site
-	local bool // the CA dies with the server
+// chaos lets devices enrol while something goes wrong again and again.
+type chaos struct {
+	t      *testing.T
+	fault  fault
+	rounds int
+	long   bool
+	site   *site
+	local  bool // the CA dies with the server
+	lines  int  // of the CA's, that were looked at
 
 	mu      sync.Mutex
 	devices []*crashed
 	answers map[string]string // serial numbers by request ids
+	fresh   map[string]string // those of this round
+	counts  counts
 }
 
 // A crashed is a device: it repeats its request until it is answered.
@@ -86,23 +48,17 @@ type crashed struct {
 	answered bool
 }
 
-func (c *crashes) run() {
-	rounds := 12
-	if text := os.Getenv(roundsVar); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	c.answers = make(map[string]string)
-	points := []string{diesIntended, diesSigned, diesIssued, diesRecorded, "", ""}
-	for round := range rounds {
-		point := points[round%len(points)]
-		if point != "" {
-			point = fmt.Sprintf("%s %d", point, 1+mathrand.IntN(8))
-		}
-		c.round(point)
+func (c *chaos) run() {
+	c.answers, c.fresh = make(map[string]string), make(map[string]string)
+	round := c.fault.begin(c.t, c)
+	for i := range c.rounds {
+		c.counts.rounds++
+		round(i)
+		c.site.stop()
 		c.written(false)
+		if c.long && (i+1)%50 == 0 {
+			fmt.Printf("%s: %d of %d rounds\n", c.fault.name, i+1, c.rounds)
+		}
 	}
 	c.site.env = nil
 	c.site.run()
@@ -113,47 +69,58 @@ func (c *crashes) run() {
 	}
 	c.site.stop()
 	c.written(true)
-	c.t.Logf("%d kills, %d devices, %d answers", rounds, len(c.devices), len(c.answers))
 }
 
-// round lets devices enrol until the server is dead: at a point, or at any time.
-func (c *crashes) round(point string) {
-	c.site.env = []string{mortalVar + "=" + point}
-	c.site.run()
+// busy lets devices enrol while something is done.
+func (c *chaos) busy(do func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var workers sync.WaitGroup
 	for range 4 {
 		workers.Go(func() {
 			for ctx.Err() == nil {
-				d := c.next()
-				if c.ask(d) == 0 {
+				if c.ask(c.next()) != http.StatusOK {
 					time.Sleep(10 * time.Millisecond)
 				}
 			}
 		})
 	}
-	dead := make(chan struct{})
-	go func() { _ = c.site.cmd.Wait(); close(dead) }()
-	wait := 20 * time.Second
-	if point == "" {
-		wait = time.Duration(mathrand.IntN(300)) * time.Millisecond
-	}
-	select {
-	case <-dead:
-	case <-time.After(wait):
-		if point != "" {
-			c.t.Errorf("the server goes on at %s", point)
-		}
-		_ = c.site.cmd.Process.Kill()
-		<-dead
-	}
-	c.site.stopped = true
+	do()
 	cancel()
 	workers.Wait()
 }
 
+// killed is a round at whose end the server is dead: at a step of an enrolment, or
+// at any time.
+func (c *chaos) killed(i int) {
+	points := []string{diesIntended, diesSigned, diesIssued, diesRecorded, "", ""}
+	point := points[i%len(points)]
+	if point != "" {
+		point = fmt.Sprintf("%s %d", point, 1+mathrand.IntN(8))
+	}
+	c.site.env = []string{mortalVar + "=" + point}
+	c.site.run()
+	c.busy(func() {
+		dead := make(chan struct{})
+		go func() { _ = c.site.cmd.Wait(); close(dead) }()
+		wait := 20 * time.Second
+		if point == "" {
+			wait = time.Duration(mathrand.IntN(300)) * time.Millisecond
+		}
+		select {
+		case <-dead:
+		case <-time.After(wait):
+			if point != "" {
+				c.t.Errorf("the server goes on at %s", point)
+			}
+			_ = c.site.cmd.Process.Kill()
+			<-dead
+		}
+		c.site.stopped = true
+	})
+}
+
 // next is a device that waits for an answer, or a new one.
-func (c *crashes) next() *crashed {
+func (c *chaos) next() *crashed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, d := range c.devices {
@@ -168,7 +135,10 @@ func (c *crashes) next() *crashed {
 
 // ask sends the request of a device once, with a CSR that is made anew. 0: there
 // was no answer.
-func (c *crashes) ask(d *crashed) int {
+func (c *chaos) ask(d *crashed) int {
+	c.mu.Lock()
+	c.counts.requests++
+	c.mu.Unlock()
 	der, err := estclient.Request(rand.Reader, d.key, namesOf(c.t, d.name), "")
 	if err != nil {
 		c.t.Error(err)
@@ -210,76 +180,7 @@ func (c *crashes) ask(d *crashed) int {
 	defer c.mu.Unlock()
 	serial := hex.EncodeToString(certs[0].SerialNumber.Bytes())
 	d.answered, d.serials[serial] = true, true
-	c.answers[res.Header.Get("X-Request-Id")] = serial
+	c.answers[res.Header.Get("X-Request-Id")], c.fresh[res.Header.Get("X-Request-Id")] = serial, serial
+	c.counts.answers++
 	return res.StatusCode
-}
-
-// written holds against each other what the CA has done, what is in the store, in
-// the records, and in the hands of devices. In the end no device has a certificate
-// but one.
-func (c *crashes) written(inTheEnd bool) {
-	c.t.Helper()
-	kept, err := store.OpenSQLite(c.t.Context(), filepath.Join(c.site.dir, "data", "caddy", "est", "store.db"), store.Options{})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer kept.Close()
-	records, err := os.ReadFile(filepath.Join(c.site.dir, "audit.log"))
-	if err != nil && !os.IsNotExist(err) {
-		c.t.Fatal(err)
-	}
-	log, err := os.ReadFile(filepath.Join(c.site.dir, mortalLog))
-	if err != nil && !os.IsNotExist(err) {
-		c.t.Fatal(err)
-	}
-	valid := make(map[string]map[string]bool) // serial numbers by the hash of the key
-	for line := range strings.Lines(string(log)) {
-		words := strings.Fields(line)
-		if words[0] == "revoked" {
-			for _, serials := range valid {
-				delete(serials, words[1])
-			}
-			continue
-		}
-		entries, err := kept.Certificates().BySerial(c.t.Context(), words[1])
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		switch {
-		case len(entries) == 1:
-		case c.local && len(entries) == 0:
-			continue // it has died with the server
-		default:
-			c.t.Errorf("the CA has issued %s, and the store has %d entries of it", words[1], len(entries))
-		}
-		if valid[words[2]] == nil {
-			valid[words[2]] = make(map[string]bool)
-		}
-		valid[words[2]][words[1]] = true
-	}
-	for id, serial := range c.answers {
-		entries, err := kept.Certificates().BySerial(c.t.Context(), serial)
-		if err != nil || len(entries) != 1 || entries[0].State != store.CertificateIssued {
-			c.t.Errorf("a device has the certificate %s, and the store %d entries of it, %v", serial, len(entries), err)
-		}
-		if !bytes.Contains(records, []byte(`"id":"`+id+`"`)) {
-			c.t.Errorf("the answer %s has no record", id)
-		}
-	}
-	if !inTheEnd {
-		return
-	}
-	for _, d := range c.devices {
-		der, err := x509.MarshalPKIXPublicKey(d.key.Public())
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		spki := sha256.Sum256(der)
-		if left := valid[hex.EncodeToString(spki[:])]; len(d.serials) != 1 || len(left) != 1 {
-			c.t.Errorf("%s has got %v, and valid are %v", d.name, d.serials, left)
-		}
-	}
-	if problems, err := kept.Upkeep().Check(c.t.Context()); err != nil || len(problems.Problems) > 0 {
-		c.t.Errorf("the store: %q, %v", problems.Problems, err)
-	}
 }

@@ -333,11 +333,22 @@ func (h *Handler) assemble() error {
 	h.server.Authority.Repeat, h.server.Authority.PendingFor = time.Duration(limits.RetryWindow), time.Duration(limits.PendingExpiry)
 	if h.store != nil { // not in tools
 		h.server.Authority.Ledger, h.server.Authority.Node = h.store, node
-		h.server.Passwords, h.server.Devices = h.store, h.store
+		// A look-up that no line of a policy wants would cost every request.
+		if h.asksFor((*policy.Policy).UsesPasswords) {
+			h.server.Passwords = h.store
+		}
+		if len(h.Registries) > 0 || h.asksFor((*policy.Policy).UsesRegistries) {
+			h.server.Devices = h.store
+		}
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
 		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}
 	}
 	return nil
+}
+
+// asksFor says whether the policy or its shadow wants something.
+func (h *Handler) asksFor(something func(*policy.Policy) bool) bool {
+	return something(h.policy) || h.shadow != nil && something(h.shadow)
 }
 
 // concurrency is how many requests are worked on at once: by default enough to

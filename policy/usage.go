@@ -203,7 +203,7 @@ func (j *judge) requestedExtKeyUsage() {
 	}
 	var wanted []asn1.ObjectIdentifier
 	for _, oid := range asked {
-		if containsOID(fence.ext, oid) && !(j.profile.issuesRA && extKeyUsageName(oid) == cmcRA) {
+		if containsOID(fence.ext, oid) && (!j.profile.issuesRA || extKeyUsageName(oid) != cmcRA) {
 			j.refuse(fence.spot, BadExtension, extKeyUsageText(asked), "not "+extKeyUsageName(oid),
 				"the request asks for the extended key usage %s, which no certificate may have", extKeyUsageName(oid))
 			continue

@@ -146,7 +146,7 @@ func (a *Authority) EnrollOnBehalf(ctx context.Context, p *policy.Profile, req O
 		req.KeyHolder, req.By = f.holder, req.By.Knowing(f.data)
 		return p.DecideOnBehalf(req.OnBehalf)
 	}
-	t.arrived = func() policy.Arrival { return req.OnBehalf.Arrival() }
+	t.arrived = func() policy.Arrival { return req.Arrival() }
 	if req.CSR != nil {
 		t.identity = identityOf(req.By.Identity(), req.CSR) + " " + namesText(req.CSR)
 	}

@@ -136,12 +136,12 @@ func pendingReserves(t *testing.T, s store.Store) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	w, _ := ask(t, s, asking(1, 1, 1, use))
+	ask(t, s, asking(1, 1, 1, use))
 	taken("another request", asking(2, 1, 1, use))
 	if list, err := s.Pending().List(t.Context(), Now); err != nil || len(list) != 1 {
 		t.Errorf("what could not be reserved waits: %v, %v", list, err)
 	}
-	w, _ = ask(t, s, asking(1, 2, 1, use)) // other names, after a change of the policy
+	w, _ := ask(t, s, asking(1, 2, 1, use)) // other names, after a change of the policy
 	taken("another request after a change", asking(2, 1, 1, use))
 	_, err := s.Pending().Decide(t.Context(), said(w, "anna", true))
 	check(t, err)

@@ -216,6 +216,42 @@ func TestPendingTellsWhenToAskAgain(t *testing.T) {
 	}
 }
 
+func TestAPendingRequestIsSentAgainForAsLongAsItIsToBe(t *testing.T) {
+	ca := newAuthority(t, "Example")
+	r := serve(t, ca, ca.server(nil), 0)
+	posts := 0
+	r.answer = func(w http.ResponseWriter, req *http.Request, _ seen) bool {
+		if req.Method != http.MethodPost {
+			return false
+		}
+		if posts++; posts > 2 {
+			return false
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusAccepted)
+		return true
+	}
+	c := r.client()
+	c.Wait = time.Minute
+	var waits []time.Duration
+	c.Waits = func(_ *StatusError, after time.Duration) { waits = append(waits, after) }
+	if _, err := c.Enroll(context.Background(), newKey(t), device(t, "a.example")); err != nil || posts != 3 || len(waits) != 2 || waits[0] != time.Second {
+		t.Errorf("%d requests, waits %v: %v", posts, waits, err)
+	}
+	posts = -100
+	c.Wait = time.Second
+	_, err := c.Enroll(context.Background(), newKey(t), device(t, "a.example"))
+	if status, ok := errors.AsType[*StatusError](err); !ok || !status.Pending() || posts != -98 {
+		t.Errorf("%d requests: %v", posts+100, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	c.Wait = time.Hour
+	if _, err := c.Enroll(ctx, newKey(t), device(t, "a.example")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("given up: %v", err)
+	}
+}
+
 func TestARefusalNamesTheRequestOnce(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                        "simpleenroll: the server answered 401 Unauthorized (request abc)",

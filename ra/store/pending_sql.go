@@ -160,7 +160,7 @@ func (p pending) Ask(ctx context.Context, a Asking) (w Waiting, begun bool, err 
 }
 
 func ask(ctx context.Context, tx *sql.Tx, id string, a Asking) (w Waiting, begun bool, err error) {
-	if err := forget(ctx, tx, a.Now); err != nil {
+	if _, err := forget(ctx, tx, a.Now); err != nil {
 		return w, false, err
 	}
 	uses, err := json.Marshal(a.Reserve.Uses)
@@ -225,30 +225,31 @@ const mostForgotten = 100
 
 // forget ends requests whose time is over. What was reserved for them is free
 // again, unless somebody may have a certificate for it.
-func forget(ctx context.Context, tx *sql.Tx, now time.Time) error {
+func forget(ctx context.Context, tx *sql.Tx, now time.Time) (n int, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT `+pendingColumns+` FROM pending WHERE expires <= $1 ORDER BY expires, id LIMIT $2`, millis(now), mostForgotten)
 	if err != nil {
-		return err
+		return n, err
 	}
 	old, err := collect(rows, scanWaiting)
 	if err != nil {
-		return err
+		return n, err
 	}
 	for _, w := range old {
 		// Another node may do the same: one of them deletes it.
 		if err := one(tx.ExecContext(ctx, `DELETE FROM pending WHERE id = $1`, w.ID)); errors.Is(err, ErrUnknown) {
 			continue
 		} else if err != nil {
-			return err
+			return n, err
 		}
 		if err := w.release(ctx, tx, now); err != nil {
-			return err
+			return n, err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM pending_decisions WHERE id = $1`, w.ID); err != nil {
-			return err
+			return n, err
 		}
+		n++
 	}
-	return nil
+	return n, nil
 }
 
 // release frees what was reserved. That of a denied one is free already, and

@@ -58,7 +58,7 @@ func OpenPostgres(ctx context.Context, dsn secret.Text, o Options) (_ Store, err
 	db.SetConnMaxIdleTime(idleTime)
 	s := &sqlStore{
 		random: o.Rand, writes: db, reads: db, writer: newParallel(db, clean), clean: clean,
-		engine: "PostgreSQL", examine: examinePostgres, snapshot: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+		engine: "PostgreSQL", examine: examinePostgres, turn: turnOfMany(db), snapshot: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	}
 	if s.random == nil {
 		s.random = rand.Reader

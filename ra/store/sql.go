@@ -57,7 +57,9 @@ type sqlStore struct {
 	was      int    // the schema before it was opened
 	restored int    // rows
 	// examine finds what is wrong with the engine's part.
-	examine  func(ctx context.Context, tx *sql.Tx) ([]string, error)
+	examine func(ctx context.Context, tx *sql.Tx) ([]string, error)
+	// turn gives one process at a time its turn to prune.
+	turn     func(ctx context.Context) (done func(), mine bool, err error)
 	snapshot *sql.TxOptions // of a transaction whose reads are of one instant; nil: of any
 }
 

@@ -52,7 +52,7 @@ func OpenSQLite(ctx context.Context, path string, o Options) (_ Store, err error
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	s := &sqlStore{random: o.Rand, lock: lock, engine: "SQLite", examine: examineSQLite}
+	s := &sqlStore{random: o.Rand, lock: lock, engine: "SQLite", examine: examineSQLite, turn: turnOne}
 	if s.random == nil {
 		s.random = rand.Reader
 	}

@@ -23,6 +23,10 @@ type Upkeep interface {
 	// Backup writes all that the store has at one instant, and gives the number
 	// of rows.
 	Backup(ctx context.Context, to io.Writer, now time.Time) (rows int, err error)
+	// Prune removes what has ended so long ago, in small batches, and what nobody
+	// can use whatever is kept. Of several nodes one does it at a time. With an
+	// error, it counts what was removed until then.
+	Prune(ctx context.Context, r Retention, now time.Time) (Pruned, error)
 }
 
 // A Report says how a store is.

@@ -32,6 +32,7 @@ func Shared(t *testing.T, open func(t testing.TB) (a, b store.Store)) {
 		"renewals at two nodes are all counted":                    chainsBoth,
 		"two nodes have one seed for a realm":                      srpSeedBoth,
 		"an SRP user that two nodes add is there once":             srpAddBoth,
+		"of two nodes one removes what has ended":                  pruneBoth,
 		"CRLs of two nodes have numbers of their own, and all":     listsBoth,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ func (o *options) readers() map[string]func() error {
 		"provider":      o.provider,
 		"upstream":      o.upstream,
 		"store":         o.store,
+		"retention":     o.retention,
 		"audit":         o.audit,
 		"registry":      o.registry,
 		"cacerts_extra": o.cacertsExtra,

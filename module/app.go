@@ -59,11 +59,12 @@ type App struct {
 	keys     *keyMemory
 	keysName string // by which it is released
 
-	storeAt   storePlace // as a site has it; zero: the default
-	store     *lateStore // nil: there is no site
-	storeName string     // by which it is released
-	chain     *lateChain // nil: no site has `audit`
-	chainName string     // by which it is released
+	storeAt   storePlace       // as a site has it; zero: the default
+	store     *lateStore       // nil: there is no site
+	storeName string           // by which it is released
+	retention *RetentionConfig // nil: the default
+	chain     *lateChain       // nil: no site has `audit`
+	chainName string           // by which it is released
 
 	publishAt string // where certificates say that CRL and OCSP are
 	requests  inFlight
@@ -188,6 +189,7 @@ func (a *App) Start() error {
 	go a.watch(ctx)
 	if a.store != nil {
 		a.done.Go(func() { a.watchPending(ctx) })
+		a.done.Go(func() { a.keepPruned(ctx) })
 	}
 	a.done.Go(func() { newLackWarnings().watch(ctx, a) })
 	return nil

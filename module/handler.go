@@ -67,6 +67,8 @@ type Handler struct {
 	// SQLite file est/store.db in Caddy's data directory, which is made when a
 	// policy needs it. One for all sites. With postgres several nodes share it.
 	Store *StoreConfig `json:"store,omitempty"`
+	// How long the store keeps what has ended. One for all sites that have it.
+	Retention *RetentionConfig `json:"retention,omitempty"`
 	// The chain that records of enrolling operations are kept in, beside the log.
 	// Default: there is none. One for all sites that have it.
 	Audit *AuditConfig `json:"audit,omitempty"`

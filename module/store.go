@@ -241,6 +241,9 @@ func (h *Handler) needsStore() (err error) {
 		}
 		place.source = h.Source
 	}
+	if err := h.app.wantRetention(h.Retention); err != nil {
+		return err
+	}
 	h.store, err = h.app.wantStore(place)
 	return err
 }

@@ -171,7 +171,7 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 		return e
 	}
 	out.Profile, out.Upstream = p.Name(), ca.Name
-	if e := a.barred(ctx, t.who.Cert); e != nil {
+	if e := a.barred(ctx, ca, t.who.Cert); e != nil {
 		return e
 	}
 	if t.renews != nil {

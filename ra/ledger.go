@@ -3,12 +3,14 @@
 package ra
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -324,9 +326,14 @@ func (l *entry) ended(ctx context.Context, end store.CertificateEnd) error {
 }
 
 // barred refuses what is revoked or blocked here: it is never renewed, nor good
-// for an enrolment.
-func (a *Authority) barred(ctx context.Context, cert *x509.Certificate) *Error {
+// for an enrolment. A certificate whose issuer has another name than this CA isn't
+// looked for: it can't be one of those.
+func (a *Authority) barred(ctx context.Context, ca *CA, cert *x509.Certificate) *Error {
 	if a.Ledger == nil || cert == nil {
+		return nil
+	}
+	if issuers, err := ca.Issuers(ctx); err == nil &&
+		!slices.ContainsFunc(issuers, func(i *x509.Certificate) bool { return bytes.Equal(i.RawSubject, cert.RawIssuer) }) {
 		return nil
 	}
 	standing, err := a.Ledger.Barred(ctx, serialText(cert.SerialNumber), sha256.Sum256(cert.Raw))

@@ -72,6 +72,7 @@ func TestWhatAnAnswerWithoutACertificateMeans(t *testing.T) {
 		"its key is gone":                 {400, failed(2001, "no key"), ra.UpstreamDown, "(2001)", false},
 		"signed, and not recorded":        {400, failed(11100, "insert"), ra.UpstreamTimeout, "couldn't record it", false},
 		"too many":                        {429, "", ra.Busy, "429", false},
+		"a proxy that lost it":            {502, "", ra.UpstreamTimeout, "502", false},
 		"a proxy that waited":             {504, "", ra.UpstreamTimeout, "504", false},
 		"another server":                  {404, "404 page not found\n", ra.UpstreamDown, "404 page not found", false},
 		"no JSON":                         {200, "hello", ra.UpstreamTimeout, "isn't JSON", false},

@@ -35,7 +35,7 @@ func refused(answer upstream.Answer, r response, signs bool, now time.Time) *ra.
 	switch {
 	case answer.Status == http.StatusTooManyRequests:
 		return again(ra.Fail(ra.Busy, said, nil))
-	case answer.Status == http.StatusGatewayTimeout:
+	case answer.Status == http.StatusBadGateway, answer.Status == http.StatusGatewayTimeout:
 		return ra.Fail(ra.UpstreamTimeout, said, nil)
 	case answer.Status == http.StatusUnauthorized, answer.Status == http.StatusForbidden, isAboutTheToken(r):
 		return again(ra.Fail(ra.UpstreamDown, said, ra.ErrCredential))

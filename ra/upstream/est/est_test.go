@@ -91,6 +91,7 @@ func TestAnswersBecomeKinds(t *testing.T) {
 		"202 until a date":                      {answers(202, "", "", "Retry-After", time.Now().Add(10*time.Hour).UTC().Format(http.TimeFormat)), ra.Pending, time.Hour, "decides later"},
 		"429 is Busy":                           {answers(429, "", "", "Retry-After", "7"), ra.Busy, 7 * time.Second, "429"},
 		"503 is UpstreamDown":                   {answers(503, "", "try again later", "Retry-After", "9"), ra.UpstreamDown, 9 * time.Second, "503"},
+		"502 is one too, of a gateway":          {answers(502, "", ""), ra.UpstreamTimeout, 0, "502"},
 		"504 is an outcome that nobody knows":   {answers(504, "", ""), ra.UpstreamTimeout, 0, "504"},
 		"a redirect isn't followed":             {answers(307, "", "", "Location", "https://other.example/"), ra.UpstreamDown, 30 * time.Second, "sends us to https://other.example/"},
 		"204 is no answer":                      {answers(204, "", ""), ra.UpstreamDown, 30 * time.Second, "204"},

@@ -30,7 +30,7 @@ func refused(answer upstream.Answer, now time.Time) *ra.Error {
 		return again(ra.Fail(ra.UpstreamDown, said, ra.ErrCredential))
 	case http.StatusTooManyRequests:
 		return again(ra.Fail(ra.Busy, said, nil))
-	case http.StatusGatewayTimeout:
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return ra.Fail(ra.UpstreamTimeout, said, nil)
 	default:
 		return again(ra.Fail(ra.UpstreamDown, said, nil))

@@ -86,6 +86,7 @@ func TestAnswersBecomeKinds(t *testing.T) {
 		{"503 can't keep devices away for long", answer(503, "", "Retry-After", "99999999999"), ra.UpstreamDown, ra.UpstreamDown, time.Hour, "503"},
 		{"503 with nonsense in Retry-After has our own", answer(503, "", "Retry-After", "-1"), ra.UpstreamDown, ra.UpstreamDown, 30 * time.Second, "503"},
 		{"429 is busy", answer(429, "", "Retry-After", "3"), ra.Busy, ra.Busy, 3 * time.Second, "429"},
+		{"502 of a gateway leaves the outcome open", answer(502, ""), ra.UpstreamTimeout, ra.UpstreamTimeout, 0, "502"},
 		{"504 leaves the outcome open", answer(504, ""), ra.UpstreamTimeout, ra.UpstreamTimeout, 0, "504"},
 		{"a redirect isn't followed", answer(307, "", "Location", "/1.0/health"), ra.UpstreamDown, ra.UpstreamDown, 30 * time.Second, "307"},
 		{"a connection that breaks leaves the outcome open", cut, ra.UpstreamTimeout, ra.UpstreamDown, 0, ""},

@@ -16,7 +16,8 @@ import (
 // refused maps an answer that isn't a success. 400 and 403 are about the
 // request: policy or CSR. All else is between the CA and us: 401 is a token
 // not accepted (a wrong key, clock or provisioner name), 404 another kind of
-// server, a redirect a proxy.
+// server, a redirect a proxy. 502 and 504 are of a gateway, which may have lost the
+// answer of a CA that has issued.
 func refused(answer upstream.Answer, token string, now time.Time) *ra.Error {
 	said := fmt.Sprintf("step-ca answered %d: %s", answer.Status, words(answer.Body, token))
 	switch answer.Status {
@@ -26,7 +27,7 @@ func refused(answer upstream.Answer, token string, now time.Time) *ra.Error {
 		return upstream.Retry(ra.Fail(ra.UpstreamDown, said, ra.ErrCredential), answer.Header, now)
 	case http.StatusTooManyRequests:
 		return upstream.Retry(ra.Fail(ra.Busy, said, nil), answer.Header, now)
-	case http.StatusGatewayTimeout:
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return ra.Fail(ra.UpstreamTimeout, said, nil)
 	default:
 		return upstream.Retry(ra.Fail(ra.UpstreamDown, said, nil), answer.Header, now)

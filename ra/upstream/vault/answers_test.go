@@ -108,7 +108,7 @@ func TestOtherAnswersBecomeKinds(t *testing.T) {
 		"503 with a time":                     {says(503, ``, "Retry-After", "864000"), ra.UpstreamDown, time.Hour, "answered 503: nothing more"},
 		"401 of a proxy":                      {says(401, "who?"), ra.UpstreamDown, 30 * time.Second, "answered 401: who?"},
 		"403 of a proxy":                      {says(403, "<h1>no</h1>\x1b[1m"), ra.UpstreamRefused, 0, `answered 403: <h1>no</h1>\x1b[1m`},
-		"502 of a proxy":                      {says(502, ""), ra.UpstreamDown, 30 * time.Second, "502"},
+		"502 of a proxy":                      {says(502, ""), ra.UpstreamTimeout, 0, "502"},
 		"504 is an outcome that nobody knows": {says(504, ""), ra.UpstreamTimeout, 0, "504"},
 		"a standby that redirects":            {says(307, "", "Location", "https://active.example:8200/v1/x"), ra.UpstreamDown, 30 * time.Second, "sends us to https://active.example:8200/v1/x"},
 		"a good status without JSON":          {says(200, "yes"), ra.UpstreamTimeout, 0, "says that it issued, but with an answer that isn't JSON"},

@@ -49,7 +49,7 @@ func refused(answer upstream.Answer, now time.Time, secrets ...secret.Text) *ra.
 		if strings.Contains(text, celRefuses) {
 			return ra.Fail(ra.UpstreamRefused, said, nil)
 		}
-	case http.StatusGatewayTimeout:
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return ra.Fail(ra.UpstreamTimeout, said, nil)
 	}
 	return again(ra.Fail(ra.UpstreamDown, said, nil))

@@ -127,6 +127,7 @@ func TestWhatAnAnswerToAnOrderMeans(t *testing.T) {
 		"too many":                    {429, "", ra.Busy, "answered 429", 7 * time.Second, false},
 		"broken":                      {500, "", ra.UpstreamDown, "answered 500", 7 * time.Second, false},
 		"elsewhere":                   {307, "", ra.UpstreamDown, "answered 307", 7 * time.Second, false},
+		"a proxy that lost it":        {502, "", ra.UpstreamTimeout, "answered 502", 0, false},
 		"a proxy that waited":         {504, "", ra.UpstreamTimeout, "answered 504", 0, false},
 		"nothing":                     {200, ``, ra.UpstreamTimeout, "isn't the JSON of estra-ca/1", 0, false},
 		"no member":                   {200, `{}`, ra.UpstreamTimeout, "0 of certificate, pending and refused", 0, false},

@@ -29,6 +29,11 @@ type fault struct {
 var faults = []fault{
 	{"the server is killed, before step-ca", 12, killedBeforeStepCA},
 	{"the server is killed, with the embedded CA", 12, killedWithEmbeddedCA},
+	{"step-ca is killed before, during and after signing", 6, stepCAKilled},
+	{"step-ca answers too late", 2, late},
+	{"the connection is reset after step-ca has signed", 2, resetAfterSigning},
+	{"step-ca answers garbage", 7, answersGarbage},
+	{"step-ca signs another key, a name more, what has ended, or is another CA", 4, forges},
 }
 
 // After each round hold: what the CA has issued is in the store; no answer without

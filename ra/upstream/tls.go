@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,18 @@ func TLS(roots []*x509.Certificate, certificate func() (*tls.Certificate, error)
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate() }
 	}
 	return config
+}
+
+// WithRoots adds those of the roots to a chain that have signed something in it: a
+// CA may not have its root.
+func WithRoots(chain, roots []*x509.Certificate) []*x509.Certificate {
+	for _, root := range roots {
+		signs := func(c *x509.Certificate) bool { return c.CheckSignatureFrom(root) == nil }
+		if !slices.ContainsFunc(chain, root.Equal) && slices.ContainsFunc(chain, signs) {
+			chain = append(chain, root)
+		}
+	}
+	return chain
 }
 
 // maxCertificates bounds what is read of a text; a chain has about three.

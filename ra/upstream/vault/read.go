@@ -26,13 +26,7 @@ func (u *Upstream) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, client.Unreadable(false, "certificates that can't be read to "+r.path, err)
 	}
-	for _, root := range u.cfg.Roots {
-		signs := func(c *x509.Certificate) bool { return c.CheckSignatureFrom(root) == nil }
-		if !slices.ContainsFunc(certs, root.Equal) && slices.ContainsFunc(certs, signs) {
-			certs = append(certs, root)
-		}
-	}
-	return certs, nil
+	return upstream.WithRoots(certs, u.cfg.Roots), nil
 }
 
 // readIssuer reads the answer about an issuer: its certificate and those above

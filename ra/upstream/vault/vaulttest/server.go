@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/ra/ratest"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 // What a fake server has.
@@ -37,50 +38,10 @@ const (
 //go:embed testdata
 var testdata embed.FS
 
-// An exchange is one that the published documents of the API show. The server
-// takes its fields and no other, and answers in its form.
-type exchange struct {
-	From   string          `json:"from"`
-	Method string          `json:"method"`
-	Path   string          `json:"path"`
-	Fields []string        `json:"fields"`
-	Status int             `json:"status"`
-	Answer json.RawMessage `json:"answer"`
-}
-
-func recorded(t testing.TB, name string) exchange {
-	t.Helper()
-	data, err := testdata.ReadFile("testdata/" + name + ".json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var e exchange
-	if err := json.Unmarshal(data, &e); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return e
-}
-
-// A Failure is an answer that brings no result.
-type Failure struct {
-	Status int             `json:"status"`
-	Body   json.RawMessage `json:"body"`
-}
-
 // Failures are those that the documents show, by name.
-func Failures(t testing.TB) map[string]Failure {
+func Failures(t testing.TB) map[string]upstreamtest.Failure {
 	t.Helper()
-	data, err := testdata.ReadFile("testdata/errors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list struct {
-		Errors map[string]Failure `json:"errors"`
-	}
-	if err := json.Unmarshal(data, &list); err != nil {
-		t.Fatal(err)
-	}
-	return list.Errors
+	return upstreamtest.Failures(t, testdata)
 }
 
 // A token is one that the server knows.
@@ -357,23 +318,16 @@ func (f *Fake) authorized(c *call) bool {
 // shaped checks a request against an exchange, and gives its answer to be filled
 // in.
 func (f *Fake) shaped(c *call, name string) (map[string]any, bool) {
-	e := recorded(f.t, name)
+	e := upstreamtest.Recorded(f.t, testdata, name)
 	if c.r.Method != e.Method {
 		c.fail(http.StatusMethodNotAllowed, "unsupported operation")
 		return nil, false
 	}
-	for field := range c.fields {
-		if !slices.Contains(e.Fields, field) {
-			f.t.Errorf("%s: the API has no field %q (%s)", c.path, field, e.From)
-			c.fail(http.StatusBadRequest, "unknown field "+field)
-			return nil, false
-		}
+	if !e.Knows(f.t, c.fields) {
+		c.fail(http.StatusBadRequest, "unknown field")
+		return nil, false
 	}
-	var answer map[string]any
-	if err := json.Unmarshal(e.Answer, &answer); err != nil {
-		f.t.Fatal(err)
-	}
-	return answer, true
+	return e.Form(f.t), true
 }
 
 // fill replaces what an answer has, and nothing that it hasn't.
@@ -383,12 +337,7 @@ func (f *Fake) fill(answer map[string]any, part string, values map[string]any) {
 		f.t.Errorf("the recorded answer has no %s", part)
 		return
 	}
-	for name, value := range values {
-		if _, there := inner[name]; !there {
-			f.t.Errorf("the recorded answer has no %s in %s", name, part)
-		}
-		inner[name] = value
-	}
+	upstreamtest.Fill(f.t, inner, values)
 }
 
 func (c *call) answer(body any) {

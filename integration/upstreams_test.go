@@ -31,6 +31,8 @@ var variants = []struct {
 	{"`cfssl` with `serial` and `uris`", &module.CFSSL{OurSerials: true, URIs: true}},
 	{"`webhook`", new(module.WebhookCA)},
 	{"`webhook` with `own_serials` and `revoke`", &module.WebhookCA{OwnSerials: true, TellRevocations: true}},
+	{"`ejbca`", new(module.EJBCA)},
+	{"`ejbca` with `extensions`", &module.EJBCA{Extensions: true}},
 	{"`vault`", new(module.Vault)},
 	{"`vault` with `verbatim`", &module.Vault{Verbatim: true}},
 	{"`vault` with `cel`", &module.Vault{CEL: true}},

@@ -280,7 +280,8 @@ func TestTheCheckSaysWhatIsWrong(t *testing.T) {
 		c.Certificate = func() (*tls.Certificate, error) { return &stranger, nil }
 	})
 	_, err := u.CACerts(t.Context())
-	if fails(t, err, ra.UpstreamDown, "not authorized"); !errors.Is(err, ra.ErrCredential) {
+	fails(t, err, ra.UpstreamDown, "not authorized")
+	if !errors.Is(err, ra.ErrCredential) {
 		t.Error(err)
 	}
 	u = open(t, f.Server(), "none", func(c *Config) {

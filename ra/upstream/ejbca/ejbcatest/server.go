@@ -55,6 +55,8 @@ type Fake struct {
 	CA  *ratest.CA
 	// RA is a certificate that is in the role of those who may enrol.
 	RA tls.Certificate
+	// AnyCertificate lets each client certificate in, whoever has issued it.
+	AnyCertificate bool
 	// Approvals makes each new end entity wait for one. Set by Change.
 	Approvals bool
 	// Lost says that answers with a new certificate get lost.
@@ -189,7 +191,8 @@ func (f *Fake) handle(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Fake) mayEnrol(r *http.Request) bool {
-	return len(r.TLS.PeerCertificates) > 0 && r.TLS.PeerCertificates[0].CheckSignatureFrom(f.CA.Intermediate.Certificate) == nil
+	shown := r.TLS.PeerCertificates
+	return len(shown) > 0 && (f.AnyCertificate || shown[0].CheckSignatureFrom(f.CA.Intermediate.Certificate) == nil)
 }
 
 func (f *Fake) route(c *call) {

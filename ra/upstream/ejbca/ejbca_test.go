@@ -314,3 +314,17 @@ func TestAConfigurationThatCantWorkIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A CA of the same name may have been made again, with another subject.
+func TestTheChainIsThatOfTheCAWhichHasTheNameNow(t *testing.T) {
+	f, u, _ := fake(t)
+	for range 2 {
+		if _, err := u.CACerts(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"GET v1/ca", "GET v1/ca/CN=Test Issuing CA/certificate/download"}
+	if got := f.Calls(); !slices.Equal(got, slices.Concat(want, want)) {
+		t.Errorf("the calls were %q", got)
+	}
+}

@@ -46,9 +46,9 @@ func (u *Upstream) askDN(ctx context.Context) (string, error) {
 }
 
 // CACerts gives the chain of the CA, and those of the configured roots that have
-// signed something in it.
+// signed something in it. It asks for the CA's subject anew: a CA may be made again.
 func (u *Upstream) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
-	dn, err := u.caDN(ctx)
+	dn, err := u.askDN(ctx)
 	if err != nil {
 		return nil, err
 	}

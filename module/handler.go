@@ -342,6 +342,7 @@ func (h *Handler) assemble() error {
 		if len(h.Registries) > 0 || h.asksFor((*policy.Policy).UsesRegistries) {
 			h.server.Devices = h.store
 		}
+		h.server.Inventory = h.store // asked where a line wants it
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
 		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}
 	}

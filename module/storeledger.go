@@ -72,5 +72,14 @@ func (l *lateStore) Barred(ctx context.Context, serial string, sha256 [32]byte) 
 	return s.Barred(ctx, serial, sha256)
 }
 
+// BySHA256 implements est.Inventory.
+func (l *lateStore) BySHA256(ctx context.Context, serial string, sha256 [32]byte) (store.Certificate, error) {
+	s, err := l.ledger(ctx)
+	if err != nil {
+		return store.Certificate{}, err
+	}
+	return s.BySHA256(ctx, serial, sha256)
+}
+
 // SignsInProcess implements ra.InProcess: the key is in this process, or asked by it.
 func (*Internal) SignsInProcess() {}

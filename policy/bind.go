@@ -88,6 +88,9 @@ func (b *binder) who(lines []whoLine) {
 				if proof.registry != "" {
 					b.known(proof.registryAt.at, "registry", "registry", proof.registry, b.env.Registries)
 				}
+				if proof.profile != "" && !b.env.Store {
+					b.add(proof.profileAt.at, "`%s` asks the inventory, which is in the store, and there is none", proof.profileAt.path)
+				}
 			case proof.method == oneTimePassword: // the store has those
 			case proof.isSRP(): // BindRealms knows those
 			case proof.method == httpBasic:

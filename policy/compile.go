@@ -59,6 +59,7 @@ func (c *compiler) file(root node) {
 		c.defaultProfile(root)
 	}
 	c.reviewGuardrails()
+	c.reviewInventory()
 	c.otherWays()
 	sortFindings(c.policy.lint)
 }

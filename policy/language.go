@@ -193,7 +193,7 @@ var proofs = []key{
 		{name: "cert_sha256", is: text, doc: "SHA-256 of the whole certificate, in hexadecimal"},
 		{name: "matches", is: &shape{kind: aWord, words: []word{{text: "names"}}},
 			doc: "names: this profile would accept every name of the certificate"},
-		{name: "profile", is: text, later: true, doc: "the profile under which the inventory has the certificate"},
+		{name: "profile", is: text, initial: "any, and none", doc: "the profile under which the inventory has the certificate"},
 		{name: "registry", is: text, initial: "none", doc: "the `registry` of the Caddyfile that lists the device"},
 		{name: "role", is: &shape{kind: aWord, words: []word{{text: "ra"}}}, doc: "ra: the certificate is that of a registration authority; on on_behalf only"},
 	}}, doc: "a TLS client certificate"},

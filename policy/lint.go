@@ -44,6 +44,7 @@ const (
 	lintClearKey        = "clear-key"
 	lintUncounted       = "uncounted-renewals"
 	lintProofSHA1       = "proof-sha1"
+	lintOtherProfile    = "other-profile"
 )
 
 // lints are all lints, in the order of the documentation.
@@ -71,6 +72,7 @@ var lints = []Lint{
 	{lintClearKey, "A private key goes out in clear, inside TLS, to who doesn't ask for encryption.", true},
 	{lintUncounted, "A profile renews for ever what another profile renews so many times.", true},
 	{lintProofSHA1, "An identity proof in a CMC message may be made with SHA-1.", true},
+	{lintOtherProfile, "A line wants a certificate of a profile that the file doesn't have.", false},
 }
 
 // Lints gives every kind of warning, for documents that list them.
@@ -238,8 +240,29 @@ func (p proof) givenWith(other proof) bool {
 		outside := slices.ContainsFunc(other.users, func(u listedUser) bool { return !within(u) })
 		return p.method == other.method && p.realm == other.realm && p.via == other.via && (p.v1 || !other.v1) && (p.anyUser || !other.anyUser && !outside)
 	}
-	return p.anchor == other.anchor && (p.registry == "" || p.registry == other.registry) && within(p.subject, other.subject) && p.limits.heldWith(other.limits) &&
+	return p.anchor == other.anchor && (p.registry == "" || p.registry == other.registry) && (p.profile == "" || p.profile == other.profile) && within(p.subject, other.subject) && p.limits.heldWith(other.limits) &&
 		(p.spki == nil || slices.Equal(p.spki, other.spki)) && (p.pin == nil || slices.Equal(p.pin, other.pin)) && (!p.matches || other.matches)
+}
+
+// reviewInventory: the profile may be one that was here, or is another site's. More
+// often it is a slip, and then nobody gets through the line.
+func (c *compiler) reviewInventory() {
+	var names []string
+	for _, p := range c.policy.profiles {
+		names = append(names, p.name)
+	}
+	for _, p := range c.policy.profiles {
+		for _, o := range p.offered() {
+			for _, line := range o.who {
+				for _, q := range line.proofs {
+					if q.profile != "" && !o.borrowed && !slices.Contains(names, q.profile) {
+						c.warn(lintOtherProfile, q.profileAt, "this file has no profile %s, so that the line is for certificates of another site, or of a profile that was here%s",
+							quote(q.profile), didYouMean(q.profile, names))
+					}
+				}
+			}
+		}
+	}
 }
 
 // reviewClientAuth: an anchor takes only certificates for clientAuth (RFC

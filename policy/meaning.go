@@ -54,7 +54,7 @@ var meanings = map[string]meaning{
 	"allow": widens, "require": narrows, "max": bound, "wildcard": trueWide, "ignore": widens, "set": writes, "beside": writes,
 	"usage.key": {change: MoreIsWider}, "usage.ext": {change: MoreIsWider}, "cel": writes,
 
-	"checks": narrows, "when": writes, "via": writes, "one_time_password.v1": trueWide, "registry": narrows, "rule": writes, "message": inert, "id": inert,
+	"checks": narrows, "when": writes, "via": writes, "one_time_password.v1": trueWide, "registry": narrows, "client_cert.profile": writes, "rule": writes, "message": inert, "id": inert,
 	"enforce": ordered("refuse", "warn"), "disclose": inert,
 }
 

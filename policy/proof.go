@@ -80,6 +80,9 @@ func (p proof) checkCert(a asking) string {
 	if reason := p.limits.check(cert); reason != "" {
 		return reason
 	}
+	if reason := p.checkInventory(a.who); reason != "" {
+		return reason
+	}
 	return p.checkNames(a)
 }
 

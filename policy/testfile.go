@@ -45,6 +45,8 @@ type TestWho struct {
 	Claims   Facts
 	Password *TestPassword // nil: none
 	Device   *TestDevice   // nil: none
+	// Inventory is the profile under which the inventory has Cert; empty: none.
+	Inventory string
 }
 
 // TestPassword is a one-time password, with the names that it was made for.
@@ -151,6 +153,7 @@ var (
 				{name: "state", is: &shape{kind: aWord, words: []word{{text: string(Expected)}, {text: string(Enrolled)}, {text: string(Blocked)}}},
 					initial: string(Expected), doc: "its state"},
 			}}, doc: "the device that the client certificate is of"},
+			{name: "inventory", is: text, initial: "none", doc: "the profile under which the inventory has the client certificate"},
 			{name: "provider", is: &shape{kind: aMap, keys: []key{
 				{name: "name", is: text, required: true, doc: "the provider"},
 				{name: "user", is: text, required: true, doc: "its user"},
@@ -276,8 +279,9 @@ func (r *testReader) facts(n node) Facts {
 	return facts
 }
 
-// once reads the one-time password and the device.
+// once reads the one-time password, the device, and what the inventory has.
 func (w *TestWho) once(n node) {
+	w.Inventory = n.get("inventory").value()
 	if p := n.get("one_time_password"); p.present() {
 		w.Password = &TestPassword{Pos: p.at, Via: p.get("via").value(), Subject: p.get("subject").value(), SAN: p.get("san").words()}
 		if w.Password.Via == "" {

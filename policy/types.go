@@ -121,6 +121,9 @@ type Identity struct {
 	Passwords []OneTimePassword
 	// Devices are the entries of device registries that Cert is of.
 	Devices []Device
+	// IssuedUnder is the name of the profile under which the inventory has Cert;
+	// empty: it hasn't, or no line asks.
+	IssuedUnder string
 }
 
 // An Account is one verified HTTP credential, or by SRPAccount the user of a

@@ -27,6 +27,7 @@ type proof struct {
 	// "digest", "one_time_password", "srp" or the name of a provider.
 	anchor   string
 	registry string // of a client_cert; empty: none
+	profile  string // of a client_cert: the inventory has it under this one; empty: not asked
 	via      string // of a one_time_password: ViaBasic, ViaChallenge or ViaProof
 	v1       bool   // of ViaProof: ViaProofV1 as well
 	subject  []subjectValue
@@ -45,6 +46,7 @@ type proof struct {
 	anchorAt spot
 
 	registryAt spot
+	profileAt  spot
 }
 
 type listedUser struct {
@@ -203,6 +205,10 @@ func (c *compiler) clientCert(n node) proof {
 	if registry := n.get("registry"); registry.present() {
 		p.registry, p.registryAt = registry.value(), registry.spot()
 		c.filled(registry)
+	}
+	if profile := n.get("profile"); profile.present() {
+		p.profile, p.profileAt = profile.value(), profile.spot()
+		c.filled(profile)
 	}
 	c.filled(anchor)
 	p.subject, p.limits = c.exactValues(n.get("subject")), c.certLimits(n)

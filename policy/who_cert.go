@@ -184,3 +184,26 @@ func (w certNames) heldWith(other certNames) bool {
 		return !slices.Contains(texts, text)
 	})
 }
+
+// checkInventory tells why the certificate isn't one that was issued under the
+// line's profile, or "".
+func (p proof) checkInventory(who Identity) string {
+	switch {
+	case p.profile == "" || who.IssuedUnder == p.profile:
+		return ""
+	case who.IssuedUnder == "":
+		return fmt.Sprintf("the inventory doesn't have the client certificate under a profile, and this line wants one that was issued under %s", quote(p.profile))
+	default:
+		return fmt.Sprintf("the client certificate was issued under the profile %s, and this line wants one of %s", quote(who.IssuedUnder), quote(p.profile))
+	}
+}
+
+// AsksInventory tells whether a line of the operation, by whomever it comes, asks
+// under which profile a client certificate was issued. FullCMC is any of its parts.
+func (p *Profile) AsksInventory(name Op) bool {
+	return slices.ContainsFunc(p.offered(), func(o *op) bool {
+		return (o.name == name || strings.HasPrefix(string(o.name), string(name)+".")) && o.any(asksInventory)
+	})
+}
+
+func asksInventory(p proof) bool { return p.profile != "" }

@@ -107,3 +107,49 @@ func TestThreat_ALineOfWhoTakesOnlyTheCertificatesThatItNames(t *testing.T) {
 		})
 	}
 }
+
+func TestThreat_ALineForAProfileTakesNoCertificateOfAnother(t *testing.T) {
+	for _, c := range []struct{ line, issuedUnder, reason string }{
+		{"profile: all", "all", ""},
+		{"profile: all", "All", `was issued under the profile "All", and this line wants one of "all"`},
+		{"profile: all", "", "the inventory doesn't have the client certificate under a profile"},
+		{"subject: {}", "", ""},
+		{"subject: {}", "other", ""},
+	} {
+		cert := &x509.Certificate{NotBefore: testNow.Add(-time.Hour), NotAfter: testNow.Add(time.Hour)}
+		profile := limited(t, c.line)
+		gate := profile.Gate(SimpleEnroll, Identity{Cert: cert, Anchors: []string{"maker"}, IssuedUnder: c.issuedUnder}, testNow)
+		if gate.Open != (c.reason == "") || c.reason != "" && !strings.Contains(gate.Findings[0].Message, c.reason) {
+			t.Errorf("%s, issued under %q: open %v, %v", c.line, c.issuedUnder, gate.Open, gate.Findings)
+		}
+		if asks := c.line == "profile: all"; profile.AsksInventory(SimpleEnroll) != asks || profile.AsksInventory(FullCMC) || profile.AsksInventory(SimpleReenroll) {
+			t.Errorf("%s: it is asked for %v by others", c.line, profile.AsksInventory(SimpleEnroll))
+		}
+	}
+}
+
+func TestALineForAProfileWantsAStore(t *testing.T) {
+	file, err := Parse("policy.yaml", []byte(`version: 1
+name: stored
+default: all
+profiles:
+  all:
+    reenroll: {who: [{client_cert: {anchor: ours, profile: all}}], linking: if_present}
+    subject: {CN: {allow: ["*.example.net"]}}
+    usage: {key: [digitalSignature], ext: [clientAuth]}
+    validity: {default: 30d}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stored := range []bool{true, false} {
+		p, err := Compile(file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.Bind(Environment{Anchors: []string{"ours"}, Store: stored, Upstreams: map[string]Capabilities{"ca": {Subject: true, SAN: true, KeyUsage: true, ExtKeyUsage: true}}})
+		if (err == nil) != stored || !stored && !strings.Contains(err.Error(), "policy.yaml:6:51: `profiles.all.reenroll.who.client_cert.profile` asks the inventory") {
+			t.Errorf("with a store %v: %v", stored, err)
+		}
+	}
+}

@@ -167,7 +167,7 @@ func (l *entry) fill(order Order) {
 	now := l.a.now()
 	l.row.Asked, l.row.Changed = now, now
 	l.row.Lease = now.Add(2*l.ca.timeout() + leaseMore)
-	l.row.Serial, l.row.OwnSerial = serialText(order.Serial()), order.takesSerial
+	l.row.Serial, l.row.OwnSerial = SerialText(order.Serial()), order.takesSerial
 	l.row.NotBefore, l.row.NotAfter = order.NotBefore(), order.NotAfter()
 	if !order.takesSerial {
 		l.row.Serial = ""
@@ -232,7 +232,7 @@ func (l *entry) end(ctx context.Context, m made, out *Outcome, e *Error) *Error 
 	leaf := m.leaf
 	end := store.CertificateEnd{Ref: storeText(out.Ref), Revoked: out.Withdrawn, Reason: privilegeWithdrawn}
 	if leaf != nil {
-		end.DER, end.SHA256, end.Serial = leaf.Raw, sha256.Sum256(leaf.Raw), serialText(leaf.SerialNumber)
+		end.DER, end.SHA256, end.Serial = leaf.Raw, sha256.Sum256(leaf.Raw), SerialText(leaf.SerialNumber)
 		end.NotBefore, end.NotAfter = leaf.NotBefore, leaf.NotAfter
 	}
 	switch {
@@ -336,7 +336,7 @@ func (a *Authority) barred(ctx context.Context, ca *CA, cert *x509.Certificate) 
 		!slices.ContainsFunc(issuers, func(i *x509.Certificate) bool { return bytes.Equal(i.RawSubject, cert.RawIssuer) }) {
 		return nil
 	}
-	standing, err := a.Ledger.Barred(ctx, serialText(cert.SerialNumber), sha256.Sum256(cert.Raw))
+	standing, err := a.Ledger.Barred(ctx, SerialText(cert.SerialNumber), sha256.Sum256(cert.Raw))
 	switch {
 	case errors.Is(err, store.ErrUnknown):
 		return nil
@@ -369,7 +369,7 @@ func InventoryEntry(cert *x509.Certificate, upstream string, now time.Time) stor
 		// In the order of time, as ids of requests are.
 		ID:      fmt.Sprintf("%012x%s", max(cert.NotBefore.UnixMilli(), 0), hex.EncodeToString(sum[:10])),
 		Request: sum, State: store.CertificateIssued, Upstream: upstream,
-		SPKI: sha256.Sum256(cert.RawSubjectPublicKeyInfo), Serial: serialText(cert.SerialNumber),
+		SPKI: sha256.Sum256(cert.RawSubjectPublicKeyInfo), Serial: SerialText(cert.SerialNumber),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Asked: cert.NotBefore, Changed: now,
 		SHA256: sum, DER: cert.Raw, Names: storeText(certificateText(cert)), Imported: now,
 	}

@@ -23,8 +23,8 @@ func storeText(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }
 
-// serialText is a serial number as records have it: two digits a byte.
-func serialText(n *big.Int) string {
+// SerialText is a serial number as records have it: two digits a byte.
+func SerialText(n *big.Int) string {
 	if n == nil {
 		return ""
 	}

@@ -58,6 +58,7 @@ Who asks is said by --who, which may stand more than once:
   device:REGISTRY:STATE:IDENTITY
                         the device that the certificate is of, such as
                         device:routers:expected:serialNumber:4711
+  inventory:PROFILE     the profile under which the inventory has the certificate
   provider:NAME:USER    an account of a 'provider'
   cert:ANCHOR:FILE      a client certificate in PEM or DER that verified under
                         this anchor; again with another anchor for several.

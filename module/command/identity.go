@@ -51,10 +51,14 @@ func identity(flags []string) (policy.Identity, error) {
 			err = addPassword(&who, kind, rest)
 		case "device":
 			err = addDevice(&who, rest)
+		case "inventory":
+			if who.IssuedUnder = rest; rest == "" {
+				err = fmt.Errorf("the profile is missing")
+			}
 		case "cert":
 			err = addCertificate(&who, rest)
 		default:
-			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, srp:REALM/USER, otp:ID, otp_challenge:ID, identity_proof:ID, identity_proof_v1:ID, provider:NAME:USER, cert:ANCHOR:FILE or device:REGISTRY:STATE:IDENTITY")
+			err = fmt.Errorf("want basic:USER, digest:USER, bearer:NAME:SUBJECT, srp:REALM/USER, otp:ID, otp_challenge:ID, identity_proof:ID, identity_proof_v1:ID, provider:NAME:USER, cert:ANCHOR:FILE, inventory:PROFILE or device:REGISTRY:STATE:IDENTITY")
 		}
 		if err != nil {
 			return policy.Identity{}, fmt.Errorf("--who %q: %w", text, err)

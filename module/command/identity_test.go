@@ -20,3 +20,13 @@ func TestAUserOfSRPIsReadWithItsRealm(t *testing.T) {
 		}
 	}
 }
+
+func TestTheInventoryHasTheCertificateUnderAProfile(t *testing.T) {
+	who, err := identity([]string{"inventory:routers"})
+	if err != nil || who.IssuedUnder != "routers" {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if _, err := identity([]string{"inventory:"}); err == nil {
+		t.Error("no profile is one")
+	}
+}

@@ -111,8 +111,9 @@ func chain(c policy.TestCase, cert *x509.Certificate) (*policy.Chain, error) {
 	return policy.ChainOf(cert, c.Renewed, c.Enrolled), nil
 }
 
-// once adds the one-time password and the device.
+// once adds the one-time password, the device, and what the inventory has.
 func once(who *policy.Identity, test policy.TestWho) error {
+	who.IssuedUnder = test.Inventory
 	if d := test.Device; d != nil {
 		who.Devices = []policy.Device{{Registry: d.Registry, Issuer: "00", Identity: d.Identity, State: d.State}}
 	}

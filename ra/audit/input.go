@@ -40,6 +40,9 @@ type Input struct {
 	Passwords []Password `json:"passwords,omitempty"`
 	// Devices are the entries of device registries that Cert is of.
 	Devices []Device `json:"devices,omitempty"`
+	// IssuedUnder is the profile under which the inventory has Cert, where a line
+	// of the policy asks for it.
+	IssuedUnder Text `json:"issued_under,omitempty"`
 	// Linking is what the channel-binding check found.
 	Linking string `json:"linking"`
 	// Renews is the certificate that a reenrolment replaces, DER.
@@ -163,6 +166,7 @@ func OfInput(q policy.Arrival, needs func(asn1.ObjectIdentifier) bool) *Input {
 	if q.Chain != nil {
 		in.Chain = &Chain{q.Chain.Renewals, q.Chain.Since.UTC()}
 	}
+	in.IssuedUnder = Text(q.Who.IssuedUnder)
 	in.Data, in.Claims = q.Who.Data.JSON(), q.Who.Claims.JSON()
 	for _, a := range q.Who.Accounts {
 		in.Accounts = append(in.Accounts, Account{Method: a.Method, User: a.User})

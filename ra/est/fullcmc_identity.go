@@ -33,6 +33,9 @@ func (x *exchange) cmcIdentity() *ra.Error {
 	if fail := x.devices(); fail != nil {
 		return fail
 	}
+	if fail := x.inventory(); fail != nil {
+		return fail
+	}
 	x.by, x.noRA = policy.NewRegistrar(x.who, issuers)
 	if fail := x.identityProof(); fail != nil {
 		return fail

@@ -39,6 +39,9 @@ func (x *exchange) identify() *ra.Error {
 	if fail := x.devices(); fail != nil {
 		return fail
 	}
+	if fail := x.inventory(); fail != nil {
+		return fail
+	}
 	if fail := x.credentials(); fail != nil {
 		return fail
 	}

@@ -4,6 +4,7 @@ package est
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"time"
@@ -28,6 +29,11 @@ type Passwords interface {
 // Devices finds the devices that a certificate is of, as store.Devices does.
 type Devices interface {
 	Match(ctx context.Context, keys policy.DeviceKeys) ([]store.Device, error)
+}
+
+// An Inventory finds a certificate, as store.Inventory does.
+type Inventory interface {
+	BySHA256(ctx context.Context, serial string, sha256 [32]byte) (store.Certificate, error)
 }
 
 // storeFailed is for a request that can be sent again.
@@ -112,6 +118,28 @@ func (x *exchange) devices() *ra.Error {
 	}
 	for _, d := range found {
 		x.who.Devices = append(x.who.Devices, d.Matched(x.now))
+	}
+	return nil
+}
+
+// inventory finds under which profile the client certificate was issued, where a
+// line asks for it, also one of the shadow policy.
+func (x *exchange) inventory() *ra.Error {
+	asks := x.profile.AsksInventory(x.target.op)
+	if x.s.Shadow != nil && !asks {
+		shadow, ok := x.s.Shadow.Profile(x.target.label)
+		asks = ok && shadow.AsksInventory(x.target.op)
+	}
+	cert := x.who.Cert
+	if !asks || cert == nil || x.s.Inventory == nil {
+		return nil
+	}
+	found, err := x.s.Inventory.BySHA256(x.r.Context(), ra.SerialText(cert.SerialNumber), sha256.Sum256(cert.Raw))
+	switch {
+	case err == nil:
+		x.who.IssuedUnder = found.Profile
+	case !errors.Is(err, store.ErrUnknown):
+		return storeFailed(err)
 	}
 	return nil
 }

@@ -88,7 +88,12 @@ func newOnce(t testing.TB, changes ...func(*site)) *onceSite {
 
 func onceOf(t testing.TB) *policy.Policy {
 	t.Helper()
-	file, err := policy.Parse("policy.yaml", []byte(strings.ReplaceAll(onceRules, "BODY", strings.Trim(body, "\n"))))
+	return compileOnce(t, onceRules)
+}
+
+func compileOnce(t testing.TB, rules string) *policy.Policy {
+	t.Helper()
+	file, err := policy.Parse("policy.yaml", []byte(strings.ReplaceAll(rules, "BODY", strings.Trim(body, "\n"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +102,7 @@ func onceOf(t testing.TB) *policy.Policy {
 		t.Fatal(err)
 	}
 	if err := p.Bind(policy.Environment{
-		Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Registries: []string{"fleet"},
+		Anchors: []string{"ours", "idevid"}, Users: []string{"estuser"}, Registries: []string{"fleet"}, Store: true,
 		Upstreams: map[string]policy.Capabilities{"test": new(ratest.CA).Carries()},
 	}); err != nil {
 		t.Fatal(err)

@@ -45,6 +45,8 @@ type Server struct {
 	// Devices finds the devices of client certificates; nil: there are no
 	// registries.
 	Devices Devices
+	// Inventory has what was issued, for lines that ask for it; nil: it has nothing.
+	Inventory Inventory
 	// Challenge gives the WWW-Authenticate values of a 401 (RFC 9110 section
 	// 11.6.1), such as `Basic realm="estra", charset="UTF-8"`, for the methods
 	// that could help (policy.Account.Method): many clients read no other

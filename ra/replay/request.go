@@ -24,6 +24,7 @@ func Request(r *audit.Record) (policy.Arrival, error) {
 	}
 	req := policy.Arrival{Request: policy.Request{Op: r.Op, Label: r.Label.String(), Now: in.Time, Until: in.Until, Linking: linking(in.Linking)}}
 	req.Who.Anchors, req.Who.AnchorEnds = in.Anchors, in.AnchorEnds
+	req.Who.IssuedUnder = in.IssuedUnder.String()
 	for _, a := range in.Accounts {
 		req.Who.Accounts = append(req.Who.Accounts, policy.Account{Method: a.Method, User: a.User})
 	}

@@ -38,7 +38,8 @@ func fronted(t *testing.T, c *chaos) *stepcatest.Front {
 	})
 	conf := jwkSite(ca, "timeout 1s")
 	conf.site = strings.Replace(conf.site, ca.URL, front.URL, 1)
-	c.site = prepare(t, keepsRecords(conf))
+	c.conf = keepsRecords(conf)
+	c.site = prepare(t, c.conf)
 	return front
 }
 

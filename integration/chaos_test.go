@@ -34,6 +34,9 @@ var faults = []fault{
 	{"the connection is reset after step-ca has signed", 2, resetAfterSigning},
 	{"step-ca answers garbage", 7, answersGarbage},
 	{"step-ca signs another key, a name more, what has ended, or is another CA", 4, forges},
+	{"a client hangs up at every byte", hangUpRounds, clientHangsUp},
+	{"PostgreSQL is restarted", 4, postgresRestarted},
+	{"PostgreSQL fails over to a standby", 2, postgresFailsOver},
 }
 
 // After each round hold: what the CA has issued is in the store; no answer without

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
@@ -32,7 +33,13 @@ const (
 // time, and in the end all of it. In the end no device has a certificate but one.
 func (c *chaos) written(inTheEnd bool) {
 	c.t.Helper()
-	kept, err := store.OpenSQLite(c.t.Context(), filepath.Join(c.site.dir, "data", "caddy", "est", "store.db"), store.Options{})
+	open := c.open
+	if open == nil {
+		open = func(ctx context.Context) (store.Store, error) {
+			return store.OpenSQLite(ctx, filepath.Join(c.site.dir, "data", "caddy", "est", "store.db"), store.Options{})
+		}
+	}
+	kept, err := open(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}

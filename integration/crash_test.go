@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-est/estra/ra/cms"
 	"github.com/caddy-est/estra/ra/estclient"
+	"github.com/caddy-est/estra/ra/store"
 )
 
 // chaos lets devices enrol while something goes wrong again and again.
@@ -30,8 +31,11 @@ type chaos struct {
 	rounds int
 	long   bool
 	site   *site
-	local  bool // the CA dies with the server
-	lines  int  // of the CA's, that were looked at
+	conf   config                                     // of the site
+	env    []string                                   // of the server
+	open   func(context.Context) (store.Store, error) // nil: the file
+	local  bool                                       // the CA dies with the server
+	lines  int                                        // of the CA's, that were looked at
 
 	mu      sync.Mutex
 	devices []*crashed
@@ -60,7 +64,7 @@ func (c *chaos) run() {
 			fmt.Printf("%s: %d of %d rounds\n", c.fault.name, i+1, c.rounds)
 		}
 	}
-	c.site.env = nil
+	c.site.env = c.env
 	c.site.run()
 	for _, d := range c.devices { // who was answered too: it gets the same
 		if status := c.ask(d); status != http.StatusOK {

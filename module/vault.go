@@ -354,6 +354,9 @@ func (u *Vault) Pins() []*x509.Certificate { return u.pins }
 // CarriesAsWritten is what Carries says, without reading a file.
 func (u *Vault) CarriesAsWritten() policy.Capabilities { return vault.Carries(u.mode()) }
 
+// Connections is how many requests may be at the server at once.
+func (u *Vault) Connections() int { return connections(u.MaxConnections) }
+
 // Identity is the server's address, with the issuer that stands for a CA there.
 func (u *Vault) Identity() string {
 	return strings.Join([]string{"vault", u.URL, u.Namespace, u.Mount, u.Issuer}, " ")

@@ -183,6 +183,9 @@ func (u *WebhookCA) Provision(caddy.Context) error {
 // Pins are the configured roots.
 func (u *WebhookCA) Pins() []*x509.Certificate { return u.pins }
 
+// Connections is how many requests may be at the service at once.
+func (u *WebhookCA) Connections() int { return connections(u.MaxConnections) }
+
 // CarriesAsWritten is what Carries says, without reading a file.
 func (u *WebhookCA) CarriesAsWritten() policy.Capabilities { return webhook.Carries(u.OwnSerials) }
 

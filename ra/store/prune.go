@@ -132,9 +132,9 @@ func (u upkeep) pruneApprovals(ctx context.Context, now time.Time) (n int, err e
 	return n, nil
 }
 
-// endedPasswords are those of no use to anybody since $1. One that is reserved
+// pastUse gives the passwords that are of no use to anybody since $1. One that is reserved
 // for a request that waits for approval has its use, whenever it expires.
-const endedPasswords = `SELECT p.id FROM passwords p LEFT JOIN claims c ON c.kind = 'password' AND c.id = p.id
+const pastUse = `SELECT p.id FROM passwords p LEFT JOIN claims c ON c.kind = 'password' AND c.id = p.id
 	WHERE (c.issued > 0 AND (c.until < $1 OR c.collected > 0 AND c.collected < $1)
 		OR (c.id IS NULL OR c.issued = 0 AND c.until < $1 AND NOT EXISTS (SELECT 1 FROM pending w WHERE w.uses LIKE '%"' || p.id || '"%'))
 			AND (p.expires < $1 OR p.revoked > 0 AND p.revoked < $1))`
@@ -143,14 +143,14 @@ const endedPasswords = `SELECT p.id FROM passwords p LEFT JOIN claims c ON c.kin
 // order, and a write is what others wait for.
 func (u upkeep) prunePasswords(ctx context.Context, before time.Time) (n int, err error) {
 	scan := func(r scanner) (id string, err error) { return id, r.Scan(&id) }
-	ids, err := list(ctx, u.s, mostListed, scan, endedPasswords+` ORDER BY p.id LIMIT $2`, millis(before), prunedAtOnce)
+	ids, err := list(ctx, u.s, mostListed, scan, pastUse+` ORDER BY p.id LIMIT $2`, millis(before), prunedAtOnce)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
 	err = u.s.writer.writeMany(ctx, len(ids), func(ctx context.Context, tx *sql.Tx) error {
 		n = 0
 		for _, id := range ids {
-			switch err := one(tx.ExecContext(ctx, `DELETE FROM passwords WHERE id IN (`+endedPasswords+` AND p.id = $2)`, millis(before), id)); {
+			switch err := one(tx.ExecContext(ctx, `DELETE FROM passwords WHERE id IN (`+pastUse+` AND p.id = $2)`, millis(before), id)); {
 			case errors.Is(err, ErrUnknown): // it has changed since
 				continue
 			case err != nil:

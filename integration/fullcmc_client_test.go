@@ -113,7 +113,7 @@ func TestTheClientDoesAllOfFullCMC(t *testing.T) {
 	c.refused("the server answered 403 Forbidden; request 1 (CN=a0.example.net): refused, badIdentity", "enroll",
 		append(proof(1, "secret"), "--key", "key2", "--subject", "CN=a0.example.net")...)
 	c.refused("badIdentity", "enroll", "--key", "key2", "--subject", "CN=a0.example.net")
-	c.refused("refused, badRequest", "query", "--token", "00", "--transaction", "01", "--key", "key0", "--cert", "a2.pem", "--cert-key", "key0b")
+	c.refused("refused, badCertId", "query", "--token", "00", "--transaction", "01", "--key", "key0", "--cert", "a2.pem", "--cert-key", "key0b")
 	scanFor(t, d.site, secrets)
 }
 

@@ -32,7 +32,6 @@ func TestAMistakeIsRefusedAndWhatRanGoesOn(t *testing.T) {
 		{"a policy that is not YAML", "version: [", string(good), "policy.yaml:1"},
 		{"an account that the Caddyfile lacks", strings.Replace(devices, "estuser", "nobody", 1), string(good), "policy.yaml:9"},
 		{"an anchor that the Caddyfile lacks", strings.Replace(devices, "anchor: ours", "anchor: theirs", 1), string(good), "policy.yaml:13"},
-		{"a part of the language that comes later", strings.Replace(devices, "anchor: ours", "anchor: ours, profile: devices", 1), string(good), "policy.yaml:13"},
 		{"a password in place of its hash", devices, strings.Replace(string(good), hashIn(string(good)), "secret-word", 1), "not a password hash"},
 		{"a policy that isn't there", devices, strings.Replace(string(good), "policy policy.yaml", "policy nowhere.yaml", 1), "nowhere.yaml"},
 		{"an unknown option", devices, strings.Replace(string(good), "policy policy.yaml", "polcy policy.yaml", 1), "Caddyfile:"},

@@ -33,6 +33,8 @@ type cmcRules struct {
 	revokeRA  bool
 	statusV1  bool
 	anchors   bool
+	// pendingByHTTP: what waits is answered by 202.
+	pendingByHTTP bool
 }
 
 // fullCMC reads `fullcmc`.
@@ -61,6 +63,7 @@ func (c *compiler) fullCMC(p *Profile, n node) {
 		c.add(revoke.get("by_ra").at, "`%s` names nobody: which RA may revoke what, the lines of `fullcmc.on_behalf` say", revoke.get("by_ra").path)
 	}
 	p.cmc.statusV1 = n.get("status_info").value() == bothStatuses
+	p.cmc.pendingByHTTP = n.get("pending").value() == byHTTP
 	p.cmc.anchors = n.get("publish_anchors").on()
 	asks := func(key string) bool { return n.get(key).present() }
 	if !p.Offers(FullCMC) && !slices.ContainsFunc([]string{"enroll", "reenroll", "on_behalf", "revoke"}, asks) {
@@ -74,6 +77,13 @@ const bothStatuses = "both"
 // StatusV1 says that answers of Full CMC have CMCStatusInfo beside
 // CMCStatusInfoV2 (RFC 5272 section 6.1), for clients of RFC 2797.
 func (p *Profile) StatusV1() bool { return p.cmc.statusV1 }
+
+// byHTTP stands for 202 (RFC 7030 section 4.2.3).
+const byHTTP = "http"
+
+// PendingByHTTP says that a message of which all waits is answered by 202, and not by
+// a message with the status pending.
+func (p *Profile) PendingByHTTP() bool { return p.cmc.pendingByHTTP }
 
 // PublishesAnchors says that answers of Full CMC have the roots of the CA (RFC
 // 5272 section 6.15).

@@ -156,6 +156,8 @@ var fullCMCShape = &shape{kind: aMap, keys: []key{
 	}}, initial: "not offered", doc: "revocation requests (RFC 5272 section 6.11)"},
 	{name: "status_info", is: &shape{kind: aWord, words: []word{{text: "v2"}, {text: bothStatuses}}}, initial: "v2",
 		doc: "the status controls of an answer: CMCStatusInfoV2 alone, or CMCStatusInfo of RFC 2797 beside it"},
+	{name: "pending", is: &shape{kind: aWord, words: []word{{text: "cmc"}, {text: byHTTP}}}, initial: "cmc",
+		doc: "how a message of which all waits is answered: by the status pending (RFC 5272 section 6.1), or by 202 as on other operations"},
 	{name: "publish_anchors", is: boolean, initial: "false", doc: "whether answers have the roots of the CA (publishTrustAnchors, RFC 5272 section 6.15)"},
 }}
 

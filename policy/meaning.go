@@ -45,7 +45,7 @@ var meanings = map[string]meaning{
 	"enroll": offered, "reenroll": offered, "on_behalf": offered, "serverkeygen.enabled": trueWide,
 	"fullcmc": offered, "fullcmc.revoke": offered, "revoke.own": trueWide, "revoke.by_ra": trueWide,
 	"serverkeygen.key": writes, "serverkeygen.encryption": ordered("required", "if_asked"), "serverkeygen.form": writes, "serverkeygen.made_by": writes,
-	"fullcmc.status_info": inert, "fullcmc.publish_anchors": inert,
+	"fullcmc.status_info": inert, "fullcmc.pending": inert, "fullcmc.publish_anchors": inert,
 	"who": widens, "names": widens, "on_behalf.linking": inert, "linking": ordered("required", "if_present"), "approval": ordered("manual", "auto"),
 	"approve_when": writes, "approvals": ordered("2", "1"), "issues": ordered("devices", "ra"),
 	"same_names": ordered("exact", "equal"), "same_key": ordered("forbid", "allow"), "window": bound, "expired": bound,

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
@@ -22,7 +23,8 @@ type cmcReply struct {
 	statuses     []cmc.StatusInfo
 	certificates []*x509.Certificate
 	granted      int
-	waiting      int       // for approval
+	waiting      int // for approval
+	retry        time.Duration
 	fail         *ra.Error // the first
 	full         bool      // a Simple PKI Response wouldn't do
 	challenges   [][]byte  // values of encryptedPOP
@@ -66,6 +68,9 @@ func (x *exchange) cmcAnswer() (answer, *ra.Error) {
 	m := x.cmc
 	if m.replies.granted+m.replies.waiting == 0 && m.replies.fail != nil {
 		return answer{}, m.replies.fail
+	}
+	if m.replies.waiting > 0 && m.replies.granted == 0 && m.replies.fail == nil && x.profile.PendingByHTTP() {
+		return answer{status: http.StatusAccepted, contentType: wire.TypeText, retryAfter: m.replies.retry}, nil
 	}
 	if m.replies.fail == nil && !m.replies.full && len(m.replies.certificates) > 0 && len(x.echoes())+len(m.replies.anchors) == 0 {
 		return x.certsOnly(wire.TypeCertsOnly, m.replies.certificates...)

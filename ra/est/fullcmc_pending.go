@@ -15,10 +15,11 @@ import (
 )
 
 // pending takes a part that waits for approval. RFC 7030 section 4.3.2 leaves open
-// how that is said; here it is CMC's way, a status with pendInfo (RFC 5272 section
-// 6.1.3), since other parts of the message may be granted.
+// how that is said; by default it is CMC's way, a status with pendInfo (RFC 5272
+// section 6.1.3), since other parts of the message may be granted.
 func (r *cmcReply) pending(id cmc.BodyPartID, fail *ra.Error, p *ra.Pended, part *exchange) {
 	r.waiting++
+	r.retry = max(r.retry, fail.RetryAfter)
 	r.full = true
 	r.statuses = append(r.statuses, cmc.StatusInfo{
 		Status: cmc.Pending, Bodies: cmc.To(id), Text: fail.Public + " (" + part.id + ")",

@@ -150,3 +150,30 @@ func TestARegistrationAuthorityAsksAboutWhatItHasBrought(t *testing.T) {
 	g = x.post("cmc", message(t, query(token, "n1"), byCert(registrar), registrar.Leaf))
 	x.granted(g, "a.site.example")
 }
+
+// RFC 7030 section 4.3.2 leaves open how it is said that a request waits.
+func TestWhatWaitsIsAnsweredBy202WhereThePolicySaysSo(t *testing.T) {
+	x := newCMCPending(t)
+	p := policyOf(t, strings.Replace(strings.ReplaceAll(cmcPendingRules, "BODY", strings.Trim(body, "\n")), "      on_behalf:", "      pending: http\n      on_behalf:", 1))
+	x.Policy, x.Authority.Policy = p, p
+	device := x.device("dev-1")
+	ask := func(names ...string) got {
+		t.Helper()
+		d := &cmc.PKIData{}
+		for i, name := range names {
+			d.Requests = append(d.Requests, request(t, cmc.BodyPartID(i+1), csrtest.NewKey(t, "P-256"), name))
+		}
+		return x.post("cmc", message(t, d, byCert(device), device.Leaf))
+	}
+	g := ask("odd.example")
+	if g.StatusCode != 202 || g.body != "" || g.Header.Get("Retry-After") == "" || g.Header.Get("Content-Length") != "0" {
+		t.Errorf("%d %q, Retry-After %q", g.StatusCode, g.body, g.Header.Get("Retry-After"))
+	}
+	if record, _ := x.last(g.Header.Get("X-Request-Id")); record.Outcome != "pending" || record.Status != 202 {
+		t.Errorf("record %+v", record)
+	}
+	// What is granted beside it must reach the client.
+	if _, certs, said := x.response(ask("odder.example", "usual.example")); said != "pending 1, success 2" || len(certs) != 1 {
+		t.Errorf("%s, %d certificates", said, len(certs))
+	}
+}

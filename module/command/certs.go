@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -86,20 +87,15 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	if days, err := strconv.Atoi(textWithout(text, "d")); err == nil && text[len(text)-1] == 'd' {
-		return now.AddDate(0, 0, days), nil
+	if count, ok := strings.CutSuffix(text, "d"); ok {
+		if days, err := strconv.Atoi(count); err == nil {
+			return now.AddDate(0, 0, days), nil
+		}
 	}
 	if d, err := time.ParseDuration(text); err == nil {
 		return now.Add(d), nil
 	}
 	return time.Time{}, fmt.Errorf("%s %q: want a time such as 2026-12-31T00:00:00Z, or how long from now, such as 30d or 12h", flag, text)
-}
-
-func textWithout(text, suffix string) string {
-	if len(text) > len(suffix) && text[len(text)-len(suffix):] == suffix {
-		return text[:len(text)-len(suffix)]
-	}
-	return ""
 }
 
 // eachPage gives all entries, page by page; the last call has none.

@@ -35,6 +35,11 @@ type Capabilities struct {
 	// Alone says that the CA makes names from what it is told alone: those that
 	// a policy takes over from the request must be told, too.
 	Alone bool
+	// PassedTypes and PassedForms are the types of attributes, dotted, and the
+	// forms of names that a CA with Alone takes over from a request as they are,
+	// though it can't be told them.
+	PassedTypes []string
+	PassedForms []csr.NameForm
 	// Verbatim says that extensions of the request go into the certificate as
 	// they are, without being told.
 	Verbatim bool
@@ -64,6 +69,17 @@ func (c Capabilities) Name(form csr.NameForm) bool {
 // Purpose says whether an extended key usage, dotted, can be told.
 func (c Capabilities) Purpose(oid string) bool {
 	return c.ExtKeyUsage || slices.Contains(c.Purposes, oid)
+}
+
+// PassesAttribute says whether a subject attribute of a request, of this type,
+// dotted, gets into the certificate without being told.
+func (c Capabilities) PassesAttribute(oid string) bool {
+	return !c.Alone || slices.Contains(c.PassedTypes, oid)
+}
+
+// PassesName is PassesAttribute for a form of names in the SAN.
+func (c Capabilities) PassesName(form csr.NameForm) bool {
+	return !c.Alone || slices.Contains(c.PassedForms, form)
 }
 
 // A carrying is the question whether upstreams can express a profile.
@@ -104,7 +120,7 @@ func (c carrying) names(base, names nameRules) {
 	for _, rule := range names.subject.rules {
 		fixed := func(can Capabilities) bool { return can.fixes(rule, base.subject) }
 		told := c.need(rule.decides(), rule.called(), func(can Capabilities) bool {
-			return !rule.sets() && !can.Alone || can.Attribute(rule.oid.String()) || fixed(can)
+			return !rule.sets() && can.PassesAttribute(rule.oid.String()) || can.Attribute(rule.oid.String()) || fixed(can)
 		})
 		if told && rule.sets() && len(rule.beside) > 0 {
 			c.need(rule.besideAt, "several attributes in one RDN of the subject", func(can Capabilities) bool { return can.Subject })
@@ -115,7 +131,8 @@ func (c carrying) names(base, names nameRules) {
 	}
 	for _, rule := range names.san.rules {
 		c.need(rule.decides(), "the "+rule.label, func(can Capabilities) bool {
-			return !rule.sets() && !can.Alone || can.Name(rule.kind.key.form) && can.writes(rule)
+			form := rule.kind.key.form
+			return !rule.sets() && can.PassesName(form) || can.Name(form) && can.writes(rule)
 		})
 	}
 }

@@ -198,7 +198,7 @@ func TestARenewedRACertificateIsShown(t *testing.T) {
 func TestSimpleEnrollSaysWhatItCannotTell(t *testing.T) {
 	s := serve(t)
 	up := s.open()
-	_, err := up.Issue(t.Context(), upstreamtest.Rewritten(t, s.open(full).Carries()))
+	_, err := up.Issue(t.Context(), upstreamtest.Rewritten(t, s.open(full)))
 	fails(t, err, ra.UpstreamRefused, "rewritten the names")
 	if s.posts != 0 {
 		t.Error("the server was asked")
@@ -212,7 +212,7 @@ func TestSimpleEnrollSaysWhatItCannotTell(t *testing.T) {
 func TestFullCMCSaysWhatDiffersAndWhatWasChecked(t *testing.T) {
 	s := serve(t)
 	up := s.open(full)
-	o := upstreamtest.Rewritten(t, up.Carries())
+	o := upstreamtest.Rewritten(t, up)
 	upstreamtest.Issue(t, up, o)
 	data := s.requests[0]
 	if len(data.Requests) != 1 || !slices.Equal(data.Requests[0].PKCS10, o.CSR().Raw) {

@@ -19,7 +19,7 @@ func TestRealStepCAThatFails(t *testing.T) {
 	ca := stepcatest.Start(t, stepcatest.Options{MaxDuration: 24 * time.Hour})
 	t.Run("a refusal is UpstreamRefused, with step-ca's words for operators only", func(t *testing.T) {
 		up := open(t, ca.Config())
-		_, err := up.Issue(t.Context(), upstreamtest.Rewritten(t, up.Carries())) // 50 hours
+		_, err := up.Issue(t.Context(), upstreamtest.Rewritten(t, up)) // 50 hours
 		e := upstreamtest.Fails(t, err, ra.UpstreamRefused)
 		if !strings.Contains(e.Reason, "403") {
 			t.Errorf("the reason is %q", e.Reason)

@@ -85,7 +85,7 @@ func TestEvidenceReachesStepCA(t *testing.T) {
 
 // testToTheLetter doesn't rely on ra.Conforms.
 func testToTheLetter(t *testing.T, up *stepca.Upstream) {
-	o := upstreamtest.Rewritten(t, up.Carries())
+	o := upstreamtest.Rewritten(t, up)
 	leaf := upstreamtest.Issue(t, up, o)
 	wantSubject := csrtest.Name(csrtest.CN("rewritten.example"), csrtest.O("Rewritten & Sons <Ltd>"))
 	if string(leaf.RawSubject) != string(wantSubject) {
@@ -258,7 +258,7 @@ func crlOf(t *testing.T, up *stepca.Upstream, ca *stepcatest.CA) []x509.Revocati
 
 func testPlain(t *testing.T, ca *stepcatest.CA) {
 	up := open(t, ca.PlainConfig())
-	o := upstreamtest.Rewritten(t, up.Carries())
+	o := upstreamtest.Rewritten(t, up)
 	issued, err := up.Issue(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

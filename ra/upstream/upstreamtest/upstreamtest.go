@@ -60,20 +60,68 @@ func testCACerts(t *testing.T, up ra.Upstream, pins []*x509.Certificate) {
 // An Order is made for a CSR that asks for less and for other things than the
 // plan has.
 func testRewrite(t *testing.T, up ra.Upstream) {
-	order := Rewritten(t, up.Carries())
+	order := Rewritten(t, up)
 	leaf := Issue(t, up, order)
 	chain(t, leaf, caCerts(t, up))
+}
+
+// A OneUsage is an Upstream under test whose CA gives every certificate the same
+// usages, such as `{key: [digitalSignature], ext: [serverAuth]}`. The orders of the
+// suite plan them.
+type OneUsage interface{ OneUsage() string }
+
+// usageOf is the usage that a policy plans for an upstream.
+func usageOf(up ra.Upstream, otherwise string) string {
+	if one, ok := up.(OneUsage); ok {
+		return one.OneUsage()
+	}
+	return otherwise
+}
+
+// permissive is ratest.Permissive, as far as the upstream has usages.
+func permissive(up ra.Upstream) string {
+	return strings.Replace(ratest.Permissive, permissiveUsage, "    usage: "+usageOf(up, "{key: [digitalSignature], ext: [clientAuth, serverAuth]}")+"\n", 1)
+}
+
+const permissiveUsage = `    usage:
+      key: [digitalSignature]
+      ext: [clientAuth, serverAuth]
+`
+
+// named is a request for one DNS name, with a subject where the upstream has one.
+func named(t testing.TB, can policy.Capabilities, name string) []byte {
+	t.Helper()
+	return csrtest.New(t, commonName(can, name), csrtest.SAN(csrtest.DNS(name)))
+}
+
+func commonName(can policy.Capabilities, name string) csrtest.Option {
+	if can.Attribute("2.5.4.3") || can.PassesAttribute("2.5.4.3") {
+		return csrtest.Subject(csrtest.CN(name))
+	}
+	return csrtest.Subject()
 }
 
 // Rewritten is an order whose plan differs from the CSR in whatever the
 // upstream carries: O is added after the CN, a URI is added to the SAN or its
 // DNS name replaced, the purposes include one that nobody knows, and two
 // extensions, one of them critical, are copied. It lasts 50 hours.
-func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
+func Rewritten(t testing.TB, up ra.Upstream) ra.Order {
 	t.Helper()
-	var subject, san, usage string
-	options := []csrtest.Option{csrtest.Subject(csrtest.CN("rewritten.example"))}
-	asked := [][]byte{csrtest.DNS("rewritten.example"), csrtest.IP("192.0.2.7"), csrtest.IP("2001:db8::7"), csrtest.Email("dev@rewritten.example")}
+	can := up.Carries()
+	var subject, san string
+	options := []csrtest.Option{commonName(can, "rewritten.example")}
+	var asked [][]byte
+	for _, name := range []struct {
+		form csr.NameForm
+		der  []byte
+	}{
+		{csr.DNS, csrtest.DNS("rewritten.example")}, {csr.IP, csrtest.IP("192.0.2.7")}, {csr.IP, csrtest.IP("2001:db8::7")},
+		{csr.Email, csrtest.Email("dev@rewritten.example")},
+	} {
+		if can.Name(name.form) || can.PassesName(name.form) {
+			asked = append(asked, name.der)
+		}
+	}
 	dns, names := `{allow: ["**"]}`, len(asked)
 	if can.Attribute("2.5.4.10") {
 		subject = `      O: {set: "Rewritten & Sons <Ltd>"}` + "\n"
@@ -84,6 +132,7 @@ func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
 	} else if can.Name(csr.DNS) {
 		dns = `{set: "renamed.example"}`
 	}
+	usage := ""
 	if can.ExtKeyUsage {
 		usage = `, "1.3.6.1.4.1.32473.1.7"`
 	}
@@ -94,9 +143,9 @@ func Rewritten(t testing.TB, can policy.Capabilities) ra.Order {
 			csrtest.Extension("1.3.6.1.4.1.32473.1.8", false, csrtest.UTF8("not critical")),
 			csrtest.Extension("1.3.6.1.4.1.32473.1.9", true, csrtest.SEQ(csrtest.INTEGER(7))))
 	}
-	text := fmt.Sprintf(rewriting, subject, dns, san, usage, extensions)
+	usage = usageOf(up, fmt.Sprintf("{key: [digitalSignature, keyAgreement], ext: [clientAuth%s]}", usage))
 	order := ratest.Order(t, ratest.Case{
-		Policy: text,
+		Policy: fmt.Sprintf(rewriting, subject, dns, san, usage, extensions),
 		CSR:    csrtest.New(t, append(options, csrtest.SAN(asked...))...),
 		Now:    time.Now(), OwnSerials: !can.Serial,
 	})
@@ -122,9 +171,7 @@ profiles:
       dns: %s
       ip: {allow: ["0.0.0.0/0", "::/0"]}
       email: {allow: ["**@**"]}
-%s    usage:
-      key: [digitalSignature, keyAgreement]
-      ext: [clientAuth%s]
+%s    usage: %s
 %s    validity: {default: 50h}
 default: any
 `
@@ -210,8 +257,7 @@ func chain(t testing.TB, leaf *x509.Certificate, certs []*x509.Certificate) {
 
 // A device that enrolls again may send the very same CSR.
 func testTwice(t *testing.T, up ra.Upstream) {
-	der := csrtest.New(t, csrtest.Subject(csrtest.CN("twice.example")), csrtest.SAN(csrtest.DNS("twice.example")))
-	again := ratest.Case{CSR: der, Now: time.Now(), OwnSerials: !up.Carries().Serial}
+	again := ratest.Case{Policy: permissive(up), CSR: named(t, up.Carries(), "twice.example"), Now: time.Now(), OwnSerials: !up.Carries().Serial}
 	first := Issue(t, up, ratest.Order(t, again))
 	second := Issue(t, up, ratest.Order(t, again))
 	if first.Equal(second) {
@@ -230,7 +276,7 @@ func testZeroOrder(t *testing.T, up ra.Upstream) {
 }
 
 func testCancelled(t *testing.T, up ra.Upstream) {
-	order := ratest.Order(t, ratest.Case{Now: time.Now()})
+	order := ratest.Order(t, ratest.Case{Policy: permissive(up), CSR: named(t, up.Carries(), "device.example"), Now: time.Now()})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	start := time.Now()
@@ -258,8 +304,7 @@ func testConcurrent(t *testing.T, up ra.Upstream) {
 	for i := range orders {
 		name := fmt.Sprintf("device-%d.example", i)
 		orders[i] = ratest.Order(t, ratest.Case{
-			CSR: csrtest.New(t, csrtest.Subject(csrtest.CN(name)), csrtest.SAN(csrtest.DNS(name))),
-			Now: time.Now(), OwnSerials: !up.Carries().Serial,
+			Policy: permissive(up), CSR: named(t, up.Carries(), name), Now: time.Now(), OwnSerials: !up.Carries().Serial,
 		})
 	}
 	var group sync.WaitGroup

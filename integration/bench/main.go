@@ -29,7 +29,7 @@ func main() {
 	p := measured
 	quick := flag.Bool("quick", false, "a few enrolments for each row; the bounds don't count")
 	rows := flag.String("rows", strings.Join(groups, ","), "the `groups` of rows to measure")
-	profiles := flag.String("profiles", "", "a `folder` for profiles of each Caddy, of CPU and of allocations")
+	profiles := flag.String("profiles", "", "a `folder` for profiles of each row, of CPU and of allocations")
 	flag.Parse()
 	if *quick {
 		p = hasty

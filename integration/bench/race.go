@@ -32,6 +32,7 @@ func (b *bench) race(ctx context.Context, group string, lanes []lane) error {
 			return err
 		}
 	}
+	order := slices.Clone(lanes)
 	for range b.rounds {
 		for _, l := range lanes {
 			if err := ctx.Err(); err != nil {
@@ -45,7 +46,7 @@ func (b *bench) race(ctx context.Context, group string, lanes []lane) error {
 		}
 		slices.Reverse(lanes)
 	}
-	return b.profile(group, lanes)
+	return b.profile(group, order)
 }
 
 // warmUp enrols for a while. Each enrolment must leave one audit record: a
@@ -124,18 +125,18 @@ func (s *server) forgetAudit() error {
 	return os.Truncate(s.audit, 0)
 }
 
-// profile leaves profiles of each Caddy, of CPU and of allocations, in rounds
-// of their own which no row counts.
+// profile leaves profiles of each row of a Caddy, of CPU and of allocations, in
+// rounds of their own which no row counts. They are numbered as the rows are.
 func (b *bench) profile(group string, lanes []lane) error {
 	if b.profiles == "" {
 		return nil
 	}
-	for _, l := range lanes {
+	for i, l := range lanes {
 		if l.server.process == nil || l.server.name != "caddy" {
 			continue
 		}
 		for _, kind := range []string{"profile", "allocs"} {
-			if err := b.profileOne(l, kind, filepath.Join(b.profiles, group+"-"+filepath.Base(l.server.dir)+"-"+kind+".pprof")); err != nil {
+			if err := b.profileOne(l, kind, filepath.Join(b.profiles, fmt.Sprintf("%s-%d-%s.pprof", group, i+1, kind))); err != nil {
 				return err
 			}
 		}

@@ -78,6 +78,19 @@ func (g *Group) power(x []byte) []byte {
 	return bigmod.NewNat().Exp(base, x, m).Bytes(m)
 }
 
+// size is the length of the prime in bytes.
+func (g *Group) size() int { return len(g.prime()) }
+
+// number makes a number below the prime of as many bytes as the prime has.
+func (g *Group) number(made []byte) ([]byte, error) {
+	m := g.modulus()
+	n, err := bigmod.NewNat().SetOverflowingBytes(made, m)
+	if err != nil {
+		return nil, err
+	}
+	return n.Bytes(m), nil
+}
+
 // element makes a verifier as long as the prime.
 func (g *Group) element(v []byte) ([]byte, error) {
 	n, err := bigmod.NewNat().SetBytes(trimZeros(v), g.modulus())

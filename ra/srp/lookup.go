@@ -84,19 +84,22 @@ func (l lookup) Verifier(ctx context.Context, realm, user string) (v Verifier, k
 	return v, known, nil
 }
 
-// simulate makes the verifier of a user that isn't there: salt and exponent are
-// what somebody without the seed would take for random.
+// simulate makes the verifier of a user that isn't there: salt and verifier are
+// what somebody without the seed would take for random. The verifier is no power of
+// g that anybody has computed: g generates the whole group, so that each number is
+// one, and a client sees it through g^b alone.
 func simulate(seed secret.Bytes, group *Group, realm, user string) (Verifier, error) {
 	if len(seed) != SeedLength {
 		return Verifier{}, fmt.Errorf("the realm %q has a seed of %d bytes, want %d", realm, len(seed), SeedLength)
 	}
 	// A realm has no zero byte in it.
-	made, err := hkdf.Expand(sha256.New, seed, "estra srp 1\x00"+realm+"\x00"+user, saltLength+sha256.Size)
+	made, err := hkdf.Expand(sha256.New, seed, "estra srp 1\x00"+realm+"\x00"+user, saltLength+group.size())
 	if err != nil {
 		return Verifier{}, err
 	}
-	return Verifier{
-		Realm: realm, User: user, Group: group,
-		Salt: cutSalt(made[:saltLength]), V: group.power(made[saltLength:]),
-	}, nil
+	v, err := group.number(made[saltLength:])
+	if err != nil {
+		return Verifier{}, err
+	}
+	return Verifier{Realm: realm, User: user, Group: group, Salt: cutSalt(made[:saltLength]), V: v}, nil
 }

@@ -89,6 +89,21 @@ func TestTheGroupsAreSafePrimesWithAGenerator(t *testing.T) {
 	}
 }
 
+func TestANumberIsBelowThePrime(t *testing.T) {
+	for _, g := range groups {
+		n := new(big.Int).SetBytes(g.N())
+		for name, made := range map[string][]byte{
+			"zero": make([]byte, g.size()), "the prime": g.N(), "the most": bytes.Repeat([]byte{0xff}, g.size()),
+		} {
+			got, err := g.number(made)
+			want := new(big.Int).Mod(new(big.Int).SetBytes(made), n)
+			if err != nil || len(got) != g.size() || new(big.Int).SetBytes(got).Cmp(want) != 0 {
+				t.Errorf("the group %s, %s: %x, %v", g.Name(), name, got, err)
+			}
+		}
+	}
+}
+
 func TestAGroupIsFoundByItsName(t *testing.T) {
 	for name, wrong := range map[string]string{"2048": "", "8192": "", "1024": "too small", "1536": "too small", "": "there is no group", "2047": "there is no group"} {
 		g, err := GroupNamed(name)
@@ -233,6 +248,14 @@ func TestALookupGivesEverybodyAVerifier(t *testing.T) {
 	unknown := get("devices", "nobody", false)
 	if again := get("devices", "nobody", false); !bytes.Equal(again.V, unknown.V) || !bytes.Equal(again.Salt, unknown.Salt) {
 		t.Error("an unknown user got another verifier the second time")
+	}
+	if bytes.Compare(unknown.V, group.N()) >= 0 {
+		t.Error("the verifier of an unknown user isn't below the prime")
+	}
+	// What was said of a name stays so in later versions: a node that is still an
+	// older one gives the same, and who asks before and after learns nothing.
+	if got := fmt.Sprintf("%x", unknown.Salt); got != "2b63bbd09b58cbc197c939d529e0dd321e114bae" {
+		t.Errorf("the salt of an unknown user is another than it was: %s", got)
 	}
 	for _, other := range []Verifier{get("devices", "nobod", false), get("other", "nobody", false)} {
 		if bytes.Equal(other.Salt, unknown.Salt) || bytes.Equal(other.V, unknown.V) {

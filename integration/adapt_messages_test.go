@@ -137,6 +137,9 @@ func messageFormats(t *testing.T) []string {
 			switch n := n.(type) {
 			case *ast.SelectorExpr:
 				open = append(open, method{m.of, n.Sel.Name}, method{"upstreamBlock", n.Sel.Name})
+				if embedded, ok := n.X.(*ast.SelectorExpr); ok { // by the name of its type
+					open = append(open, method{embedded.Sel.Name, n.Sel.Name})
+				}
 			case *ast.Ident:
 				open = append(open, method{"", n.Name})
 			}

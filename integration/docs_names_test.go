@@ -205,7 +205,7 @@ func TestEveryFieldOfTheRecordIsInTheDocs(t *testing.T) {
 }
 
 // optionParsers are the functions that read options.
-var optionParsers = []string{"readers", "anchorBlock", "quirks", "limit", "option", "loginOption", "webhookOption", "bearerOption", "decryptKeysOption", "certificateOption", "auditReaders", "retentionOptions"}
+var optionParsers = []string{"readers", "anchorBlock", "quirks", "limit", "option", "options", "webhookOption", "bearerOption", "decryptKeysOption", "certificateOption", "auditReaders", "retentionOptions"}
 
 // caddyfileOptions are the words that the parsers of the directive and of its
 // upstreams take for an option: in a switch, as the key of a map, or compared
@@ -218,7 +218,7 @@ func caddyfileOptions(t *testing.T) map[string]bool {
 			all[textOf(n)] = true
 		}
 	}
-	for _, file := range []string{"../caddyfile/options.go", "../caddyfile/limits.go", "../caddyfile/guest.go", "../caddyfile/certificate.go", "../caddyfile/webhook.go", "../caddyfile/bearer.go", "../caddyfile/decryptkeys.go", "../caddyfile/audit.go", "../caddyfile/retention.go", "../module/stepca.go", "../module/est_server.go", "../module/internal.go", "../module/cfssl.go", "../module/vault.go", "../module/ejbca.go", "../module/srp.go", "../module/webhook_ca.go"} {
+	for _, file := range []string{"../caddyfile/options.go", "../caddyfile/limits.go", "../caddyfile/guest.go", "../caddyfile/certificate.go", "../caddyfile/webhook.go", "../caddyfile/bearer.go", "../caddyfile/decryptkeys.go", "../caddyfile/audit.go", "../caddyfile/retention.go", "../module/stepca.go", "../module/est_server.go", "../module/internal.go", "../module/cfssl.go", "../module/vault.go", "../module/vault_login.go", "../module/upstream_common.go", "../module/ejbca.go", "../module/srp.go", "../module/webhook_ca.go"} {
 		source(t, file, func(n ast.Node) {
 			if f, ok := n.(*ast.FuncDecl); ok && slices.Contains(optionParsers, f.Name.Name) {
 				ast.Inspect(f, func(n ast.Node) bool { optionNames(n, add); return true })

@@ -18,8 +18,12 @@ func TestCFSSLOfFiles(t *testing.T) {
 	t.Setenv("ESTRA_DIR", dir)
 	t.Setenv("ESTRA_KEY", "00ff")
 	u := &CFSSL{
-		URL: "https://cfssl.example:8888", Root: "{env.ESTRA_DIR}/root.pem", TLSRoot: "{env.ESTRA_DIR}/root.pem", Chain: "{env.ESTRA_DIR}/intermediate.pem",
-		AuthKey: "{env.ESTRA_KEY}", Label: "plant", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key", OurSerials: true,
+		addressOptions: addressOptions{URL: "https://cfssl.example:8888", Root: "{env.ESTRA_DIR}/root.pem"},
+		clientOptions:  clientOptions{TLSRoot: "{env.ESTRA_DIR}/root.pem", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key"},
+		Chain:          "{env.ESTRA_DIR}/intermediate.pem",
+		AuthKey:        "{env.ESTRA_KEY}",
+		Label:          "plant",
+		OurSerials:     true,
 	}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
@@ -42,9 +46,9 @@ func TestCFSSLSaysWhatToWrite(t *testing.T) {
 		change func(*CFSSL)
 		want   string
 	}{
-		"no root":                        {func(u *CFSSL) { u.Root = "" }, "needs url and root"},
-		"no key":                         {func(u *CFSSL) { u.AuthKey = "" }, "write one of the two"},
-		"two keys":                       {func(u *CFSSL) { u.AuthKeyFile = at("ra.key") }, "write one of the two"},
+		"no root":                        {func(u *CFSSL) { u.Root = "" }, "cfssl needs `root FILE`"},
+		"no key":                         {func(u *CFSSL) { u.AuthKey = "" }, "`auth_key KEY` or `auth_key_file FILE`"},
+		"two keys":                       {func(u *CFSSL) { u.AuthKeyFile = at("ra.key") }, "`auth_key KEY` or `auth_key_file FILE`"},
 		"a key that isn't hexadecimal":   {func(u *CFSSL) { u.AuthKey = "hunter2" }, "auth_key: the key isn't hexadecimal"},
 		"a key file that isn't":          {func(u *CFSSL) { u.AuthKey, u.AuthKeyFile = "", at("none.pem") }, "none.pem: the key isn't hexadecimal"},
 		"no such key file":               {func(u *CFSSL) { u.AuthKey, u.AuthKeyFile = "", at("absent") }, "auth_key_file"},
@@ -56,7 +60,7 @@ func TestCFSSLSaysWhatToWrite(t *testing.T) {
 		"an intermediate as root":        {func(u *CFSSL) { u.Root = at("intermediate.pem") }, "isn't a root certificate"},
 		"a placeholder that isn't there": {func(u *CFSSL) { u.AuthKey = "{env.ESTRA_NONE}" }, "auth_key: "},
 	} {
-		u := &CFSSL{URL: "https://cfssl.example:8888", Root: at("root.pem"), AuthKey: "00ff"}
+		u := &CFSSL{addressOptions: addressOptions{URL: "https://cfssl.example:8888", Root: at("root.pem")}, AuthKey: "00ff"}
 		c.change(u)
 		if err := u.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

@@ -89,8 +89,8 @@ type clientPair struct {
 }
 
 // loadClientPair follows the files of a client certificate and its key; nil where
-// there are none.
-func loadClientPair(certificate, key string) (*changing[clientPair], error) {
+// there are none. fits says what is wrong with the certificate; nil: nothing is.
+func loadClientPair(certificate, key string, fits func(*x509.Certificate) error) (*changing[clientPair], error) {
 	switch {
 	case certificate == "" && key == "":
 		return nil, nil
@@ -100,36 +100,23 @@ func loadClientPair(certificate, key string) (*changing[clientPair], error) {
 	pair, err := newChanging(func(texts [][]byte) (clientPair, error) {
 		p, err := tls.X509KeyPair(texts[0], texts[1])
 		if err != nil {
-			return clientPair{}, fmt.Errorf("certificate %s, key %s: %w", certificate, key, err)
+			return clientPair{}, err
 		}
 		chain := make([]*x509.Certificate, len(p.Certificate))
 		for i, der := range p.Certificate {
 			if chain[i], err = x509.ParseCertificate(der); err != nil {
-				return clientPair{}, fmt.Errorf("certificate %s: %w", certificate, err)
+				return clientPair{}, err
 			}
 		}
-		return clientPair{p, chain}, nil
+		if fits != nil {
+			err = fits(chain[0])
+		}
+		return clientPair{p, chain}, err
 	}, certificate, key)
-	return pair, err
-}
-
-// shownBy is what a handshake asks for; nil where there is no certificate.
-func shownBy(pair *changing[clientPair]) func() (*tls.Certificate, error) {
-	if pair == nil {
-		return nil
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s, key %s: %w", certificate, key, err)
 	}
-	return func() (*tls.Certificate, error) {
-		now := pair.now().tls
-		return &now, nil
-	}
-}
-
-// pairEnds is when the certificate ends, as Expiries has it.
-func pairEnds(pair *changing[clientPair]) map[string]time.Time {
-	if pair == nil {
-		return nil
-	}
-	return map[string]time.Time{"ra_certificate": firstEnd(pair.now().chain)}
+	return pair, nil
 }
 
 // credentialOf is a credential that stands in one of two options: as a text, best

@@ -35,8 +35,11 @@ func TestAnEJBCASaysWhatToWrite(t *testing.T) {
 		"a time-out that is negative": {func(u *EJBCA) { u.Timeout = -1 }, "timeout -1ns"},
 	} {
 		u := &EJBCA{
-			URL: "https://ejbca.example:8443", Root: at("root.pem"), CA: "Devices", CertificateProfile: "c", EndEntityProfile: "e",
-			Certificate: at("ra.pem"), Key: at("ra.key"),
+			addressOptions:     addressOptions{URL: "https://ejbca.example:8443", Root: at("root.pem")},
+			clientOptions:      clientOptions{Certificate: at("ra.pem"), Key: at("ra.key")},
+			CA:                 "Devices",
+			CertificateProfile: "c",
+			EndEntityProfile:   "e",
 		}
 		c.change(u)
 		err := u.Provision(caddy.Context{})
@@ -48,7 +51,7 @@ func TestAnEJBCASaysWhatToWrite(t *testing.T) {
 
 func TestAnEJBCAMayBeShownOurOwnCertificate(t *testing.T) {
 	dir, own, _ := estFiles(t)
-	u := &EJBCA{URL: "https://ejbca.example:8443", Root: filepath.Join(dir, "root.pem"), CA: "Devices", CertificateProfile: "c", EndEntityProfile: "e", AskCRL: true}
+	u := &EJBCA{addressOptions: addressOptions{URL: "https://ejbca.example:8443", Root: filepath.Join(dir, "root.pem")}, crlOption: crlOption{AskCRL: true}, CA: "Devices", CertificateProfile: "c", EndEntityProfile: "e"}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +69,7 @@ func TestAnEJBCAMayBeShownOurOwnCertificate(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// Two calls and a look have their time.
-	if u.IssueTimeout() != 30*time.Second || (&EJBCA{Timeout: caddy.Duration(time.Second)}).IssueTimeout() != 3*time.Second {
+	if u.IssueTimeout() != 30*time.Second || (&EJBCA{addressOptions: addressOptions{Timeout: caddy.Duration(time.Second)}}).IssueTimeout() != 3*time.Second {
 		t.Error(u.IssueTimeout())
 	}
 	if u.CarriesAsWritten().Extensions || !(&EJBCA{Extensions: true}).CarriesAsWritten().Extensions {

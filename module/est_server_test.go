@@ -59,8 +59,9 @@ func TestAnESTServerOfFiles(t *testing.T) {
 	dir, own, _ := estFiles(t)
 	t.Setenv("ESTRA_DIR", dir)
 	u := &ESTServer{
-		URL: "https://est.example", Root: "{env.ESTRA_DIR}/root.pem", TLSRoot: "{env.ESTRA_DIR}/root.pem", Label: "routers",
-		Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key",
+		addressOptions: addressOptions{URL: "https://est.example", Root: "{env.ESTRA_DIR}/root.pem"},
+		clientOptions:  clientOptions{TLSRoot: "{env.ESTRA_DIR}/root.pem", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key"},
+		Label:          "routers",
 	}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
@@ -86,20 +87,20 @@ func TestAnESTServerSaysWhatToWrite(t *testing.T) {
 		change func(*ESTServer)
 		want   string
 	}{
-		"no address":               {func(u *ESTServer) { u.URL = "" }, "needs url and root"},
+		"no address":               {func(u *ESTServer) { u.URL = "" }, "est needs an address"},
 		"an address without https": {func(u *ESTServer) { u.URL = "est.example" }, "isn't an https URL: write https://HOST"},
 		"a label of an operation":  {func(u *ESTServer) { u.Label = "cacerts" }, "name of an operation"},
 		"a certificate alone":      {func(u *ESTServer) { u.Key = "" }, "write both, or none"},
 		"a key alone":              {func(u *ESTServer) { u.Certificate = "" }, "write both, or none"},
 		"files that are no pair":   {func(u *ESTServer) { u.Key = at("device.key") }, "does not match"},
 		"a certificate of no RA":   {func(u *ESTServer) { u.Certificate, u.Key = at("device.pem"), at("device.key") }, `"CN=device.example" isn't for id-kp-cmcRA`},
-		"no such certificate":      {func(u *ESTServer) { u.Certificate = at("absent") }, "certificate: open"},
-		"no such key":              {func(u *ESTServer) { u.Key = at("absent") }, "key: open"},
+		"no such certificate":      {func(u *ESTServer) { u.Certificate = at("absent") }, "absent: no such file"},
+		"no such key":              {func(u *ESTServer) { u.Key = at("absent") }, "absent: no such file"},
 		"an intermediate as root":  {func(u *ESTServer) { u.Root = at("intermediate.pem") }, "isn't a root certificate"},
 		"a TLS root that is none":  {func(u *ESTServer) { u.TLSRoot = at("none.pem") }, "tls_root: "},
 		"an empty placeholder":     {func(u *ESTServer) { u.Root = "{env.ESTRA_NONE}" }, "root: "},
 	} {
-		u := &ESTServer{URL: "https://est.example", Root: at("root.pem"), Certificate: at("ra.pem"), Key: at("ra.key")}
+		u := &ESTServer{addressOptions: addressOptions{URL: "https://est.example", Root: at("root.pem")}, clientOptions: clientOptions{Certificate: at("ra.pem"), Key: at("ra.key")}}
 		c.change(u)
 		if err := u.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
@@ -110,7 +111,7 @@ func TestAnESTServerSaysWhatToWrite(t *testing.T) {
 // The own certificate is asked for with each order.
 func TestAnESTServerIsShownTheOwnCertificate(t *testing.T) {
 	dir, _, _ := estFiles(t)
-	u := &ESTServer{URL: "https://est.example", Root: filepath.Join(dir, "root.pem"), CMC: true}
+	u := &ESTServer{addressOptions: addressOptions{URL: "https://est.example", Root: filepath.Join(dir, "root.pem")}, CMC: true}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}

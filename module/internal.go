@@ -83,7 +83,7 @@ func (u *Internal) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("internal takes at most one CA; %q is too much", d.Val())
 	}
-	return upstreamBlock{d, "internal"}.read(u.option)
+	return upstreamBlock{Dispenser: d, module: "internal"}.each(u.option)
 }
 
 func (u *Internal) option(b upstreamBlock) (err error) {

@@ -4,13 +4,11 @@ package module
 
 import (
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,14 +25,10 @@ func init() {
 // StepCA is the upstream `step_ca`: a step-ca 0.30 or later, asked over its
 // own API with a provisioner of type JWK or X5C (docs/step-ca.md).
 type StepCA struct {
-	// The address of step-ca, such as https://ca.internal:9000. Required.
-	URL string `json:"url"`
-	// Further addresses of the same CA, with the same provisioner and the same
-	// issuing certificates, each asked when those before it can't be reached.
-	OtherURLs []string `json:"other_urls,omitempty"`
-	// A PEM file with step-ca's root certificate. Required: it is what
-	// /cacerts may publish, and what step-ca's own TLS is verified with.
-	Root string `json:"root"`
+	addressOptions
+	crlOption
+	takesOwn
+
 	// The name of the provisioner. Required.
 	Provisioner string `json:"provisioner"`
 	// JWK provisioner: a file with the private key, a JWK or a JWE.
@@ -48,19 +42,10 @@ type StepCA struct {
 	// certificate opens (docs/step-ca.md). Device certificates are ordered
 	// there, and the JWK provisioner is for that certificate alone.
 	OwnProvisioner string `json:"own_provisioner,omitempty"`
-	// How long one request to step-ca may take. Default: 15s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// The most connections at once. Default: 16.
-	MaxConnections int `json:"max_connections,omitempty"`
-	// Ask step-ca's CRL at reenrolment, failing closed. step-ca serves one
-	// when its `crl` is enabled.
-	AskCRL bool `json:"crl,omitempty"`
 
 	*stepca.Upstream `json:"-"`
 
-	pins []*x509.Certificate
-	x5c  []*x509.Certificate // the RA's chain, leaf first; nil with a JWK
-	own  ownSource
+	x5c []*x509.Certificate // the RA's chain, leaf first; nil with a JWK
 }
 
 // CaddyModule returns the Caddy module information.
@@ -81,79 +66,58 @@ func (*StepCA) CaddyModule() caddy.ModuleInfo {
 //		crl
 //	}
 func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	start := *d // what is missing is reported where the upstream begins
-	block := upstreamBlock{d, "step_ca"}
-	if err := block.addresses("the CA", "https://HOST:PORT", &u.URL, &u.OtherURLs); err != nil {
-		return err
+	b := upstreamBlock{Dispenser: d, module: "step_ca", form: "https://HOST:PORT"}
+	return b.upstream(&u.addressOptions, u.options(), u.complete)
+}
+
+func (u *StepCA) options() options {
+	return u.addressOptions.options().with(options{
+		"certificate": valueOf("FILE", &u.Certificate), "provisioner": valueOf("NAME", &u.Provisioner),
+		"own_provisioner": valueOf("NAME", &u.OwnProvisioner), "key": u.keyOption, "crl": flagOf(&u.AskCRL),
+	})
+}
+
+func (u *StepCA) keyOption(b upstreamBlock) error {
+	args := b.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return b.Errf("step_ca: key takes a file, and the password of an encrypted one (a placeholder such as {env.X})")
 	}
-	if err := block.read(u.option); err != nil {
-		return err
-	}
-	for _, need := range []struct{ name, value string }{
-		{"root FILE", u.Root}, {"provisioner NAME", u.Provisioner}, {"key FILE", u.Key},
-	} {
-		if need.value == "" {
-			return start.Errf("step_ca needs `%s`", need.name)
-		}
+	u.Key = args[0]
+	if len(args) == 2 {
+		u.KeyPassword = args[1]
 	}
 	return nil
 }
 
-func (u *StepCA) option(b upstreamBlock) error {
-	switch name := b.Val(); name {
-	case "root":
-		return b.value("FILE", &u.Root)
-	case "certificate":
-		return b.value("FILE", &u.Certificate)
-	case "provisioner":
-		return b.value("NAME", &u.Provisioner)
-	case "own_provisioner":
-		return b.value("NAME", &u.OwnProvisioner)
-	case "key":
-		args := b.RemainingArgs()
-		if len(args) < 1 || len(args) > 2 {
-			return b.Errf("step_ca: key takes a file, and the password of an encrypted one (a placeholder such as {env.X})")
-		}
-		u.Key = args[0]
-		if len(args) == 2 {
-			u.KeyPassword = args[1]
-		}
-		return nil
-	case "timeout":
-		return b.duration("15s", &u.Timeout)
-	case "max_connections":
-		return b.number("16", &u.MaxConnections)
-	case "crl":
-		return b.flag(&u.AskCRL)
-	default:
-		return b.Errf("step_ca has no option %q; there is: certificate, crl, key, max_connections, own_provisioner, provisioner, root, timeout", name)
+// complete says what is missing.
+func (u *StepCA) complete() error {
+	if err := needsAddress("step_ca", &u.addressOptions); err != nil {
+		return err
 	}
+	switch {
+	case u.Provisioner == "":
+		return errors.New("step_ca needs `provisioner NAME`")
+	case u.Key == "":
+		return errors.New("step_ca needs `key FILE`")
+	}
+	return nil
 }
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the files' names and the password.
 func (u *StepCA) Provision(ctx caddy.Context) error {
-	if u.URL == "" || u.Root == "" || u.Provisioner == "" || u.Key == "" {
-		return errors.New("step_ca needs url, root, provisioner and key")
+	if err := u.complete(); err != nil {
+		return err
 	}
 	if u.OwnProvisioner != "" && u.Certificate != "" {
 		return errors.New("`own_provisioner` signs with this server's own certificate, and `certificate FILE` with another: write one of the two")
 	}
-	if err := expandAll(expandable{"url", &u.URL}, expandable{"root", &u.Root}, expandable{"key", &u.Key}, expandable{"certificate", &u.Certificate}); err != nil {
-		return err
-	}
-	if err := expandEach("other_urls", u.OtherURLs); err != nil {
-		return err
-	}
-	pins, err := loadRoots(u.Root)
+	err := errors.Join(u.load(), expandAll(expandable{"key", &u.Key}, expandable{"certificate", &u.Certificate}))
 	if err != nil {
 		return err
 	}
-	u.pins = pins
 	cfg := stepca.Config{
-		CRL: u.AskCRL,
-		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: pins, Provisioner: u.Provisioner,
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: u.pins, Provisioner: u.Provisioner, CRL: u.AskCRL,
 		Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
 	if err := u.loadKey(&cfg); err != nil {
@@ -163,10 +127,7 @@ func (u *StepCA) Provision(ctx caddy.Context) error {
 		cfg.Own = &stepca.Own{Provisioner: u.OwnProvisioner, Credential: u.credential}
 	}
 	u.Upstream, err = stepca.New(cfg)
-	if err != nil && !strings.HasPrefix(u.URL, "https://") {
-		return fmt.Errorf("%w: write https://HOST:PORT", err)
-	}
-	return err
+	return u.orWrite(err, "https://HOST:PORT")
 }
 
 func (u *StepCA) loadKey(cfg *stepca.Config) error {
@@ -200,20 +161,8 @@ func (u *StepCA) loadKey(cfg *stepca.Config) error {
 	return nil
 }
 
-// Pins are the configured roots.
-func (u *StepCA) Pins() []*x509.Certificate { return u.pins }
-
 // Identity is the CA's address.
 func (u *StepCA) Identity() string { return "step_ca " + u.URL }
-
-// IssueTimeout is how long issuing may take; 0 is the default.
-func (u *StepCA) IssueTimeout() time.Duration { return time.Duration(u.Timeout) }
-
-// Connections is how many requests may be at the CA at once.
-func (u *StepCA) Connections() int { return connections(u.MaxConnections) }
-
-// CRLEnabled says that reenrolment asks step-ca's CRL.
-func (u *StepCA) CRLEnabled() bool { return u.AskCRL }
 
 // Needs refuses an RA certificate that ends before the longest device
 // certificate would: step-ca issues nothing that outlives it.
@@ -237,7 +186,7 @@ func (u *StepCA) Expiries() map[string]time.Time {
 
 // credential is our own certificate, as step-ca wants it.
 func (u *StepCA) credential() (*stepca.X5C, error) {
-	cert, err := u.own()
+	cert, err := u.ownCertificate()
 	if err != nil {
 		return nil, err
 	}
@@ -261,9 +210,6 @@ func (u *StepCA) WantsOwn() bool { return u.OwnProvisioner != "" }
 
 // BoundByOwn says that step-ca issues nothing that outlives it.
 func (u *StepCA) BoundByOwn() bool { return true }
-
-// UseOwn takes what gives our own certificate.
-func (u *StepCA) UseOwn(give func() (*tls.Certificate, error)) { u.own = give }
 
 var (
 	_ Upstream              = (*StepCA)(nil)

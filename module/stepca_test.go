@@ -40,7 +40,7 @@ func stepCAFiles(t *testing.T) string {
 func TestStepCAReplacesPlaceholders(t *testing.T) {
 	t.Setenv("ESTRA_DIR", stepCAFiles(t))
 	t.Setenv("ESTRA_CA", "https://ca.example:9000")
-	u := &StepCA{URL: "{env.ESTRA_CA}", Root: "{env.ESTRA_DIR}/root.pem", Provisioner: "est", Key: "{env.ESTRA_DIR}/ra.jwk"}
+	u := &StepCA{addressOptions: addressOptions{URL: "{env.ESTRA_CA}", Root: "{env.ESTRA_DIR}/root.pem"}, Provisioner: "est", Key: "{env.ESTRA_DIR}/ra.jwk"}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestStepCAReplacesPlaceholders(t *testing.T) {
 		"key":         func(u *StepCA) { u.Key = "{env.ESTRA_NONE}" },
 		"certificate": func(u *StepCA) { u.Certificate = "{env.ESTRA_NONE}" },
 	} {
-		other := &StepCA{URL: u.URL, Root: u.Root, Provisioner: "est", Key: u.Key}
+		other := &StepCA{addressOptions: addressOptions{URL: u.URL, Root: u.Root}, Provisioner: "est", Key: u.Key}
 		change(other)
 		err := other.Provision(caddy.Context{})
 		if err == nil || !strings.HasPrefix(err.Error(), name+": ") || !strings.Contains(err.Error(), "{env.ESTRA_NONE}") {
@@ -70,7 +70,7 @@ func TestStepCASaysWhatToWrite(t *testing.T) {
 		{"192.0.2.1:9000", "ra.jwk", "isn't a URL: write https://HOST:PORT"},
 		{"https://ca:9000", "root.pem", "the key is neither a JWK nor an encrypted JWK; for an X5C provisioner add `certificate FILE`"},
 	} {
-		u := &StepCA{URL: c.url, Root: filepath.Join(dir, "root.pem"), Provisioner: "est", Key: filepath.Join(dir, c.key)}
+		u := &StepCA{addressOptions: addressOptions{URL: c.url, Root: filepath.Join(dir, "root.pem")}, Provisioner: "est", Key: filepath.Join(dir, c.key)}
 		if err := u.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %s: %v, want %q", c.url, c.key, err, c.want)
 		}
@@ -85,7 +85,7 @@ func TestStepCAWantsARootForItsRoot(t *testing.T) {
 	if err := os.WriteFile(file, src, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u := &StepCA{URL: "https://ca.example:9000", Root: file, Provisioner: "est", Key: filepath.Join(dir, "ra.jwk")}
+	u := &StepCA{addressOptions: addressOptions{URL: "https://ca.example:9000", Root: file}, Provisioner: "est", Key: filepath.Join(dir, "ra.jwk")}
 	err := u.Provision(caddy.Context{})
 	if err == nil || !strings.Contains(err.Error(), "isn't a root certificate") || !strings.Contains(err.Error(), file) {
 		t.Errorf("an intermediate: %v", err)

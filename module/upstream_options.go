@@ -3,37 +3,100 @@
 package module
 
 import (
-	"bytes"
-	"crypto/x509"
-	"fmt"
+	"cmp"
+	"maps"
+	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"go.uber.org/zap"
 )
 
 // upstreamBlock reads the block of an upstream, as its messages call it.
 type upstreamBlock struct {
 	*caddyfile.Dispenser
 	module string
+	form   string // of an address
+	whose  string // the address is; "the CA" where there is nothing
+	title  string // where it isn't module
+	one    bool   // address, and no other
 }
 
-// address reads the one argument that stands before the block.
-func (b upstreamBlock) address(form string, into *string) error {
-	if !b.NextArg() {
-		return b.Errf("%s needs the address of the CA: `upstream %s %s { … }`", b.module, b.module, form)
+// An option reads what stands behind its name.
+type option func(upstreamBlock) error
+
+// options are what may stand in a block, by name.
+type options map[string]option
+
+// with adds those of one upstream alone, or takes the place of some.
+func (o options) with(more options) options {
+	maps.Copy(o, more)
+	return o
+}
+
+// The options that one value, one duration, one number or nothing follows.
+func valueOf(form string, into *string) option {
+	return func(b upstreamBlock) error { return b.value(form, into) }
+}
+
+func durationOf(example string, into *caddy.Duration) option {
+	return func(b upstreamBlock) error { return b.duration(example, into) }
+}
+
+func numberOf(example string, into *int) option {
+	return func(b upstreamBlock) error { return b.number(example, into) }
+}
+
+func flagOf(into *bool) option {
+	return func(b upstreamBlock) error { return b.flag(into) }
+}
+
+// upstream reads one that has addresses: those, then the block. complete says what
+// is missing, which is reported where the upstream begins.
+func (b upstreamBlock) upstream(of *addressOptions, all options, complete func() error) error {
+	b.Next()
+	start := *b.Dispenser
+	if err := b.addresses(of); err != nil {
+		return err
 	}
-	*into = b.Val()
-	if b.NextArg() {
-		return b.Errf("%s takes one address; %q is too much", b.module, b.Val())
+	if err := b.read(all); err != nil {
+		return err
+	}
+	if err := complete(); err != nil {
+		return start.WrapErr(err)
 	}
 	return nil
 }
 
-// read calls option for each option, of which none may stand twice.
-func (b upstreamBlock) read(option func(upstreamBlock) error) error {
+// addresses reads those of one CA, in the order in which they are asked.
+func (b upstreamBlock) addresses(of *addressOptions) error {
+	all := b.RemainingArgs()
+	if len(all) == 0 {
+		return b.Errf("%s needs the address of %s: `upstream %s %s { … }`", b.module, cmp.Or(b.whose, "the CA"), b.module, b.form)
+	}
+	if b.one && len(all) > 1 {
+		return b.Errf("%s takes one address; %q is too much", b.module, all[1])
+	}
+	of.URL = all[0]
+	if len(all) > 1 {
+		of.OtherURLs = all[1:]
+	}
+	return nil
+}
+
+// read takes the options of a block.
+func (b upstreamBlock) read(all options) error {
+	return b.each(func(b upstreamBlock) error {
+		if read, ok := all[b.Val()]; ok {
+			return read(b)
+		}
+		return b.Errf("%s has no option %q; there is: %s", cmp.Or(b.title, b.module), b.Val(), strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	})
+}
+
+// each calls option for each option, of which none may stand twice.
+func (b upstreamBlock) each(option func(upstreamBlock) error) error {
 	seen := map[string]int{} // option -> line
 	for nesting := b.Nesting(); b.NextBlock(nesting); {
 		if line, twice := seen[b.Val()]; twice {
@@ -45,32 +108,6 @@ func (b upstreamBlock) read(option func(upstreamBlock) error) error {
 		}
 	}
 	return nil
-}
-
-// addresses reads those of one CA, in the order in which they are asked. whose
-// and form are for messages.
-func (b upstreamBlock) addresses(whose, form string, first *string, others *[]string) error {
-	all := b.RemainingArgs()
-	if len(all) == 0 {
-		return b.Errf("%s needs the address of %s: `upstream %s %s { … }`", b.module, whose, b.module, form)
-	}
-	*first = all[0]
-	if len(all) > 1 {
-		*others = all[1:]
-	}
-	return nil
-}
-
-// sayOfAddress logs which of several addresses isn't asked any more, and which
-// is again.
-func sayOfAddress(log *zap.Logger) func(host string, failure error) {
-	return func(host string, failure error) {
-		if failure != nil {
-			log.Warn("an address of the CA fails again and again, and isn't asked for a while", zap.String("address", host), zap.Error(failure))
-			return
-		}
-		log.Info("an address of the CA is well again", zap.String("address", host))
-	}
 }
 
 // value reads the one value of an option, such as `FILE`.
@@ -118,41 +155,4 @@ func (b upstreamBlock) flag(into *bool) error {
 	}
 	*into = true
 	return nil
-}
-
-// loadRoots reads the roots that the operator trusts for a CA.
-func loadRoots(file string) ([]*x509.Certificate, error) {
-	roots, err := loadCertificates([]string{file})
-	if err != nil {
-		return nil, fmt.Errorf("root: %w", err)
-	}
-	for _, root := range roots {
-		if !bytes.Equal(root.RawSubject, root.RawIssuer) {
-			return nil, fmt.Errorf("root: %s: %q isn't a root certificate: %q has issued it", file, root.Subject.String(), root.Issuer.String())
-		}
-	}
-	return roots, nil
-}
-
-// loadOptional reads the certificates of an option, where it is written.
-func loadOptional(option, file string) ([]*x509.Certificate, error) {
-	if file == "" {
-		return nil, nil
-	}
-	certs, err := loadCertificates([]string{file})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", option, err)
-	}
-	return certs, nil
-}
-
-// firstEnd is when the first certificate of a chain ends.
-func firstEnd(chain []*x509.Certificate) time.Time {
-	end := chain[0].NotAfter
-	for _, c := range chain[1:] {
-		if c.NotAfter.Before(end) {
-			end = c.NotAfter
-		}
-	}
-	return end
 }

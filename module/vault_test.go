@@ -24,8 +24,15 @@ func TestAVaultOfFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := &Vault{
-		URL: "https://vault.example:8200", Root: "{env.ESTRA_DIR}/root.pem", Namespace: "team", Mount: "pki/int", Issuer: "ca-7", Role: "est-ra", CEL: true,
-		AppRole: "db02de05", SecretIDFile: "{env.ESTRA_DIR}/secret", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key", AskCRL: true,
+		addressOptions: addressOptions{URL: "https://vault.example:8200", Root: "{env.ESTRA_DIR}/root.pem"},
+		clientOptions:  clientOptions{Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key"},
+		crlOption:      crlOption{AskCRL: true},
+		vaultLogin:     vaultLogin{AppRole: "db02de05", SecretIDFile: "{env.ESTRA_DIR}/secret"},
+		Namespace:      "team",
+		Mount:          "pki/int",
+		Issuer:         "ca-7",
+		Role:           "est-ra",
+		CEL:            true,
 	}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
@@ -113,7 +120,7 @@ func TestAVaultSaysWhatToWrite(t *testing.T) {
 		"a login by our certificate":  {func(u *Vault) { u.Token, u.Cert = "", true }, ""},
 		"a login by one of two files": {func(u *Vault) { u.Token, u.Cert, u.Certificate, u.Key = "", true, at("ra.pem"), at("device.key") }, "does not match"},
 	} {
-		u := &Vault{URL: "https://vault.example:8200", Root: at("root.pem"), Role: "est-ra", Token: "{env.ESTRA_TOKEN}"}
+		u := &Vault{addressOptions: addressOptions{URL: "https://vault.example:8200", Root: at("root.pem")}, vaultLogin: vaultLogin{Token: "{env.ESTRA_TOKEN}"}, Role: "est-ra"}
 		c.change(u)
 		err := u.Provision(caddy.Context{})
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -124,7 +131,7 @@ func TestAVaultSaysWhatToWrite(t *testing.T) {
 
 func TestAVaultMayBeShownOurOwnCertificate(t *testing.T) {
 	dir, own, _ := estFiles(t)
-	u := &Vault{URL: "https://vault.example:8200", Root: filepath.Join(dir, "root.pem"), Verbatim: true, Cert: true}
+	u := &Vault{addressOptions: addressOptions{URL: "https://vault.example:8200", Root: filepath.Join(dir, "root.pem")}, vaultLogin: vaultLogin{Cert: true}, Verbatim: true}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,7 @@
 package module
 
 import (
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,14 +22,9 @@ func init() {
 // (docs/upstream-webhook.md). The option `webhook` of `est` is another one: that
 // service is asked before the policy decides, and issues nothing.
 type WebhookCA struct {
-	// The address of the service, such as https://ca.example.net. Required.
-	URL string `json:"url"`
-	// A PEM file with the root certificates of its CA. Required: they bound what
-	// /cacerts may publish, and verify the service's TLS.
-	Root string `json:"root"`
-	// A PEM file with further roots that the service's TLS may be verified with.
-	// Default: none.
-	TLSRoot string `json:"tls_root,omitempty"`
+	addressOptions
+	clientOptions
+
 	// A PEM file with the CA certificates below the root. Without cacerts, the
 	// one that issues must be in it, unless the root does. Default: none.
 	Chain string `json:"chain,omitempty"`
@@ -41,11 +33,6 @@ type WebhookCA struct {
 	Secret string `json:"secret,omitempty"`
 	// A file with that key, which is read again when it changes.
 	SecretFile string `json:"secret_file,omitempty"`
-	// A PEM file with our TLS client certificate and its chain. It is read again
-	// when it changes. Default: none.
-	Certificate string `json:"certificate,omitempty"`
-	// A PEM file with its private key.
-	Key string `json:"key,omitempty"`
 	// The service has /cacerts, and says which its CA certificates are.
 	AskCACerts bool `json:"cacerts,omitempty"`
 	// The service has /revoke.
@@ -55,15 +42,8 @@ type WebhookCA struct {
 	// How much before the planned times certificates may begin and end. Default:
 	// 1m.
 	Backdate caddy.Duration `json:"backdate,omitempty"`
-	// How long one call may take. Default: 15s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// The most connections at once. Default: 16.
-	MaxConnections int `json:"max_connections,omitempty"`
 
 	*webhook.Upstream `json:"-"`
-
-	pins []*x509.Certificate
-	pair *changing[clientPair]
 }
 
 // CaddyModule returns the Caddy module information.
@@ -89,102 +69,56 @@ func (*WebhookCA) CaddyModule() caddy.ModuleInfo {
 //		max_connections N
 //	}
 func (u *WebhookCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	start := *d // what is missing is reported where the upstream begins
-	b := upstreamBlock{d, "webhook"}
-	if err := b.address("https://HOST", &u.URL); err != nil {
-		return err
-	}
-	if err := b.read(u.option); err != nil {
-		return err
-	}
-	switch {
-	case u.Root == "":
-		return start.Errf("upstream webhook needs `root FILE`")
-	case (u.Secret == "") == (u.SecretFile == ""):
-		return start.Errf("upstream webhook needs one of `secret S` and `secret_file FILE`")
-	}
-	return nil
+	b := upstreamBlock{one: true, Dispenser: d, module: "webhook", form: "https://HOST", title: webhookCATitle}
+	return b.upstream(&u.addressOptions, u.options(), u.complete)
 }
 
-func (u *WebhookCA) option(b upstreamBlock) error {
-	switch name := b.Val(); name {
-	case "root":
-		return b.value("FILE", &u.Root)
-	case "tls_root":
-		return b.value("FILE", &u.TLSRoot)
-	case "chain":
-		return b.value("FILE", &u.Chain)
-	case "secret":
-		return b.value("S", &u.Secret)
-	case "secret_file":
-		return b.value("FILE", &u.SecretFile)
-	case "certificate":
-		return b.value("FILE", &u.Certificate)
-	case "key":
-		return b.value("FILE", &u.Key)
-	case "cacerts":
-		return b.flag(&u.AskCACerts)
-	case "revoke":
-		return b.flag(&u.TellRevocations)
-	case "own_serials":
-		return b.flag(&u.OwnSerials)
-	case "backdate":
-		return b.duration("1m", &u.Backdate)
-	case "timeout":
-		return b.duration("15s", &u.Timeout)
-	case "max_connections":
-		return b.number("16", &u.MaxConnections)
-	default:
-		return b.Errf("upstream webhook has no option %q; there is: backdate, cacerts, certificate, chain, key, max_connections, own_serials, revoke, root, secret, secret_file, timeout, tls_root", name)
+// webhookCATitle tells it from the option `webhook` in messages.
+const webhookCATitle = "upstream webhook"
+
+func (u *WebhookCA) options() options {
+	return u.addressOptions.options().with(u.clientOptions.options()).with(options{
+		"chain": valueOf("FILE", &u.Chain), "secret": valueOf("S", &u.Secret), "secret_file": valueOf("FILE", &u.SecretFile),
+		"cacerts": flagOf(&u.AskCACerts), "revoke": flagOf(&u.TellRevocations), "own_serials": flagOf(&u.OwnSerials),
+		"backdate": durationOf("1m", &u.Backdate),
+	})
+}
+
+// complete says what is missing.
+func (u *WebhookCA) complete() error {
+	if err := needsAddress(webhookCATitle, &u.addressOptions); err != nil {
+		return err
 	}
+	if (u.Secret == "") == (u.SecretFile == "") {
+		return errors.New("upstream webhook needs one of `secret S` and `secret_file FILE`")
+	}
+	return nil
 }
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the secret and the files' names.
 func (u *WebhookCA) Provision(caddy.Context) error {
-	if u.URL == "" || u.Root == "" {
-		return errors.New("upstream webhook needs url and root")
-	}
-	err := expandAll(expandable{"url", &u.URL}, expandable{"root", &u.Root}, expandable{"tls_root", &u.TLSRoot},
-		expandable{"chain", &u.Chain}, expandable{"secret_file", &u.SecretFile},
-		expandable{"certificate", &u.Certificate}, expandable{"key", &u.Key})
+	err := errors.Join(u.complete(), expandAll(expandable{"chain", &u.Chain}, expandable{"secret_file", &u.SecretFile}))
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(u.addressOptions.load(), u.clientOptions.load(nil)); err != nil {
+		return err
+	}
 	cfg := webhook.Config{
-		URL: u.URL, CACerts: u.AskCACerts, Revoke: u.TellRevocations, OwnSerials: u.OwnSerials,
+		URL: u.URL, Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
+		CACerts: u.AskCACerts, Revoke: u.TellRevocations, OwnSerials: u.OwnSerials,
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
-	}
-	if cfg.Secret, err = credentialOf("secret", u.Secret, u.SecretFile, webhookSecret); err != nil {
-		return err
-	}
-	if u.pins, err = loadRoots(u.Root); err != nil {
-		return err
-	}
-	cfg.Roots = u.pins
-	if cfg.TLSRoots, err = loadOptional("tls_root", u.TLSRoot); err != nil {
-		return err
 	}
 	if cfg.Chain, err = loadOptional("chain", u.Chain); err != nil {
 		return err
 	}
-	if u.pair, err = loadClientPair(u.Certificate, u.Key); err != nil {
+	if cfg.Secret, err = credentialOf("secret", u.Secret, u.SecretFile, webhookSecret); err != nil {
 		return err
 	}
-	cfg.Certificate = shownBy(u.pair)
 	u.Upstream, err = webhook.New(cfg)
-	if err != nil && !strings.HasPrefix(u.URL, "https://") {
-		return fmt.Errorf("%w: write https://HOST", err)
-	}
-	return err
+	return u.orWrite(err, "https://HOST")
 }
-
-// Pins are the configured roots.
-func (u *WebhookCA) Pins() []*x509.Certificate { return u.pins }
-
-// Connections is how many requests may be at the service at once.
-func (u *WebhookCA) Connections() int { return connections(u.MaxConnections) }
 
 // CarriesAsWritten is what Carries says, without reading a file.
 func (u *WebhookCA) CarriesAsWritten() policy.Capabilities { return webhook.Carries(u.OwnSerials) }
@@ -195,18 +129,8 @@ func (u *WebhookCA) CanRevoke() bool { return u.TellRevocations }
 // Identity is the service's address.
 func (u *WebhookCA) Identity() string { return "webhook " + u.URL }
 
-// IssueTimeout is how long issuing may take; 0 is the default.
-func (u *WebhookCA) IssueTimeout() time.Duration { return time.Duration(u.Timeout) }
-
 // CRLEnabled is false: the schema has no CRL.
 func (*WebhookCA) CRLEnabled() bool { return false }
-
-// Needs refuses nothing: the service doesn't say how long its certificates live,
-// and what comes back is compared.
-func (*WebhookCA) Needs(time.Duration) error { return nil }
-
-// Expiries is the first end in our client certificate's chain, where there is one.
-func (u *WebhookCA) Expiries() map[string]time.Time { return pairEnds(u.pair) }
 
 var (
 	_ Upstream              = (*WebhookCA)(nil)

@@ -15,8 +15,11 @@ func TestAWebhookCAOfFiles(t *testing.T) {
 	t.Setenv("ESTRA_DIR", dir)
 	t.Setenv("ESTRA_SECRET", "c2l4dGVlbiBieXRlcyBsb25nIQ==")
 	u := &WebhookCA{
-		URL: "https://ca.example", Root: "{env.ESTRA_DIR}/root.pem", TLSRoot: "{env.ESTRA_DIR}/root.pem", Chain: "{env.ESTRA_DIR}/intermediate.pem",
-		Secret: "{env.ESTRA_SECRET}", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key", OwnSerials: true,
+		addressOptions: addressOptions{URL: "https://ca.example", Root: "{env.ESTRA_DIR}/root.pem"},
+		clientOptions:  clientOptions{TLSRoot: "{env.ESTRA_DIR}/root.pem", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key"},
+		Chain:          "{env.ESTRA_DIR}/intermediate.pem",
+		Secret:         "{env.ESTRA_SECRET}",
+		OwnSerials:     true,
 	}
 	if err := u.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
@@ -40,9 +43,9 @@ func TestAWebhookCASaysWhatToWrite(t *testing.T) {
 		change func(*WebhookCA)
 		want   string
 	}{
-		"no root":                {func(u *WebhookCA) { u.Root = "" }, "needs url and root"},
-		"no secret":              {func(u *WebhookCA) { u.Secret = "" }, "write one of the two"},
-		"two secrets":            {func(u *WebhookCA) { u.SecretFile = at("ra.key") }, "write one of the two"},
+		"no root":                {func(u *WebhookCA) { u.Root = "" }, "upstream webhook needs `root FILE`"},
+		"no secret":              {func(u *WebhookCA) { u.Secret = "" }, "needs one of `secret S` and `secret_file FILE`"},
+		"two secrets":            {func(u *WebhookCA) { u.SecretFile = at("ra.key") }, "needs one of `secret S` and `secret_file FILE`"},
 		"a short secret":         {func(u *WebhookCA) { u.Secret = "aHVudGVyMg==" }, "not base64 of at least 16 bytes"},
 		"a file without one":     {func(u *WebhookCA) { u.Secret, u.SecretFile = "", at("none.pem") }, "none.pem: the secret is not base64"},
 		"an address without TLS": {func(u *WebhookCA) { u.URL = "http://ca.example" }, "isn't an https URL: write https://HOST"},
@@ -51,7 +54,7 @@ func TestAWebhookCASaysWhatToWrite(t *testing.T) {
 		"a chain that isn't":     {func(u *WebhookCA) { u.Chain = at("none.pem") }, "chain: "},
 		"a TLS root that isn't":  {func(u *WebhookCA) { u.TLSRoot = at("none.pem") }, "tls_root: "},
 	} {
-		u := &WebhookCA{URL: "https://ca.example", Root: at("root.pem"), Secret: good}
+		u := &WebhookCA{addressOptions: addressOptions{URL: "https://ca.example", Root: at("root.pem")}, Secret: good}
 		c.change(u)
 		if err := u.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "aHVudGVyMg") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

@@ -3,25 +3,20 @@
 package module
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-est/estra/policy"
-	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/anchor"
 	"github.com/caddy-est/estra/ra/digest"
 	"github.com/caddy-est/estra/ra/est"
 	"github.com/caddy-est/estra/ra/status"
-	"github.com/caddy-est/estra/ra/wire"
 )
 
 func init() {
@@ -213,60 +208,6 @@ func (h *Handler) expandFiles() (err error) {
 	return nil
 }
 
-func (h *Handler) defaultUpstream() {
-	if len(h.Upstreams) == 0 {
-		h.Upstreams = []NamedUpstream{{Name: "internal", UpstreamRaw: []byte(`{"module":"internal"}`)}}
-	}
-}
-
-func (h *Handler) loadUpstreams() error {
-	h.defaultUpstream()
-	extra, err := loadCertificates(h.CACertsExtra)
-	if err != nil {
-		return fmt.Errorf("cacerts_extra: %w", err)
-	}
-	foreign, err := loadForeign(h.CACertsTLS)
-	if err != nil {
-		return fmt.Errorf("cacerts_tls: %w", err)
-	}
-	h.upstreams = make(map[string]*authority, len(h.Upstreams))
-	for i := range h.Upstreams {
-		u := &h.Upstreams[i]
-		if _, twice := h.upstreams[u.Name]; twice {
-			return fmt.Errorf("upstream %s: the name is used twice", u.Name)
-		}
-		raw := append([]byte(nil), u.UpstreamRaw...)
-		mod, err := h.ctx.LoadModule(u, "UpstreamRaw")
-		if err != nil {
-			return fmt.Errorf("upstream %s: %w", u.Name, err)
-		}
-		up, ok := mod.(Upstream)
-		if !ok {
-			return fmt.Errorf("upstream %s: the module isn't an upstream: %T", u.Name, mod)
-		}
-		known, err := h.app.share(h.ctx, u.Name, raw, up)
-		if err != nil {
-			return fmt.Errorf("upstream %s: %w", u.Name, err)
-		}
-		// Sites may share the CA.
-		h.published = append(h.published, publishedBy(known.upstream)...)
-		known.ca.Extra = withAll(known.ca.Extra, extra)
-		known.ca.Foreign = withAll(known.ca.Foreign, foreign)
-		h.upstreams[u.Name] = known
-	}
-	return nil
-}
-
-// prepareUpstreams tells every CA what the policy needs of it.
-func (h *Handler) prepareUpstreams() error {
-	for _, u := range h.Upstreams {
-		if err := h.upstreams[u.Name].upstream.Needs(h.policy.MaxValidity()); err != nil {
-			return fmt.Errorf("upstream %s: %w", u.Name, err)
-		}
-	}
-	return nil
-}
-
 // bind checks the policy against what the configuration offers.
 func (h *Handler) bind() error {
 	asksCRL := func(name string) bool {
@@ -287,95 +228,6 @@ func (h *Handler) bind() error {
 		return fmt.Errorf("policy shadow:\n%w", err)
 	}
 	return nil
-}
-
-// assemble makes the EST server.
-func (h *Handler) assemble() error {
-	anchors, err := h.loadAnchors()
-	if err != nil {
-		return err
-	}
-	hook, err := h.loadWebhook()
-	if err != nil {
-		return err
-	}
-	if err := h.loadNotifier(); err != nil {
-		return err
-	}
-	cas := make(map[string]*ra.CA, len(h.upstreams))
-	for name, known := range h.upstreams {
-		cas[name] = known.ca
-	}
-	limits, err := h.Limits.defaults()
-	if err != nil {
-		return err
-	}
-	node, err := nodeName()
-	if err != nil {
-		return err
-	}
-	h.server = &est.Server{
-		Policy:    h.policy,
-		Shadow:    h.shadow,
-		Authority: &ra.Authority{Policy: h.policy, CAs: cas, Keys: h.app.keys, Hook: hook},
-		Anchors:   anchors,
-		Limits:    est.Limits{Body: limits.Body, Concurrency: h.concurrency(limits)},
-		Quirks:    wire.Quirks(h.Quirks),
-		Attempts:  est.NewAttempts(limits.Attempts, time.Duration(limits.AttemptsPer)),
-		Challenge: h.challenge,
-		Sink:      h.sink(),
-		Node:      node,
-		Observe:   h.observe,
-		Certificate: func(r *http.Request) (*tls.Certificate, error) {
-			return h.app.OwnCertificate(r.Context(), nameOf(r))
-		},
-	}
-	h.server.Authority.DecryptKeys, h.server.Authority.KeySigner = h.decryptKeys, h.keySigner
-	h.server.Authority.Passwords = h.decryptKeys
-	h.server.Authority.Repeat, h.server.Authority.PendingFor = time.Duration(limits.RetryWindow), time.Duration(limits.PendingExpiry)
-	if h.store != nil { // not in tools
-		h.server.Authority.Ledger, h.server.Authority.Node = h.store, node
-		// A look-up that no line of a policy wants would cost every request.
-		if h.asksFor((*policy.Policy).UsesPasswords) {
-			h.server.Passwords = h.store
-		}
-		if len(h.Registries) > 0 || h.asksFor((*policy.Policy).UsesRegistries) {
-			h.server.Devices = h.store
-		}
-		h.server.Inventory = h.store // asked where a line wants it
-		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
-		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}
-	}
-	return nil
-}
-
-// asksFor says whether the policy or its shadow wants something.
-func (h *Handler) asksFor(something func(*policy.Policy) bool) bool {
-	return something(h.policy) || h.shadow != nil && something(h.shadow)
-}
-
-// concurrency is how many requests are worked on at once: by default enough to
-// have all connections to the CAs in use while others are read and answered.
-func (h *Handler) concurrency(limits Limits) int {
-	if limits.Concurrency > 0 {
-		return limits.Concurrency
-	}
-	all := 0
-	for _, known := range h.upstreams {
-		if u, ok := known.upstream.(interface{ Connections() int }); ok {
-			all += u.Connections()
-		}
-	}
-	return max(est.DefaultConcurrency, 2*all)
-}
-
-// nodeName is this server's name in audit records.
-func nodeName() (string, error) {
-	name, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("the node's name for the audit record: %w", err)
-	}
-	return name, nil
 }
 
 // nameOf is the name by which a client has called this server.

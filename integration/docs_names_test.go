@@ -269,8 +269,6 @@ func TestEveryCaddyfileOptionIsInTheDocs(t *testing.T) {
 	same(t, "Caddyfile options", docs, slices.Sorted(maps.Keys(code)))
 }
 
-// Keys that a later version enforces are named too: the page says that they
-// are refused.
 func TestEveryPolicyKeyIsInTheDocs(t *testing.T) {
 	t.Parallel()
 	var code []string

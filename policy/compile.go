@@ -27,10 +27,8 @@ type compiler struct {
 
 // compile reads no other file where files is nil.
 func compile(f *File, files fs.FS) (*Policy, problems) {
-	var check checker
-	check.check(f.root, policyFile)
 	c := &compiler{
-		problems: check.later, files: files, source: f.source,
+		files: files, source: f.source,
 		policy: &Policy{sha256: f.sha256, root: f.root, labels: map[string]*Profile{}},
 	}
 	c.file(f.root)

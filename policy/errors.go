@@ -31,7 +31,6 @@ const (
 	unknownKey    = "unknown-key"
 	wrongValue    = "wrong-value"
 	missingKey    = "missing-key"
-	notEnforcedID = "not-enforced"
 	contradiction = "no-sense"
 )
 
@@ -44,7 +43,6 @@ func Mistakes() []Lint {
 		{ID: unknownKey, About: "A key that the language doesn't have here."},
 		{ID: wrongValue, About: "A value that isn't of the kind that its key wants."},
 		{ID: missingKey, About: "A key that must be written is missing."},
-		{ID: notEnforcedID, About: "A key or value of the language that this version doesn't enforce."},
 		{ID: contradiction, About: "What is written can't hold, or contradicts another line."},
 	}
 }

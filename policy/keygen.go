@@ -91,10 +91,10 @@ func keyWord(k keyChoice) string {
 	}
 }
 
-func madeKeyWords() []word {
-	words := make([]word, len(madeKeys))
+func madeKeyWords() []string {
+	words := make([]string, len(madeKeys))
 	for i, k := range madeKeys {
-		words[i] = word{text: keyWord(k)}
+		words[i] = keyWord(k)
 	}
 	return words
 }
@@ -182,7 +182,7 @@ func (c *compiler) keygenKey(p *Profile, n node) {
 		k.key, k.keyAt = c.preferredKey(p)
 	}
 	if !k.own && !slices.ContainsFunc(madeKeys, func(m keyChoice) bool { return m.takes(k.key.key()) }) {
-		c.add(n.at, "%s keys are preferred by `key`, and such a key isn't made here: write `%s.key`, one of %s", k.key, n.path, listWords(wordTexts(madeKeyWords())))
+		c.add(n.at, "%s keys are preferred by `key`, and such a key isn't made here: write `%s.key`, one of %s", k.key, n.path, listWords(madeKeyWords()))
 	}
 	if p.usage.key != 0 && p.usage.keyOf(k.key.algorithm) == 0 {
 		c.add(k.keyAt.at, "%s keys have no such use as %s: write an RSA key under `%s.key`, or another usage", k.key, keyUsageText(p.usage.key), n.path)
@@ -200,14 +200,6 @@ func (c *compiler) preferredKey(p *Profile) (keyChoice, spot) {
 		return madeKeys[0], p.operations[ServerKeygen].spot
 	}
 	return choice, choice.spot
-}
-
-func wordTexts(words []word) []string {
-	texts := make([]string, len(words))
-	for i, w := range words {
-		texts[i] = w.text
-	}
-	return texts
 }
 
 // exponentOfMade is the RSA public exponent of the keys that are made.

@@ -44,7 +44,7 @@ var guardrailsShape = &shape{kind: aMap, keys: []key{
 
 var keysShape = &shape{kind: aMap, keys: []key{
 	{name: "rsa", is: numbers, doc: "RSA modulus lengths in bits, such as [3072, 4096]"},
-	{name: "ecdsa", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "P-256"}, {text: "P-384"}, {text: "P-521"}}}},
+	{name: "ecdsa", is: &shape{kind: aList, each: &shape{kind: aWord, words: []string{"P-256", "P-384", "P-521"}}},
 		doc: "ECDSA curves"},
 	{name: "ed25519", is: boolean, initial: "false", doc: "whether Ed25519 keys are accepted"},
 	{name: "rsa_exponents", is: numbers, initial: anyExponent, doc: "RSA public exponents, such as [65537]"},
@@ -61,7 +61,7 @@ var hygieneShape = &shape{kind: aMap, keys: []key{
 	{name: "small_factors", is: boolean, initial: "true", doc: "refuses RSA keys with a prime factor below 752"},
 	{name: "debian_weak", is: fileNames, doc: "lists of keys that Debian's OpenSSL made (CVE-2008-0166), as openssl-blacklist has them"},
 	{name: "blocked", is: fileNames, doc: "lists of keys that are never certified: the SHA-256 of a SubjectPublicKeyInfo on each line"},
-	{name: "reuse", is: &shape{kind: aWord, words: []word{{text: "forbid"}, {text: "allow"}}},
+	{name: "reuse", is: &shape{kind: aWord, words: []string{"forbid", "allow"}},
 		initial: "forbid", doc: "whether a key may be certified that was certified for other names"},
 }}
 
@@ -69,7 +69,7 @@ var profileShape = &shape{kind: aMap, keys: []key{
 	{name: "labels", is: texts, doc: "the path labels that lead here: /.well-known/est/LABEL/…"},
 	{name: "about", is: text, doc: "what the profile is for"},
 	{name: "owner", is: text, doc: "who answers for it"},
-	{name: "issues", is: &shape{kind: aWord, words: []word{{text: RoleRA}}}, initial: "devices", doc: "ra: certificates of registration authorities, with cmcRA in `usage.ext`; each operation then has `approval: manual`"},
+	{name: "issues", is: &shape{kind: aWord, words: []string{RoleRA}}, initial: "devices", doc: "ra: certificates of registration authorities, with cmcRA in `usage.ext`; each operation then has `approval: manual`"},
 	{name: "enroll", is: enrollShape, initial: "not offered", doc: "/simpleenroll"},
 	{name: "reenroll", is: reenrollShape, initial: "not offered", doc: "/simplereenroll"},
 	{name: "on_behalf", is: onBehalfShape, initial: "not offered", doc: "/simpleenroll by an RA that brings it for others (RFC 7030 section 3.7)"},
@@ -88,16 +88,16 @@ var profileShape = &shape{kind: aMap, keys: []key{
 		{name: "default", is: period, required: true, doc: "how long a certificate is valid, such as 90d"},
 		{name: "max", is: period, initial: "the default", doc: "the longest validity of the profile"},
 		{name: "set", is: celShape, doc: "an expression of the type duration, in the place of the default and at most max"},
-		{name: "within", is: &shape{kind: aList, each: &shape{kind: aWord, words: []word{{text: "anchor"}, {text: "client_cert"}}}},
+		{name: "within", is: &shape{kind: aList, each: &shape{kind: aWord, words: []string{"anchor", "client_cert"}}},
 			doc: "certificates that a new one may not outlive: that of the anchor, and the client's own"},
 	}}, required: true, doc: "how long a certificate is valid"},
 	{name: "checks", is: checksShape, doc: "rules in CEL; they can only refuse"},
 	{name: "csrattrs", is: &shape{kind: aMap, keys: []key{
-		{name: "format", is: &shape{kind: aWord, words: []word{
-			{text: "template"}, {text: "legacy"}, {text: "both"}, {text: "off"},
+		{name: "format", is: &shape{kind: aWord, words: []string{
+			"template", "legacy", "both", "off",
 		}}, initial: "both", doc: "how /csrattrs answers: the template of RFC 9908, the list of RFC 7030, both in one answer, or 404"},
-		{name: "linking", is: &shape{kind: aWord, words: []word{
-			{text: "challengePassword"}, {text: "estIdentityLinking"}, {text: "both"},
+		{name: "linking", is: &shape{kind: aWord, words: []string{
+			"challengePassword", "estIdentityLinking", "both",
 		}}, initial: "both", doc: "which attributes for the channel binding are asked for, where an operation requires linking"},
 	}}, initial: "both", doc: "what /csrattrs says"},
 	{name: "upstream", is: text, initial: "the only one", doc: "the upstream of the Caddyfile that issues"},
@@ -109,14 +109,14 @@ func operation(linking key) []key {
 }
 
 var (
-	linkingKey = key{name: "linking", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_present"}}}, required: true,
+	linkingKey = key{name: "linking", is: &shape{kind: aWord, words: []string{"required", "if_present"}}, required: true,
 		doc: "linking of identity and proof of possession (RFC 7030 section 3.5): required or if_present"}
-	trustedKey = key{name: "linking", is: &shape{kind: aWord, words: []word{{text: "trusted"}}}, required: true,
+	trustedKey = key{name: "linking", is: &shape{kind: aWord, words: []string{"trusted"}}, required: true,
 		doc: "linking of identity and proof of possession: trusted, since the RA has verified it (RFC 7030 section 3.7)"}
 )
 
 var further = []key{
-	{name: "approval", is: &shape{kind: aWord, words: []word{{text: "auto"}, {text: "manual"}}},
+	{name: "approval", is: &shape{kind: aWord, words: []string{"auto", "manual"}},
 		initial: "auto", doc: "manual: each request waits until an operator has approved it (`caddy est pending`)"},
 	{name: "approve_when", is: text, doc: "an expression in CEL, in the place of `approval`: requests for which it is true wait until an operator has approved them"},
 	{name: "approvals", is: number, initial: "1", doc: "how many operators have to approve, 1 or 2, each another one"},
@@ -130,15 +130,15 @@ var enrollShape = &shape{kind: aMap, keys: operation(linkingKey)}
 var serverKeygenShape = &shape{kind: aMap, keys: append([]key{
 	{name: "enabled", is: boolean, required: true, doc: "whether the operation is offered"},
 	{name: "who", is: &shape{kind: aList, each: whoShape}, initial: "that of enroll", doc: "who may ask; any one line is enough"},
-	{name: "linking", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_present"}}}, initial: "if_present",
+	{name: "linking", is: &shape{kind: aWord, words: []string{"required", "if_present"}}, initial: "if_present",
 		doc: "linking of identity and request; it is compared, and recorded as unproven"},
 	{name: "key", is: &shape{kind: aWord, words: madeKeyWords()}, initial: "the first of the profile's `key`; P-256 where no key is written",
 		doc: "the key that is made"},
-	{name: "encryption", is: &shape{kind: aWord, words: []word{{text: "required"}, {text: "if_asked"}}}, initial: "required",
+	{name: "encryption", is: &shape{kind: aWord, words: []string{"required", "if_asked"}}, initial: "required",
 		doc: "whether the private key goes out encrypted for a key of the client's, beside TLS"},
-	{name: "form", is: &shape{kind: aWord, words: []word{{text: "parts"}, {text: "pkcs12"}}}, initial: "parts",
+	{name: "form", is: &shape{kind: aWord, words: []string{"parts", "pkcs12"}}, initial: "parts",
 		doc: "how key and certificate go out: in two parts (RFC 7030), or in one PKCS #12 under a password of the client's (RFC 8295)"},
-	{name: "made_by", is: &shape{kind: aWord, words: []word{{text: "ra"}, {text: "upstream"}}}, initial: "ra",
+	{name: "made_by", is: &shape{kind: aWord, words: []string{"ra", "upstream"}}, initial: "ra",
 		doc: "who makes the key: this server, or the upstream where it can"},
 }, further...)}
 
@@ -154,17 +154,17 @@ var fullCMCShape = &shape{kind: aMap, keys: []key{
 		{name: "own", is: boolean, initial: "false", doc: "whether a certificate may ask for its own revocation"},
 		{name: "by_ra", is: boolean, initial: "false", doc: "whether an RA of on_behalf may ask for the revocation of certificates with the names of its line"},
 	}}, initial: "not offered", doc: "revocation requests (RFC 5272 section 6.11)"},
-	{name: "status_info", is: &shape{kind: aWord, words: []word{{text: "v2"}, {text: bothStatuses}}}, initial: "v2",
+	{name: "status_info", is: &shape{kind: aWord, words: []string{"v2", bothStatuses}}, initial: "v2",
 		doc: "the status controls of an answer: CMCStatusInfoV2 alone, or CMCStatusInfo of RFC 2797 beside it"},
-	{name: "pending", is: &shape{kind: aWord, words: []word{{text: "cmc"}, {text: byHTTP}}}, initial: "cmc",
+	{name: "pending", is: &shape{kind: aWord, words: []string{"cmc", byHTTP}}, initial: "cmc",
 		doc: "how a message of which all waits is answered: by the status pending (RFC 5272 section 6.1), or by 202 as on other operations"},
 	{name: "publish_anchors", is: boolean, initial: "false", doc: "whether answers have the roots of the CA (publishTrustAnchors, RFC 5272 section 6.15)"},
 }}
 
 var reenrollShape = &shape{kind: aMap, keys: append(operation(linkingKey),
-	key{name: "same_names", is: &shape{kind: aWord, words: []word{{text: "equal"}, {text: "exact"}}},
+	key{name: "same_names", is: &shape{kind: aWord, words: []string{"equal", "exact"}},
 		initial: "equal", doc: "how the names must agree with those of the certificate being renewed (RFC 7030 section 4.2.2)"},
-	key{name: "same_key", is: &shape{kind: aWord, words: []word{{text: "forbid"}, {text: "allow"}}},
+	key{name: "same_key", is: &shape{kind: aWord, words: []string{"forbid", "allow"}},
 		initial: "forbid", doc: "whether the old key may be certified again"},
 	key{name: "window", is: &shape{kind: aShare}, initial: "100%", doc: "the last share of the lifetime, in which renewal is allowed"},
 	key{name: "expired", is: period, initial: "0s", doc: "how long after notAfter renewal is still allowed"},
@@ -193,11 +193,11 @@ var proofs = []key{
 		{name: "serial", is: &shape{kind: oneKind, alts: []*shape{text, texts}}, doc: "the certificate's serial number in hexadecimal, or a list of those that will do"},
 		{name: "spki_sha256", is: text, doc: "SHA-256 of the certificate's SubjectPublicKeyInfo, in hexadecimal"},
 		{name: "cert_sha256", is: text, doc: "SHA-256 of the whole certificate, in hexadecimal"},
-		{name: "matches", is: &shape{kind: aWord, words: []word{{text: "names"}}},
+		{name: "matches", is: &shape{kind: aWord, words: []string{"names"}},
 			doc: "names: this profile would accept every name of the certificate"},
 		{name: "profile", is: text, initial: "any, and none", doc: "the profile under which the inventory has the certificate"},
 		{name: "registry", is: text, initial: "none", doc: "the `registry` of the Caddyfile that lists the device"},
-		{name: "role", is: &shape{kind: aWord, words: []word{{text: "ra"}}}, doc: "ra: the certificate is that of a registration authority; on on_behalf only"},
+		{name: "role", is: &shape{kind: aWord, words: []string{"ra"}}, doc: "ra: the certificate is that of a registration authority; on on_behalf only"},
 	}}, doc: "a TLS client certificate"},
 	{name: "http_basic", is: &shape{kind: aMap, keys: []key{
 		{name: "users", is: texts, required: true, doc: "accounts of the Caddyfile's `basic`"},
@@ -212,7 +212,7 @@ var proofs = []key{
 		{name: "users", is: texts, initial: "any user", doc: "the users that count"},
 	}}, doc: "an http.authentication provider of Caddy"},
 	{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
-		{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}}}, initial: ViaBasic + "; under fullcmc " + ViaProof,
+		{name: "via", is: &shape{kind: aWord, words: []string{ViaBasic, ViaChallenge, ViaProof}}, initial: ViaBasic + "; under fullcmc " + ViaProof,
 			doc: "basic: as the password of HTTP Basic; otp_challenge: as the attribute otpChallenge (RFC 7894); identity_proof: as the secret of an identity proof in a CMC message (RFC 5272)"},
 		{name: "v1", is: boolean, initial: "false", doc: "under fullcmc: whether the identity proof may be of the first version, which is made with SHA-1 (RFC 5272 section 6.2.2)"},
 	}}, doc: "a password of `caddy est otp create` that is good for one certificate"},
@@ -268,7 +268,7 @@ var checksShape = &shape{kind: aList, each: &shape{kind: aMap, keys: []key{
 	{name: "when", is: text, initial: "always", doc: "an expression in CEL: the rule is asked where it is true"},
 	{name: "rule", is: text, required: true, doc: "an expression in CEL that must be true"},
 	{name: "message", is: text, required: true, doc: "what is said where the rule is not true"},
-	{name: "enforce", is: &shape{kind: aWord, words: []word{{text: "refuse"}, {text: "warn"}}}, initial: "refuse", doc: "warn: recorded, not enforced"},
+	{name: "enforce", is: &shape{kind: aWord, words: []string{"refuse", "warn"}}, initial: "refuse", doc: "warn: recorded, not enforced"},
 	{name: "disclose", is: boolean, initial: "false", doc: "whether the client may be told the message"},
 }}}
 
@@ -295,7 +295,7 @@ var attributeEntries = &shape{kind: aList, each: &shape{kind: oneKind, alts: []*
 	{kind: aText, suggest: knownAttributes},
 	{kind: aMap, keys: []key{
 		{name: "name", is: &shape{kind: aText, suggest: knownAttributes}, required: true, doc: "the attribute, by name or OID"},
-		{name: "into", is: &shape{kind: aWord, words: []word{{text: "subject"}, {text: "subjectDirectoryAttributes"}}},
+		{name: "into", is: &shape{kind: aWord, words: []string{"subject", "subjectDirectoryAttributes"}},
 			required: true, doc: "where its values go in the certificate"},
 		{name: "allow", is: texts, initial: "any value", doc: "patterns of the values that may go into the subjectDirectoryAttributes"},
 	}},

@@ -200,9 +200,6 @@ func (n node) scalar(s *shape) string {
 
 func (w *ruleWalk) keys(n node, s *shape, path, shapePath string) {
 	for _, k := range s.keys {
-		if k.later {
-			continue
-		}
 		child, at, shapeAt := n.get(k.name), join(path, k.name), join(shapePath, k.name)
 		if m, ok := meanings[shapeTail(shapeAt)]; ok && slices.Equal(m.order, offered.order) {
 			if child.present() {
@@ -261,7 +258,7 @@ func (w *ruleWalk) keyRules(n node, path, shapePath string) {
 		case !n.present() && k.name == "rsa":
 			r.Values = []string{fmt.Sprintf("%d to %d", leastRSA, mostRSA)}
 		case !n.present() && k.name == "ecdsa":
-			r.Values = k.is.each.wordTexts()
+			r.Values = slices.Clone(k.is.each.words)
 		case k.initial != "":
 			r.Values = []string{k.initial}
 		}
@@ -309,7 +306,7 @@ func (w *ruleWalk) list(n node, s *shape, path, shapePath string) {
 			continue
 		}
 		for _, k := range lineKeys {
-			if part := item.get(k.name); part.present() && !k.later {
+			if part := item.get(k.name); part.present() {
 				w.value(part, k.is, path+"["+r.Values[i]+"]."+k.name, join(shapePath, k.name))
 			}
 		}

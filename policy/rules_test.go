@@ -16,9 +16,7 @@ func TestEachKeyOfTheLanguageHasAMeaningForComparisons(t *testing.T) {
 		switch s.kind {
 		case aMap:
 			for _, k := range s.keys {
-				if !k.later {
-					walk(k.is, join(path, k.name))
-				}
+				walk(k.is, join(path, k.name))
 			}
 		case anyMap:
 			walk(s.each, path)
@@ -33,9 +31,7 @@ func TestEachKeyOfTheLanguageHasAMeaningForComparisons(t *testing.T) {
 			if s.kind == aList && s.each.kind == aMap && strings.HasSuffix(path, ".who") && !seen[s.each] {
 				seen[s.each] = true
 				for _, k := range lineKeys {
-					if !k.later {
-						walk(k.is, join(path, k.name))
-					}
+					walk(k.is, join(path, k.name))
 				}
 			}
 		}

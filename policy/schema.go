@@ -13,9 +13,8 @@ import (
 
 // Schema gives the JSON Schema (draft 2020-12) of a policy file, for editors
 // that complete and check one while it is written. It is made from the table
-// of the language, so it has every key, and no key that Compile refuses as
-// not enforced. It says what is of the right shape; what makes sense, Compile
-// alone says.
+// of the language, so it has every key and no other. It says what is of the right
+// shape; what makes sense, Compile alone says.
 func Schema() []byte { return schemaOf(policyFile, "Estra policy file") }
 
 // TestSchema gives the same of a test file.
@@ -148,9 +147,7 @@ func (m *schemaMaker) count(s *shape, path string) {
 	}
 	m.names[s] = path
 	for _, k := range s.keys {
-		if !k.later {
-			m.count(k.is, join(path, k.name))
-		}
+		m.count(k.is, join(path, k.name))
 	}
 	for i, alt := range s.alts {
 		m.count(alt, join(path, strconv.Itoa(i+1)))
@@ -196,7 +193,7 @@ func (m *schemaMaker) inline(s *shape) *jsonSchema {
 	case aTime:
 		return &jsonSchema{Type: jsonTypes{"string"}, Pattern: timePattern}
 	case aWord:
-		return &jsonSchema{Enum: s.enforced()}
+		return &jsonSchema{Enum: s.words}
 	case aList:
 		return &jsonSchema{Type: jsonTypes{"array"}, Items: m.schema(s.each)}
 	case anyMap:
@@ -222,9 +219,6 @@ func (m *schemaMaker) object(s *shape) *jsonSchema {
 	for _, k := range s.keys {
 		if k.required {
 			made.Required = append(made.Required, k.name)
-		}
-		if k.later {
-			continue
 		}
 		is := m.schema(k.is)
 		is.Description = k.doc
@@ -254,17 +248,6 @@ func (s *shape) known() []string {
 	return s.suggest()
 }
 
-// enforced gives the words of an enumeration that Compile takes.
-func (s *shape) enforced() []string {
-	var texts []string
-	for _, w := range s.words {
-		if !w.later {
-			texts = append(texts, w.text)
-		}
-	}
-	return texts
-}
-
 // literal reads the documented default of a key as a value, where it is one
 // and not a sentence.
 func (s *shape) literal(initial string) (json.RawMessage, bool) {
@@ -279,7 +262,7 @@ func (s *shape) literal(initial string) (json.RawMessage, bool) {
 	case aDuration, aShare, aSize, aTime:
 		return json.RawMessage(strconv.Quote(initial)), s.takes(n)
 	case aWord:
-		return json.RawMessage(strconv.Quote(initial)), slices.Contains(s.enforced(), initial)
+		return json.RawMessage(strconv.Quote(initial)), slices.Contains(s.words, initial)
 	default:
 		return nil, false
 	}

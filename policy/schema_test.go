@@ -94,9 +94,6 @@ func TestSchemaAndParserAgreeOnEveryPolicyOfTheRepository(t *testing.T) {
 		var check checker
 		check.check(node{yaml: tree, at: nodePos(name, tree)}, policyFile)
 		want := check.wrong.err()
-		if want == nil {
-			want = check.later.err()
-		}
 		got := schema.Validate(asJSON(t, tree))
 		if (got == nil) != (want == nil) {
 			t.Errorf("%s:\nthe schema: %v\nthe parser: %v", name, got, want)
@@ -148,7 +145,7 @@ func TestTheSchemaOfTestFilesAgreesWithTheirParser(t *testing.T) {
 func TestSchemaAndParserAgreeOnEachKindOfValue(t *testing.T) {
 	for _, s := range []*shape{
 		text, boolean, number, period, texts, numbers, {kind: aSize}, {kind: aShare}, {kind: aTime},
-		{kind: aWord, words: []word{{text: "auto"}, {text: "legacy"}}}, {kind: oneKind, alts: []*shape{boolean, texts}},
+		{kind: aWord, words: []string{"auto", "legacy"}}, {kind: oneKind, alts: []*shape{boolean, texts}},
 		{kind: aText, suggest: knownKeyUsages}, {kind: anyMap, each: number}, {kind: aMap, keys: []key{{name: "a", is: number, required: true}}},
 	} {
 		m := schemaMaker{uses: map[*shape]int{}, names: map[*shape]string{}}

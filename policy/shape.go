@@ -31,20 +31,13 @@ const (
 // language.go; a reader of policies needs nothing else.
 type shape struct {
 	kind  kind
-	words []word   // aWord
+	words []string // aWord
 	keys  []key    // aMap, in the order of the documentation
 	each  *shape   // aList, anyMap
 	alts  []*shape // oneKind
 	// suggest gives what people mostly write, for editors: texts of aText,
 	// keys of anyMap. What else may stand there, the compiler says.
 	suggest func() []string
-}
-
-// A word is one allowed value of an enumeration.
-type word struct {
-	text string
-	// later says that this version doesn't enforce it.
-	later bool
 }
 
 // A key is one key of a map.
@@ -54,9 +47,6 @@ type key struct {
 	required bool
 	initial  string // what holds when the key isn't written, for people
 	doc      string
-	// later says that this version doesn't enforce it: Compile refuses it,
-	// rather than that anybody reads a rule that nobody holds.
-	later bool
 }
 
 // describe says what a shape wants, for messages.
@@ -77,7 +67,7 @@ func (s *shape) describe() string {
 	case aTime:
 		return "a time such as 2026-01-02T15:04:05Z"
 	case aWord:
-		return listWords(s.enforced())
+		return listWords(s.words)
 	case aList:
 		return "a list"
 	case aMap, anyMap:
@@ -90,14 +80,6 @@ func (s *shape) describe() string {
 		return strings.Join(texts, " or ")
 	}
 	return "nothing"
-}
-
-func (s *shape) wordTexts() []string {
-	texts := make([]string, len(s.words))
-	for i, w := range s.words {
-		texts[i] = w.text
-	}
-	return texts
 }
 
 // listWords gives "a, b or c".
@@ -133,7 +115,6 @@ func found(n *yaml.Node) string {
 // A checker holds a tree against its shape.
 type checker struct {
 	wrong problems // unknown key, wrong kind, missing key
-	later problems // what this version doesn't enforce
 }
 
 func (c *checker) check(n node, s *shape) {
@@ -219,7 +200,7 @@ func (c *checker) mismatch(n node, s *shape) {
 
 // wantsText tells whether a value would do if it were text.
 func (s *shape) wantsText(value string) bool {
-	return s.kind == aText || s.kind == aWord && slices.Contains(s.enforced(), value) ||
+	return s.kind == aText || s.kind == aWord && slices.Contains(s.words, value) ||
 		slices.ContainsFunc(s.alts, func(alt *shape) bool { return alt.wantsText(value) })
 }
 
@@ -229,14 +210,9 @@ func (c *checker) checkWord(n node, s *shape) {
 		c.mismatch(n, s)
 		return
 	}
-	i := slices.IndexFunc(s.words, func(w word) bool { return w.text == text })
-	if i < 0 {
+	if !slices.Contains(s.words, text) {
 		c.wrong.addAs(wrongValue, nodePos(n.at.File, n.yaml), "`%s` wants %s, and this is %s%s",
-			n.path, s.describe(), quote(text), didYouMean(text, s.wordTexts()))
-		return
-	}
-	if s.words[i].later {
-		c.later.addAs(notEnforcedID, nodePos(n.at.File, n.yaml), "`%s: %s` is not enforced by this version", n.path, text)
+			n.path, s.describe(), quote(text), didYouMean(text, s.words))
 	}
 }
 
@@ -253,8 +229,6 @@ func (c *checker) checkMap(n node, s *shape) {
 		case seen[member.name], n.yaml.Content[2*i].Kind != yaml.ScalarNode: // already a problem
 		case !ok:
 			c.unknown(member, s)
-		case k.later:
-			c.later.addAs(notEnforcedID, member.at, "`%s` is not enforced by this version", member.path)
 		default:
 			c.check(member, k.is)
 		}
@@ -275,11 +249,9 @@ func (c *checker) unknown(member node, s *shape) {
 		c.wrong.more++
 		return // looking for a near name takes time
 	}
-	var names []string
-	for _, k := range s.keys {
-		if !k.later {
-			names = append(names, k.name)
-		}
+	names := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		names[i] = k.name
 	}
 	hint := didYouMean(member.name, names)
 	if hint == "" {

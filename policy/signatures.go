@@ -38,10 +38,10 @@ var signatures = []signature{
 const rsaPSS = "1.2.840.113549.1.1.10"
 
 // signatureWords are what may stand under `signatures`.
-func signatureWords() []word {
-	words := make([]word, len(signatures))
+func signatureWords() []string {
+	words := make([]string, len(signatures))
 	for i, s := range signatures {
-		words[i] = word{text: s.name}
+		words[i] = s.name
 	}
 	return words
 }

@@ -126,7 +126,7 @@ var (
 		{name: "issuer", is: text, doc: "its issuer"},
 		{name: "serial", is: text, initial: "01", doc: "its serial number, in hexadecimal"},
 		{name: "san", is: texts, doc: "its names, such as dns:a.example.net"},
-		{name: "role", is: &shape{kind: aWord, words: []word{{text: RoleRA}}}, doc: "ra: it has id-kp-cmcRA, and its anchors are issuers of registration authorities"},
+		{name: "role", is: &shape{kind: aWord, words: []string{RoleRA}}, doc: "ra: it has id-kp-cmcRA, and its anchors are issuers of registration authorities"},
 		{name: "not_before", is: instant, initial: "90 days before the request", doc: "when it begins"},
 		{name: "not_after", is: instant, initial: "10 days after the request", doc: "when it ends"},
 		{name: "anchor_ends", is: instant, initial: "100 years after the request", doc: "when the anchor's own certificate ends"},
@@ -134,23 +134,23 @@ var (
 	testCaseShape = &shape{kind: aMap, keys: []key{
 		{name: "name", is: text, required: true, doc: "what the case shows, once in a file"},
 		{name: "label", is: text, doc: "the label of the path"},
-		{name: "op", is: &shape{kind: aWord, words: []word{{text: string(SimpleEnroll)}, {text: string(SimpleReenroll)}, {text: string(ServerKeygen)},
-			{text: string(CMCEnroll)}, {text: string(CMCReenroll)}}}, initial: string(SimpleEnroll), doc: "the operation"},
+		{name: "op", is: &shape{kind: aWord, words: []string{string(SimpleEnroll), string(SimpleReenroll), string(ServerKeygen),
+			string(CMCEnroll), string(CMCReenroll)}}, initial: string(SimpleEnroll), doc: "the operation"},
 		{name: "at", is: instant, initial: "2026-01-01T00:00:00Z", doc: "when the request comes"},
-		{name: "linking", is: &shape{kind: aWord, words: []word{{text: "absent"}, {text: "matched"}, {text: "mismatched"}, {text: "uncomputable"}, {text: "unproven"}}}, initial: "absent", doc: "what the check of the linking value found"},
+		{name: "linking", is: &shape{kind: aWord, words: []string{"absent", "matched", "mismatched", "uncomputable", "unproven"}}, initial: "absent", doc: "what the check of the linking value found"},
 		{name: "who", is: &shape{kind: aMap, keys: []key{
 			{name: "cert", is: certShape, doc: "a client certificate"},
 			{name: "basic", is: text, doc: "an account of HTTP Basic"},
 			{name: "digest", is: text, doc: "an account of HTTP Digest"},
 			{name: "one_time_password", is: &shape{kind: aMap, keys: []key{
-				{name: "via", is: &shape{kind: aWord, words: []word{{text: ViaBasic}, {text: ViaChallenge}, {text: ViaProof}, {text: ViaProofV1}}}, initial: ViaBasic, doc: "how it came"},
+				{name: "via", is: &shape{kind: aWord, words: []string{ViaBasic, ViaChallenge, ViaProof, ViaProofV1}}, initial: ViaBasic, doc: "how it came"},
 				{name: "subject", is: text, doc: "the subject that it was made for; without it any"},
 				{name: "san", is: texts, doc: "the names that it was made for; without them any"},
 			}}, doc: "a one-time password that is good"},
 			{name: "device", is: &shape{kind: aMap, keys: []key{
 				{name: "registry", is: text, required: true, doc: "the registry that lists the client certificate"},
 				{name: "identity", is: text, initial: "serialNumber:1", doc: "the device's identity"},
-				{name: "state", is: &shape{kind: aWord, words: []word{{text: string(Expected)}, {text: string(Enrolled)}, {text: string(Blocked)}}},
+				{name: "state", is: &shape{kind: aWord, words: []string{string(Expected), string(Enrolled), string(Blocked)}},
 					initial: string(Expected), doc: "its state"},
 			}}, doc: "the device that the client certificate is of"},
 			{name: "inventory", is: text, initial: "none", doc: "the profile under which the inventory has the client certificate"},
@@ -188,11 +188,11 @@ var (
 		{name: "enrolled", is: instant, initial: "when the client certificate begins", doc: "when that enrolment was"},
 		{name: "key_held_by", is: text, doc: "the subject of another certificate that has the request's key"},
 		{name: "want", is: &shape{kind: aMap, keys: []key{
-			{name: "verdict", is: &shape{kind: aWord, words: []word{{text: "allow"}, {text: "defer"}, {text: "deny"}, {text: "fault"}}}, required: true, doc: "what the policy is to say"},
-			{name: "gate", is: &shape{kind: aWord, words: []word{{text: "open"}, {text: "challenge"}, {text: "shut"}}}, doc: "what is said before the body is read: shut is 403, challenge 401"},
+			{name: "verdict", is: &shape{kind: aWord, words: []string{"allow", "defer", "deny", "fault"}}, required: true, doc: "what the policy is to say"},
+			{name: "gate", is: &shape{kind: aWord, words: []string{"open", "challenge", "shut"}}, doc: "what is said before the body is read: shut is 403, challenge 401"},
 			{name: "findings", is: &shape{kind: aList, each: &shape{kind: oneKind, alts: []*shape{text, {kind: aMap, keys: []key{
 				{name: "path", is: text, required: true, doc: "a policy path, or its end"},
-				{name: "effect", is: &shape{kind: aWord, words: []word{{text: string(Refused)}, {text: string(Required)}, {text: string(Rewritten)}, {text: string(Dropped)}, {text: string(Warned)}}}, doc: "what it does"},
+				{name: "effect", is: &shape{kind: aWord, words: []string{string(Refused), string(Required), string(Rewritten), string(Dropped), string(Warned)}}, doc: "what it does"},
 			}}}}}, doc: "findings that must be there, by path"},
 			{name: "only", is: boolean, initial: "false", doc: "no other line may refuse"},
 			{name: "plan", is: &shape{kind: aMap, keys: []key{

@@ -151,15 +151,3 @@ func (v celValue) Type() ref.Type { return types.NewObjectType(v.native.celType(
 
 // Value implements ref.Val.
 func (v celValue) Value() any { return v.native }
-
-// celFieldNames are all names of fields, for hints.
-func celFieldNames() []string {
-	var names []string
-	for _, fields := range celTypes {
-		for _, f := range fields {
-			names = append(names, f.name)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}

@@ -4,8 +4,6 @@ package policy
 
 import (
 	"errors"
-	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -105,7 +103,7 @@ func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
 	env := c.celEnv(s)
 	ast, issues := env.Compile(source)
 	if issues.Err() != nil {
-		c.celIssues(n, s, issues)
+		c.celIssues(n, s, env, issues)
 		return nil
 	}
 	if out := ast.OutputType(); !slices.ContainsFunc(want, out.IsExactType) {
@@ -128,56 +126,6 @@ func (c *compiler) expression(n node, s scope, want ...*cel.Type) *expression {
 		return nil
 	}
 	return &expression{at: n.spot(), source: source, program: program, reads: readsOf(ast), most: cost.Max}
-}
-
-// celIssues reports what CEL says, at the place in the policy file.
-func (c *compiler) celIssues(n node, s scope, issues *cel.Issues) {
-	for _, issue := range issues.Errors() {
-		at := c.placeIn(n, issue.Location.Line(), issue.Location.Column())
-		c.add(at, "`%s`: %s", n.path, celMessage(issue.Message, s))
-	}
-}
-
-// celNames are what an expression most often begins with, or calls.
-var celNames = []string{
-	"csr", "who", "req", "plan", "prior", "warned", "startsWith", "endsWith", "contains", "matches", "size", "all", "exists",
-	"exists_one", "filter", "map", "has", "duration", "timestamp", "string", "int", "lowerAscii", "split", "join", "replace", "substring",
-}
-
-// An overload is what CEL says of an operator that has no meaning for the
-// types beside it.
-var overload = regexp.MustCompile(`^found no matching overload for '_?([^_'\[]+)_?' applied to '\(([^()]+), ([^()]+)\)'`)
-
-// celMessage says a mistake in our words, with the nearest name.
-func celMessage(message string, s scope) string {
-	message, _, _ = strings.Cut(message, "\n")
-	quoted := func(prefix string) (string, bool) {
-		rest, ok := strings.CutPrefix(message, prefix)
-		name, _, closed := strings.Cut(rest, "'")
-		return name, ok && closed
-	}
-	if name, ok := quoted("undefined field '"); ok {
-		if name == "cert" && !s.cert {
-			return "who.cert is there only where each line of `who` that can decide demands a client certificate"
-		}
-		return fmt.Sprintf("there is no field %s here%s", quote(name), didYouMean(name, celFieldNames()))
-	}
-	if name, ok := quoted("undeclared reference to '"); ok {
-		switch name {
-		case "prior":
-			return "prior is there only under reenroll: it is the certificate being renewed"
-		case "plan":
-			return "plan is there only in checks and in approve_when: it is made by what `set` says"
-		case "warned":
-			return "warned is there only in approve_when: it has the ids of the checks that warn"
-		}
-		return fmt.Sprintf("there is nothing called %s here%s", quote(name), didYouMean(name, celNames))
-	}
-	if m := overload.FindStringSubmatch(message); m != nil {
-		return fmt.Sprintf("`%s` has no meaning between %s and %s", m[1], m[2], m[3])
-	}
-	message, _, _ = strings.Cut(strings.TrimPrefix(message, "Syntax error: "), " expecting {")
-	return show(strings.Replace(message, "mismatched input '<EOF>'", "the expression ends too early", 1))
 }
 
 var celWords = []struct {

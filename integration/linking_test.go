@@ -127,12 +127,18 @@ func snippet(t *testing.T, language, begins string) string {
 	return ""
 }
 
-// compiled puts a snippet and a program of testdata together.
+// compiled puts a snippet and its program of testdata together.
 func compiled(t *testing.T, name string) string {
+	t.Helper()
+	return compiledWith(t, name, map[string]string{"openssl": "openssl.c", "mbedtls": "mbedtls.c", "go": "device.go.txt"}[name])
+}
+
+// compiledWith puts a snippet and some program of testdata together.
+func compiledWith(t *testing.T, name, file string) string {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "device")
-	source := page(t, filepath.Join("testdata", "linking", map[string]string{"openssl": "openssl.c", "mbedtls": "mbedtls.c", "go": "device.go.txt"}[name]))
+	source := page(t, filepath.Join("testdata", "linking", file))
 	switch name {
 	case "go":
 		write(t, dir, "main.go", source+snippet(t, "go", "// linkingValue"))

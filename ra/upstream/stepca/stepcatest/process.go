@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
@@ -51,7 +50,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		}
 		return path, nil
 	}
-	dir, err := privateDir()
+	dir, err := upstreamtest.PrivateDir("step-ca")
 	if err != nil {
 		return "", err
 	}
@@ -63,21 +62,3 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
-
-// privateDir is where the built step-ca stays from one test process to the
-// next. A directory of that name that somebody else can write to isn't used.
-func privateDir() (string, error) {
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("estra-step-ca-%d", os.Getuid()))
-	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
-		return "", err
-	}
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return "", err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || info.Mode().Perm() != 0o700 || !ok || int(owner.Uid) != os.Getuid() {
-		return "", fmt.Errorf("%s isn't a directory of ours alone", dir)
-	}
-	return dir, nil
-}

@@ -35,7 +35,10 @@ type chaos struct {
 	env    []string                                   // of the server
 	open   func(context.Context) (store.Store, error) // nil: the file
 	local  bool                                       // the CA dies with the server
-	lines  int                                        // of the CA's, that were looked at
+	// single tells whether a device has no more valid certificates than it may; nil:
+	// there is one.
+	single func(kept store.Store, d *crashed, valid map[string]bool) bool
+	lines  int // of the CA's, that were looked at
 
 	mu      sync.Mutex
 	devices []*crashed

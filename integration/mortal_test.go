@@ -109,6 +109,13 @@ func (m *mortalInternal) Issue(ctx context.Context, o ra.Order) (ra.Issued, erro
 	return mortalIssue(ctx, o, m.Internal.Issue)
 }
 
+func (m *mortalInternal) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
+	if err := m.Internal.Revoke(ctx, cert, reason); err != nil {
+		return err
+	}
+	return noteCA("revoked %x", cert.SerialNumber.Bytes())
+}
+
 // mortalWriter writes a log.
 type mortalWriter struct {
 	File string `json:"file"`

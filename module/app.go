@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/steady"
 )
 
 func init() {
@@ -63,6 +64,7 @@ type App struct {
 	store     *lateStore       // nil: there is no site
 	storeName string           // by which it is released
 	retention *RetentionConfig // nil: the default
+	clock     steady.Clock     // while this configuration runs
 	chain     *lateChain       // nil: no site has `audit`
 	chainName string           // by which it is released
 

@@ -33,6 +33,9 @@ const (
 	// requests have the store to themselves in between.
 	pruneEvery = time.Hour
 	prunePause = 100 * time.Millisecond
+	// steadyFor is how long the clock must have been right by itself before: an hour
+	// later it is looked again.
+	steadyFor = pruneEvery / 2
 )
 
 // Check says why the option can't be meant, or nil.
@@ -103,7 +106,12 @@ func (a *App) prune(ctx context.Context) {
 	if err != nil {
 		return // the app doesn't start
 	}
-	p, err := s.Upkeep().Prune(ctx, a.kept(), time.Now())
+	now := time.Now()
+	if !a.clock.Steady(now, steadyFor) {
+		a.log.Warn(fmt.Sprintf("the clock was set while the server runs: in case it is wrong, nothing that has ended by it is removed from the store for %s", pruneEvery), zap.Time("now", now))
+		return
+	}
+	p, err := s.Upkeep().Prune(ctx, a.kept(), now)
 	if p.Any() {
 		a.log.Info("removed from the store what has ended", zap.Int("certificates", p.Certificates), zap.Int("passwords", p.Passwords),
 			zap.Int("approvals", p.Approvals), zap.Int("ca_records", p.Authority))

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/policy/csr"
@@ -35,10 +36,23 @@ func compare(ctx context.Context, ca *CA, order Order, m made, identity string, 
 	}
 	out.Withheld = leaf
 	reason := fmt.Sprintf("upstream %s: the certificate (serial %x) is withheld; %s", ca.Name, leaf.SerialNumber, withdraw(ctx, ca, order, leaf, out))
-	if ca.differed(out.Profile, identity) {
+	if ca.canBeCompared(ctx) == nil && ca.differed(out.Profile, identity) {
 		reason += fmt.Sprintf("; the upstream is stopped for profile %s", out.Profile)
 	}
 	return Fail(Nonconforming, reason, err)
+}
+
+// canBeCompared says why what the CA issues couldn't be compared now: its certificates
+// aren't known, or none is valid, as when the clock is wrong. Then it isn't asked.
+func (c *CA) canBeCompared(ctx context.Context) *Error {
+	issuers, err := c.Issuers(ctx)
+	switch {
+	case err != nil:
+		return asError(err)
+	case len(issuers) == 0:
+		return c.down(fmt.Sprintf("by the clock of this server (%s) none of its issuing certificates is valid", c.now().UTC().Format(time.RFC3339)), nil)
+	}
+	return nil
 }
 
 // signed tells whether one of the CA's issuing keys signed a certificate,

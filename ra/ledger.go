@@ -45,6 +45,8 @@ type entry struct {
 	local bool // the CA signs in this process
 	once  bool // a repeat gets the same certificate
 	begun bool // the row is there as asked for
+	// gaveWay is what the request had until now; "": nothing.
+	gaveWay string
 	// waits is the entry of an order that the CA has not decided yet; nil: there is
 	// none.
 	waits *store.Certificate
@@ -149,7 +151,7 @@ func (l *entry) intend(ctx context.Context, order Order, out *Outcome) (done boo
 			return false, Fail(Busy, "what the CA is asked for can't be written down, and without that nothing is issued", err)
 		}
 		if found.Has == nil {
-			l.begun = true
+			l.begun, l.gaveWay = true, found.GaveWay
 			return false, l.resolve(ctx, found.Doubtful, out)
 		}
 		if done, e := l.replay(ctx, out); done || e != nil {
@@ -254,10 +256,12 @@ func (l *entry) end(ctx context.Context, m made, out *Outcome, e *Error) *Error 
 		return l.issued(ctx, end, out)
 	}
 	if !l.begun && end.State != "" { // of a CA in this process
-		if _, err := l.write(ctx, store.CertificateAsked); err != nil {
+		found, err := l.write(ctx, store.CertificateAsked)
+		if err != nil {
 			out.Unsettled = errors.Join(out.Unsettled, err)
 			return e
 		}
+		l.gaveWay = found.GaveWay
 	}
 	err := l.ended(ctx, end)
 	switch {
@@ -269,8 +273,25 @@ func (l *entry) end(ctx context.Context, m made, out *Outcome, e *Error) *Error 
 	case e != nil:
 		out.Unsettled = errors.Join(out.Unsettled, err)
 		return e
+	case errors.Is(err, store.ErrTaken):
+		l.late(ctx, leaf, out)
 	}
 	return l.unwritten(out, err)
+}
+
+// late revokes a certificate that nobody gets, since another one may have been issued
+// for the request meanwhile. It is written down, whatever comes of that.
+func (l *entry) late(ctx context.Context, leaf *x509.Certificate, out *Outcome) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.ca.timeout())
+	defer cancel()
+	err := revoke(ctx, l.ca, leaf, superseded)
+	if err == nil {
+		out.Withdrawn = true
+		err = l.a.Ledger.Revoked(ctx, l.row.ID, store.Mark{At: l.a.now(), Reason: superseded, By: "estra"})
+	}
+	if err != nil {
+		out.Unsettled = errors.Join(out.Unsettled, fmt.Errorf("revoking the certificate that came too late: %w", err))
+	}
 }
 
 // issued writes intent and end at once.
@@ -321,7 +342,7 @@ func (l *entry) unwritten(out *Outcome, err error) *Error {
 func (l *entry) ended(ctx context.Context, end store.CertificateEnd) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	end.ID, end.Now = l.row.ID, l.a.now()
+	end.ID, end.Now, end.GaveWay = l.row.ID, l.a.now(), l.gaveWay
 	return l.a.Ledger.Ended(ctx, end)
 }
 

@@ -44,8 +44,8 @@ type Ledger interface {
 
 // An Inventory is for operators, and for a node that starts.
 type Inventory interface {
-	// Abandoned turns what a node has asked for before into unknown, and gives how
-	// many these are: it was started anew.
+	// Abandoned turns what a node has asked for before into unknown, or after now,
+	// when its clock was another, and gives how many these are: it was started anew.
 	Abandoned(ctx context.Context, node string, before, now time.Time) (int, error)
 	// Get gives one entry; ErrUnknown: there is none.
 	Get(ctx context.Context, id string) (Certificate, error)
@@ -118,6 +118,10 @@ type Certificate struct {
 	Blocked  time.Time // zero: not
 	Imported time.Time // zero: it was asked for here
 
+	// gaveWay is the id of what the request had before, while this one is asked for:
+	// where nobody ever tells how it ends, the request has that one again.
+	gaveWay string
+
 	// CA is what the CA of this process keeps of it, which is written with an entry
 	// that begins as issued. It isn't read back.
 	CA *CACertificate
@@ -128,9 +132,11 @@ func (c Certificate) Doubtful(now time.Time) bool {
 	return c.Revoked.IsZero() && (c.State == CertificateUnknown || c.abandoned(now))
 }
 
-// abandoned: whoever asks for it should have ended.
+// abandoned: whoever asks for it should have ended. Where it was asked for so long
+// after now, the clock was set back meanwhile, and nobody waits for its lease.
 func (c Certificate) abandoned(now time.Time) bool {
-	return c.State == CertificateAsked && !now.Before(c.Lease)
+	ahead := c.Asked.Sub(now)
+	return c.State == CertificateAsked && (!now.Before(c.Lease) || ahead > c.Lease.Sub(c.Asked))
 }
 
 // GivesWay tells whether another one may be issued in its place: its node should
@@ -141,7 +147,8 @@ func (c Certificate) GivesWay(now, since time.Time) bool {
 	case CertificateAsked:
 		return c.abandoned(now)
 	case CertificateIssued:
-		return !c.Revoked.IsZero() || !c.Blocked.IsZero() || now.After(c.NotAfter) || c.Changed.Before(since)
+		// Of two times the later counts: the clock may have been set back in between.
+		return !c.Revoked.IsZero() || !c.Blocked.IsZero() || now.After(c.NotAfter) || c.Changed.Before(since) && c.Asked.Before(since)
 	default:
 		return false
 	}
@@ -153,6 +160,8 @@ type Intended struct {
 	Has *Certificate
 	// Doubtful are those that may have been issued for it before.
 	Doubtful []Certificate
+	// GaveWay is the id of what it had until now; "": nothing.
+	GaveWay string
 }
 
 // A CertificateEnd is how an entry ends.
@@ -168,6 +177,9 @@ type CertificateEnd struct {
 	NotBefore, NotAfter time.Time
 	Ref                 string
 	Now                 time.Time
+	// GaveWay is that of Intended. Where nothing is issued the request has it again:
+	// what had ended by a clock that was wrong hasn't ended when it is right.
+	GaveWay string
 	// Revoked says that it was revoked at once.
 	Revoked bool
 	Reason  int

@@ -13,11 +13,16 @@ const insertCertificate = `INSERT INTO certificates (` + certificateColumns + `)
 	($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
 	ON CONFLICT DO NOTHING`
 
-// values are those of a row.
+// values are those of a row. The CA's reference comes with its answer: until then
+// what gave way stands in its place.
 func (c Certificate) values() []any {
+	ref := c.Ref
+	if c.State == CertificateAsked {
+		ref = c.gaveWay
+	}
 	return []any{
 		c.ID, c.Request[:], millis(c.Closed), string(c.State), c.Node, millis(c.Lease), c.Upstream, c.Profile, c.Label, c.Op, c.Identity, c.SPKI[:],
-		c.Serial, number(c.OwnSerial), millis(c.NotBefore), millis(c.NotAfter), hashed(c.Replaces), c.Ref, millis(c.Asked), millis(c.Changed), hashed(c.SHA256),
+		c.Serial, number(c.OwnSerial), millis(c.NotBefore), millis(c.NotAfter), hashed(c.Replaces), ref, millis(c.Asked), millis(c.Changed), hashed(c.SHA256),
 		there(c.DER), c.Names, millis(c.Revoked), c.Reason, c.By, millis(c.Blocked), millis(c.Imported),
 	}
 }
@@ -33,6 +38,9 @@ func scanCertificate(row scanner) (c Certificate, err error) {
 	err = row.Scan(&c.ID, &request, &closed, &c.State, &c.Node, &lease, &c.Upstream, &c.Profile, &c.Label, &c.Op, &c.Identity, &spki,
 		&c.Serial, &own, &notBefore, &notAfter, &replaces, &c.Ref, &asked, &changed, &sha256, &c.DER, &c.Names,
 		&revoked, &c.Reason, &c.By, &blocked, &imported)
+	if c.State == CertificateAsked {
+		c.Ref, c.gaveWay = "", c.Ref
+	}
 	copy(c.Request[:], request)
 	copy(c.SPKI[:], spki)
 	copy(c.Replaces[:], replaces)

@@ -24,9 +24,8 @@ func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time
 	if c.State != CertificateAsked && c.State != CertificateIssued {
 		return found, fmt.Errorf("a certificate can't begin as %q", c.State)
 	}
-	values := c.values()
 	insert := func(ctx context.Context, tx *sql.Tx) error {
-		switch err := one(l.s.exec(ctx, tx, insertCertificate, values...)); {
+		switch err := one(l.s.exec(ctx, tx, insertCertificate, c.values()...)); {
 		case errors.Is(err, ErrUnknown):
 			return errHas
 		case err != nil:
@@ -50,7 +49,8 @@ func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time
 	for range mostTurns {
 		err = l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			found = Intended{}
-			has, err := l.makeWay(ctx, tx, c, since)
+			has, gaveWay, err := l.makeWay(ctx, tx, c, since)
+			found.GaveWay, c.gaveWay = gaveWay, gaveWay
 			switch {
 			case err != nil:
 				return err
@@ -92,22 +92,24 @@ const mostTurns = 4
 const currentCertificate = selectCertificates + `request = $1 AND closed = 0`
 
 // makeWay closes what the request has, where that gives way; else it is has.
-func (l certificates) makeWay(ctx context.Context, tx *sql.Tx, c Certificate, since time.Time) (has *Certificate, err error) {
+func (l certificates) makeWay(ctx context.Context, tx *sql.Tx, c Certificate, since time.Time) (has *Certificate, gaveWay string, err error) {
 	old, err := scanCertificate(tx.QueryRowContext(ctx, currentCertificate, c.Request[:]))
 	switch {
 	case errors.Is(err, sql.ErrNoRows): // ended since
-		return nil, nil
+		return nil, "", nil
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	case old.ID == c.ID, !old.GivesWay(c.Asked, since):
-		return &old, nil
+		return &old, "", nil
 	}
 	state := old.State
 	if state == CertificateAsked {
-		state = CertificateUnknown
+		state, gaveWay = CertificateUnknown, old.gaveWay
+	} else {
+		gaveWay = old.ID
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE certificates SET closed = $2, state = $3 WHERE id = $1 AND closed = 0`, old.ID, millis(c.Asked), string(state))
-	return nil, err
+	_, err = tx.ExecContext(ctx, `UPDATE certificates SET closed = $2, state = $3, ref = $4 WHERE id = $1 AND closed = 0`, old.ID, millis(c.Asked), string(state), old.Ref)
+	return nil, gaveWay, err
 }
 
 const doubtfulCertificates = selectCertificates + `state <> 'issued' AND state = 'unknown' AND request = $1 AND revoked = 0 ORDER BY id`
@@ -121,16 +123,23 @@ func (l certificates) doubtful(ctx context.Context, tx *sql.Tx, c Certificate) (
 	return collect(rows, scanCertificate)
 }
 
-// endCertificate leaves an entry closed that gave way: another one has its place.
+// endCertificate leaves an entry closed that gave way, where another one has its
+// place, or it was revoked in case it comes. The first mark stays.
 const endCertificate = `UPDATE certificates SET state = $2, changed = $4, ref = $8,
-		closed = CASE WHEN closed = 0 THEN $3 ELSE closed END,
+		closed = CASE WHEN closed = 0 OR CAST($3 AS BIGINT) = 0 AND revoked = 0
+			AND NOT EXISTS (SELECT 1 FROM certificates o WHERE o.request = certificates.request AND o.closed = 0) THEN $3 ELSE closed END,
 		serial = CASE WHEN CAST($5 AS TEXT) = '' THEN serial ELSE $5 END,
 		not_before = CASE WHEN CAST($6 AS BIGINT) = 0 THEN not_before ELSE $6 END,
 		not_after = CASE WHEN CAST($7 AS BIGINT) = 0 THEN not_after ELSE $7 END,
-		sha256 = $9, certificate = $10, revoked = $11, reason = $12
+		sha256 = $9, certificate = $10,
+		reason = CASE WHEN revoked = 0 THEN $12 ELSE reason END, revoked = CASE WHEN revoked = 0 THEN $11 ELSE revoked END
 	WHERE id = $1 AND state <> 'issued' RETURNING closed`
 
 const deleteCertificate = `DELETE FROM certificates WHERE id = $1 AND state <> 'issued'`
+
+// reopenCertificate gives a request back what it had, unless it has something else.
+const reopenCertificate = `UPDATE certificates SET closed = 0 WHERE id = $1 AND state = 'issued' AND closed <> 0
+	AND NOT EXISTS (SELECT 1 FROM certificates o WHERE o.request = certificates.request AND o.closed = 0)`
 
 // The statements of each enrolment.
 var (
@@ -143,9 +152,16 @@ func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
 	if err := wantStorable("text of a certificate", e.ID, string(e.State), e.Ref, e.Serial); err != nil {
 		return err
 	}
+	write := l.s.writer.writeAlone
+	if e.reopens() {
+		write = l.s.writer.write // two rows change
+	}
 	if e.State == "" {
-		return l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			return one(l.s.exec(ctx, tx, deleteCertificate, e.ID))
+		return write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			if err := one(l.s.exec(ctx, tx, deleteCertificate, e.ID)); err != nil {
+				return err
+			}
+			return l.reopen(ctx, tx, e)
 		})
 	}
 	var closed int64 // what it is once the state is as asked for
@@ -161,7 +177,7 @@ func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
 		hashed(e.SHA256), there(e.DER), revoked, e.Reason,
 	}
 	late := false
-	err := l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := l.s.query(ctx, tx, endCertificate, args...)
 		if err != nil {
 			return err
@@ -170,12 +186,26 @@ func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
 		if err == nil && len(was) == 0 {
 			return ErrUnknown
 		}
-		late = err == nil && e.State.live() && was[0] != 0
-		return err
+		if err != nil {
+			return err
+		}
+		late = e.State.live() && was[0] != 0
+		return l.reopen(ctx, tx, e)
 	})
 	if err == nil && late {
 		return fmt.Errorf("%w: the certificate came so late that another one may have been issued for the request", ErrTaken)
 	}
+	return err
+}
+
+// reopens tells whether what gave way may be had again.
+func (e CertificateEnd) reopens() bool { return e.GaveWay != "" && !e.State.live() }
+
+func (l certificates) reopen(ctx context.Context, tx *sql.Tx, e CertificateEnd) error {
+	if !e.reopens() {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, reopenCertificate, e.GaveWay)
 	return err
 }
 
@@ -184,17 +214,30 @@ func (l certificates) Current(ctx context.Context, request [32]byte) (Certificat
 	return l.read(ctx, currentCertificate, request[:])
 }
 
+const abandonedCertificates = selectCertificates + `state <> 'issued' AND state = 'asked' AND node = $1 AND (asked < $2 OR asked > $3)`
+
 // Abandoned implements Ledger.
 func (l certificates) Abandoned(ctx context.Context, node string, before, now time.Time) (n int, err error) {
 	err = l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, `UPDATE certificates SET state = 'unknown', closed = $3, changed = $3
-			WHERE state <> 'issued' AND state = 'asked' AND node = $1 AND asked < $2`, node, millis(before), millis(now))
+		rows, err := l.s.query(ctx, tx, abandonedCertificates, node, millis(before), millis(now))
 		if err != nil {
 			return err
 		}
-		rows, err := result.RowsAffected()
-		n = int(rows)
-		return err
+		left, err := collect(rows, scanCertificate)
+		if err != nil {
+			return err
+		}
+		for _, c := range left {
+			_, err := tx.ExecContext(ctx, `UPDATE certificates SET state = 'unknown', closed = $2, changed = $2, ref = '' WHERE id = $1`, c.ID, millis(now))
+			if err == nil {
+				err = l.reopen(ctx, tx, CertificateEnd{GaveWay: c.gaveWay})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		n = len(left)
+		return nil
 	})
 	return n, err
 }

@@ -146,9 +146,13 @@ func syncFolder(folder string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// steadyFor is how long the clock must not have jumped before files go: the next
+// time that one begins is soon enough.
+const steadyFor = 30 * time.Minute
+
 // prune removes the oldest files.
 func (j *Journal) prune() (removed int, err error) {
-	if j.settings.Keep <= 0 {
+	if j.settings.Keep <= 0 || !j.clock.Steady(time.Now(), steadyFor) {
 		return 0, nil
 	}
 	names, err := Files(j.folder)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/ra/filelock"
+	"github.com/caddy-est/estra/ra/steady"
 )
 
 // Settings of a Journal. The zero value of a field is its default.
@@ -85,6 +86,7 @@ type Journal struct {
 	size     int64 // of the file up to it
 	unsigned int   // records since the last checkpoint
 	signed   time.Time
+	clock    steady.Clock
 	buffer   []byte
 }
 
@@ -343,6 +345,7 @@ func (j *Journal) fail(err error) error {
 
 // look does what is due by the clock.
 func (j *Journal) look() {
+	_ = j.clock.Steady(time.Now(), steadyFor) // what it sees, prune asks for
 	if j.Ready() != nil {
 		j.recover()
 		return

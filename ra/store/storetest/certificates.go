@@ -166,6 +166,84 @@ func certificateAbandoned(t *testing.T, s store.Store) {
 	is(t, "the next", intends(t, s, asked("c", 1, time.Hour)), "new / b")
 }
 
+// certificateClock: what gave way by a clock that was wrong.
+func certificateClock(t *testing.T, s store.Store) {
+	l, ctx := s.Certificates(), t.Context()
+	const later = 100 * 24 * time.Hour // than the end of all
+	begin := func(request byte) (first, next store.Certificate) {
+		first, next = asked(fmt.Sprint("first", request), request, 0), asked(fmt.Sprint("next", request), request, later)
+		is(t, "the first", intends(t, s, signed(first)), "new")
+		found, err := l.Intend(ctx, next, next.Asked)
+		check(t, err)
+		is(t, "gives way", found.GaveWay, first.ID)
+		return first, next
+	}
+	has := func(what string, request byte, want string) {
+		t.Helper()
+		got, err := l.Current(ctx, [32]byte{request})
+		if err != nil {
+			got.ID = err.Error()
+		}
+		is(t, what, got.ID, want)
+	}
+	for request, state := range []store.CertificateState{"", store.CertificateUnknown, store.CertificateWithheld} {
+		first, next := begin(byte(request))
+		check(t, l.Ended(ctx, store.CertificateEnd{ID: next.ID, State: state, Now: next.Asked, GaveWay: first.ID}))
+		has("ended as "+string(state), byte(request), first.ID)
+	}
+	first, next := begin(10)
+	end := issuedAs(next)
+	end.GaveWay = first.ID
+	check(t, l.Ended(ctx, end))
+	has("issued", 10, next.ID)
+
+	first, next = begin(11)
+	shown, err := l.Get(ctx, next.ID)
+	check(t, err)
+	is(t, "the CA's reference, while it is asked", shown.Ref, "")
+	n, err := l.Abandoned(ctx, "one", Now, Now)
+	check(t, err)
+	is(t, "asked for in the future, by a node that was started", fmt.Sprint(n), "1")
+	has("left by its node", 11, first.ID)
+
+	first, next = begin(12)
+	third := asked("third12", 12, later+time.Hour)
+	is(t, "its lease has ended", intends(t, s, third), "new / "+next.ID)
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: third.ID, Now: third.Asked, GaveWay: first.ID}))
+	has("both are gone", 12, first.ID)
+	is(t, "the one whose lease has ended", became(t, s, next.ID), "unknown")
+
+	first, next = begin(15)
+	third = asked("third15", 15, later+time.Hour)
+	is(t, "its lease has ended again", intends(t, s, third), "new / "+next.ID)
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: third.ID, Now: third.Asked}))
+	check(t, l.Ended(ctx, issuedAs(next)))
+	has("it comes late, when the one after it is gone", 15, next.ID)
+	is(t, "and the first stays", became(t, s, first.ID), "issued")
+
+	next = asked("doubt", 16, 0)
+	is(t, "asked for", intends(t, s, next), "new")
+	third = asked("third16", 16, later)
+	is(t, "its lease ends", intends(t, s, third), "new / doubt")
+	check(t, l.Revoked(ctx, next.ID, store.Mark{At: Now.Add(later), Reason: 4, By: "estra"}))
+	check(t, l.Ended(ctx, store.CertificateEnd{ID: third.ID, Now: third.Asked}))
+	taken(t, "it was revoked before it came", l.Ended(ctx, issuedAs(next)))
+	marked, err := l.Get(ctx, next.ID)
+	check(t, err)
+	is(t, "its mark stays", fmt.Sprint(marked.State, marked.Revoked.Equal(Now.Add(later)), marked.Reason, marked.By), "issuedtrue 4estra")
+
+	is(t, "asked for an hour ahead", intends(t, s, asked("ahead", 13, time.Hour)), "new")
+	is(t, "by less than its lease", intends(t, s, asked("now", 13, time.Hour-time.Minute)), "ahead asked")
+	is(t, "by more than its lease", intends(t, s, asked("now", 13, time.Hour-time.Minute-time.Millisecond)), "new / ahead")
+
+	back := asked("back", 14, time.Hour)
+	is(t, "asked for, before the clock is set back", intends(t, s, back), "new")
+	end = issuedAs(back)
+	end.Now = Now.Add(-365 * 24 * time.Hour)
+	check(t, l.Ended(ctx, end))
+	is(t, "issued, after that", intends(t, s, asked("repeat", 14, time.Hour)), "back issued")
+}
+
 func certificateNoted(t *testing.T, s store.Store) {
 	l, ctx := s.Certificates(), t.Context()
 	noted := func(id string, request byte, serial int64) store.Certificate {

@@ -57,6 +57,7 @@ func Suite(t *testing.T, open func(t testing.TB) store.Store) {
 		"what is revoked, blocked or past gives way":                certificateGivesWay,
 		"what wasn't issued makes room, and what may be is known":   certificateFails,
 		"what a node has left is in doubt":                          certificateAbandoned,
+		"what gave way by a wrong clock is had again":               certificateClock,
 		"what a CA of the process keeps is written with it":         certificateNoted,
 		"certificates are listed by pages":                          certificatesListed,
 		"certificates are found by hash, serial number and id":      certificatesFound,

@@ -56,7 +56,7 @@ func (*CFSSL) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] cfssl URL {
+//	upstream [NAME] cfssl URL… {
 //		root FILE
 //		tls_root FILE
 //		chain FILE
@@ -74,7 +74,7 @@ func (*CFSSL) CaddyModule() caddy.ModuleInfo {
 //		max_connections N
 //	}
 func (u *CFSSL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	b := upstreamBlock{one: true, Dispenser: d, module: "cfssl", form: "https://HOST:8888"}
+	b := upstreamBlock{Dispenser: d, module: "cfssl", form: "https://HOST:8888"}
 	return b.upstream(&u.addressOptions, u.options(), u.complete)
 }
 
@@ -99,7 +99,7 @@ func (u *CFSSL) complete() error {
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the key and the files' names.
-func (u *CFSSL) Provision(caddy.Context) error {
+func (u *CFSSL) Provision(ctx caddy.Context) error {
 	err := errors.Join(u.complete(), expandAll(expandable{"chain", &u.Chain}, expandable{"auth_key_file", &u.AuthKeyFile}))
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (u *CFSSL) Provision(caddy.Context) error {
 		return err
 	}
 	cfg := cfssl.Config{
-		URL: u.URL, Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
 		Profile: u.Profile, Label: u.Label, Serial: u.OurSerials, URIs: u.URIs, CRL: u.AskCRL,
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}

@@ -48,7 +48,7 @@ func (*EJBCA) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] ejbca URL {
+//	upstream [NAME] ejbca URL… {
 //		root FILE
 //		tls_root FILE
 //		ca NAME
@@ -63,7 +63,7 @@ func (*EJBCA) CaddyModule() caddy.ModuleInfo {
 //		max_connections N
 //	}
 func (u *EJBCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	b := upstreamBlock{one: true, Dispenser: d, module: "ejbca", form: "https://HOST:8443"}
+	b := upstreamBlock{Dispenser: d, module: "ejbca", form: "https://HOST:8443"}
 	return b.upstream(&u.addressOptions, u.options(), u.complete)
 }
 
@@ -90,7 +90,7 @@ func (u *EJBCA) complete() error {
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address and the files' names.
-func (u *EJBCA) Provision(caddy.Context) error {
+func (u *EJBCA) Provision(ctx caddy.Context) error {
 	if err := u.complete(); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (u *EJBCA) Provision(caddy.Context) error {
 		return err
 	}
 	cfg := ejbca.Config{
-		URL: u.URL, Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
 		CA: u.CA, CertificateProfile: u.CertificateProfile, EndEntityProfile: u.EndEntityProfile, Extensions: u.Extensions,
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}

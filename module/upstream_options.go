@@ -20,7 +20,6 @@ type upstreamBlock struct {
 	form   string // of an address
 	whose  string // the address is; "the CA" where there is nothing
 	title  string // where it isn't module
-	one    bool   // address, and no other
 }
 
 // An option reads what stands behind its name.
@@ -74,9 +73,6 @@ func (b upstreamBlock) addresses(of *addressOptions) error {
 	all := b.RemainingArgs()
 	if len(all) == 0 {
 		return b.Errf("%s needs the address of %s: `upstream %s %s { … }`", b.module, cmp.Or(b.whose, "the CA"), b.module, b.form)
-	}
-	if b.one && len(all) > 1 {
-		return b.Errf("%s takes one address; %q is too much", b.module, all[1])
 	}
 	of.URL = all[0]
 	if len(all) > 1 {

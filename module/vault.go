@@ -54,7 +54,7 @@ func (*Vault) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] vault URL {
+//	upstream [NAME] vault URL… {
 //		root FILE
 //		tls_root FILE
 //		namespace PATH
@@ -80,7 +80,7 @@ func (*Vault) CaddyModule() caddy.ModuleInfo {
 //		max_connections N
 //	}
 func (u *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	b := upstreamBlock{one: true, Dispenser: d, module: "vault", form: "https://HOST:8200"}
+	b := upstreamBlock{Dispenser: d, module: "vault", form: "https://HOST:8200"}
 	return b.upstream(&u.addressOptions, u.options(), u.complete)
 }
 
@@ -109,7 +109,7 @@ func (u *Vault) complete() error {
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the role_id and the files' names; those of
 // a token and of a secret_id each time when they are needed.
-func (u *Vault) Provision(caddy.Context) error {
+func (u *Vault) Provision(ctx caddy.Context) error {
 	if err := u.complete(); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (u *Vault) Provision(caddy.Context) error {
 		return err
 	}
 	cfg := vault.Config{
-		URL: u.URL, Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
 		Namespace: u.Namespace, Mount: u.Mount, Issuer: u.Issuer, Role: u.Role, Mode: u.mode(),
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}

@@ -53,7 +53,7 @@ func (*WebhookCA) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalCaddyfile reads:
 //
-//	upstream [NAME] webhook URL {
+//	upstream [NAME] webhook URL… {
 //		root FILE
 //		tls_root FILE
 //		chain FILE
@@ -69,7 +69,7 @@ func (*WebhookCA) CaddyModule() caddy.ModuleInfo {
 //		max_connections N
 //	}
 func (u *WebhookCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	b := upstreamBlock{one: true, Dispenser: d, module: "webhook", form: "https://HOST", title: webhookCATitle}
+	b := upstreamBlock{Dispenser: d, module: "webhook", form: "https://HOST", title: webhookCATitle}
 	return b.upstream(&u.addressOptions, u.options(), u.complete)
 }
 
@@ -97,7 +97,7 @@ func (u *WebhookCA) complete() error {
 
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the secret and the files' names.
-func (u *WebhookCA) Provision(caddy.Context) error {
+func (u *WebhookCA) Provision(ctx caddy.Context) error {
 	err := errors.Join(u.complete(), expandAll(expandable{"chain", &u.Chain}, expandable{"secret_file", &u.SecretFile}))
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (u *WebhookCA) Provision(caddy.Context) error {
 		return err
 	}
 	cfg := webhook.Config{
-		URL: u.URL, Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
+		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: u.pins, TLSRoots: u.tlsRoots, Certificate: u.shown(),
 		CACerts: u.AskCACerts, Revoke: u.TellRevocations, OwnSerials: u.OwnSerials,
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}

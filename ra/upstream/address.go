@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -23,6 +24,8 @@ const (
 	defaultRest = 5 * time.Second
 	// probeTimeout bounds the question whether it is well again.
 	probeTimeout = 2 * time.Second
+	// probeLimit bounds what is read of the answer to it.
+	probeLimit = 64 << 10
 
 	// dialTimeout is for the TCP connection; with another address to turn to,
 	// there is no time to wait for one that drops packets.
@@ -39,10 +42,11 @@ type Other struct {
 // An address is one of the CA's, with what use has told of its health. It is
 // safe for concurrent use.
 type address struct {
-	base *url.URL
-	http *http.Client
-	rest time.Duration
-	tell func(host string, failure error) // never nil
+	base  *url.URL
+	http  atomic.Pointer[http.Client]
+	rest  time.Duration
+	tell  func(host string, failure error) // never nil
+	ahead atomic.Pointer[time.Duration]    // the clock there, of ours; nil: not known
 
 	mu      sync.Mutex
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -57,7 +61,12 @@ func newAddress(cfg Config, base *url.URL, config *tls.Config) *address {
 	if len(cfg.Others) > 0 {
 		dial = dialTimeoutMany
 	}
-	a := &address{base: base, rest: cfg.Rest, tell: cfg.Observe, http: &http.Client{
+	if cfg.Certificate != nil {
+		config = config.Clone()
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cfg.Certificate() }
+	}
+	a := &address{base: base, rest: cfg.Rest, tell: cfg.Observe}
+	a.http.Store(&http.Client{
 		Transport: &http.Transport{
 			DialContext:            (&net.Dialer{Timeout: dial}).DialContext,
 			TLSClientConfig:        config,
@@ -72,7 +81,7 @@ func newAddress(cfg Config, base *url.URL, config *tls.Config) *address {
 		// The CA's answer is what it says itself; a credential isn't
 		// carried to another place.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	})
 	if a.rest <= 0 {
 		a.rest = defaultRest
 	}
@@ -81,6 +90,18 @@ func newAddress(cfg Config, base *url.URL, config *tls.Config) *address {
 	}
 	a.breaker = a.circuit()
 	return a
+}
+
+// reconnect makes new connections for what comes. Calls under way end as they
+// would.
+func (a *address) reconnect() {
+	old := a.http.Load()
+	made := *old
+	if transport, ok := old.Transport.(*http.Transport); ok {
+		made.Transport = transport.Clone()
+	}
+	a.http.Store(&made)
+	old.CloseIdleConnections()
 }
 
 // circuit is a breaker that is closed.
@@ -138,6 +159,16 @@ func (a *address) report(breaker *gobreaker.TwoStepCircuitBreaker[struct{}], rep
 	case before == gobreaker.StateHalfOpen && after == gobreaker.StateClosed:
 		a.tell(a.base.Host, nil)
 	}
+}
+
+// why is the last failure of an address that rests; nil of another.
+func (a *address) why() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.breaker.State() == gobreaker.StateClosed {
+		return nil
+	}
+	return a.failure
 }
 
 // resting tells whether calls that have an effect aren't sent there.

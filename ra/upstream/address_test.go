@@ -137,12 +137,17 @@ func cut(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// hang ends without an answer: that of a handler which returns may still arrive.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	<-r.Context().Done()
+	panic(http.ErrAbortHandler)
+}
+
 func says(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
 }
 
 func TestWhatIsSentGoesToAnotherAddressOnlyIfNobodyHasIt(t *testing.T) {
-	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	for name, c := range map[string]struct {
 		first   func(*place)
 		another bool    // the second address gets it
@@ -198,7 +203,9 @@ func stranger(t *testing.T) tls.Certificate {
 func TestAnAddressThatFailsRestsAndIsTriedByOneRequest(t *testing.T) {
 	a, b := newPlace(t), newPlace(t)
 	var said changes
-	c := client(t, func(cfg *upstream.Config) { cfg.Probe, cfg.Observe = "/health", said.observe }, a, b)
+	c := client(t, func(cfg *upstream.Config) {
+		cfg.Probe, cfg.Observe = upstream.Call{Method: http.MethodGet, Path: "/health"}, said.observe
+	}, a, b)
 	a.set(says(503))
 	for range 3 {
 		if answer, fail := sign(t, c); fail != nil || answer.Status != 503 {
@@ -296,7 +303,7 @@ func TestWhatReadsIsAskedAtEachAddress(t *testing.T) {
 		"nobody listens":        func(p *place) { p.Close() },
 		"the connection breaks": func(p *place) { p.set(cut) },
 		"it answers 503":        func(p *place) { p.set(says(503)) },
-		"it answers nothing":    func(p *place) { p.set(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }) },
+		"it answers nothing":    func(p *place) { p.set(hang) },
 		"it answers far too much": func(p *place) {
 			p.set(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 2<<10)) })
 		},
@@ -347,7 +354,7 @@ func TestOneDevicesRequestsStopNobodyElses(t *testing.T) {
 func TestACallerWhoHangsUpIsNoFailure(t *testing.T) {
 	a := newPlace(t)
 	inside := make(chan bool)
-	a.set(func(_ http.ResponseWriter, r *http.Request) { inside <- true; <-r.Context().Done() })
+	a.set(func(w http.ResponseWriter, r *http.Request) { inside <- true; hang(w, r) })
 	c := client(t, nil, a)
 	for range 5 {
 		ctx, cancel := context.WithCancel(t.Context())

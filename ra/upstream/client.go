@@ -17,7 +17,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-est/estra/ra"
@@ -35,10 +34,21 @@ type Config struct {
 	// Others are further addresses of the same CA, each asked when those before
 	// it can't be.
 	Others []Other
-	// Probe is the path of what the CA says of its health, by GET with a status
-	// of success. An address that has rested is asked there before it is sent
-	// anything. Default: the next call is the trial.
-	Probe string
+	// Certificate is our TLS client certificate. It is asked for before each call
+	// and in each handshake: one that was renewed makes new connections, since a
+	// server goes by what a connection has shown for as long as that is kept. nil:
+	// none is shown, but what TLS has.
+	Certificate func() (*tls.Certificate, error)
+	// Probe is a call without an effect, by which the CA says how it is. An address
+	// that has rested is asked so before it is sent anything. Without a path the
+	// next call is the trial.
+	Probe Call
+	// Well says of an answer to Probe whether it is a good one; nil: by a status of
+	// success.
+	Well func(Answer) bool
+	// Ill says of an answer that the address itself is in trouble, beside 502, 503
+	// and 504, as far as no request can be the reason. nil: of none.
+	Ill func(Answer) bool
 	// Timeout bounds each call, the wait for a free connection included.
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time.
@@ -73,15 +83,25 @@ func Sound(timeout, backdate time.Duration, maxConns int) error {
 type Client struct {
 	name      string
 	addresses []*address // never none
-	probe     string
+	probe     Call
+	well, ill func(Answer) bool // never nil
 	timeout   time.Duration
 	slots     chan struct{}
-	ahead     atomic.Pointer[time.Duration] // the CA's clock, of ours; nil: not known
+	shown     *shown
 }
 
 // NewClient opens no connection.
 func NewClient(cfg Config) *Client {
-	c := &Client{name: cfg.Name, probe: cfg.Probe, timeout: cfg.Timeout, slots: make(chan struct{}, cfg.MaxConns)}
+	c := &Client{
+		name: cfg.Name, probe: cfg.Probe, well: cfg.Well, ill: cfg.Ill,
+		timeout: cfg.Timeout, slots: make(chan struct{}, cfg.MaxConns), shown: &shown{certificate: cfg.Certificate},
+	}
+	if c.well == nil {
+		c.well = Answer.OK
+	}
+	if c.ill == nil {
+		c.ill = func(Answer) bool { return false }
+	}
 	for _, o := range slices.Concat([]Other{{Base: cfg.Base}}, cfg.Others) {
 		c.addresses = append(c.addresses, newAddress(cfg, o.Base, cmp.Or(o.TLS, cfg.TLS)))
 	}
@@ -92,7 +112,7 @@ func NewClient(cfg Config) *Client {
 // would.
 func (c *Client) Retire() {
 	for _, a := range c.addresses {
-		a.http.CloseIdleConnections()
+		a.http.Load().CloseIdleConnections()
 	}
 }
 
@@ -108,7 +128,10 @@ type Call struct {
 	Make      func(base *url.URL) ([]byte, error)
 	Header    http.Header // beside those that follow from the rest; nil: none
 	RequestID string      // for the CA's log
-	Limit     int64       // of the answer's body
+	// Reads tells a call that has no effect, whatever its method: it goes to each
+	// address until one answers. GET always does.
+	Reads bool
+	Limit int64 // of the answer's body
 	// Signs tells a call after which, if its answer is lost, there may be a
 	// certificate.
 	Signs bool
@@ -125,7 +148,7 @@ type Answer struct {
 // OK says that the status is one of success.
 func (a Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
-// Do makes the call. One that has an effect, which is any but GET, is made once:
+// Do makes the call. One that has an effect, which is any but those that read, is made once:
 // it goes to another address only when surely nothing of it was sent, and never
 // while its outcome is open. The error is *ra.Error, and says that there is no
 // whole answer; one with another status than success may be cut.
@@ -136,7 +159,8 @@ func (c *Client) Do(ctx context.Context, r Call) (Answer, error) {
 		return Answer{}, err
 	}
 	defer func() { <-c.slots }()
-	if r.Method == http.MethodGet {
+	c.shown.renew(c.addresses)
+	if r.Method == http.MethodGet || r.Reads {
 		return c.read(ctx, r)
 	}
 	return c.send(ctx, r)

@@ -43,7 +43,16 @@ func Address(s string) (*url.URL, error) {
 	return &url.URL{Scheme: "https", Host: u.Host}, nil
 }
 
-// Addresses accepts those of one CA, each once.
+// Others are those of the addresses that come behind the first, verified as that is.
+func Others(bases []*url.URL) []Other {
+	var others []Other
+	for _, base := range bases[1:] {
+		others = append(others, Other{Base: base})
+	}
+	return others
+}
+
+// Addresses accepts those of one CA, each once. There is at least one.
 func Addresses(first string, others ...string) ([]*url.URL, error) {
 	var all []*url.URL
 	for _, s := range append([]string{first}, others...) {

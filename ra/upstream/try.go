@@ -43,7 +43,7 @@ func (c *Client) sendTo(ctx context.Context, a *address, r Call) try {
 	}
 	o := outcome{void: true} // a panic leaves no trial open
 	defer func() { done(o) }()
-	if trial && c.probe != "" {
+	if trial && c.probe.Path != "" {
 		if failed := c.probeAt(ctx, a); failed != nil {
 			o = outcome{failure: failed}
 			return try{err: failed, unsent: true}
@@ -58,9 +58,11 @@ func (c *Client) sendTo(ctx context.Context, a *address, r Call) try {
 func (c *Client) probeAt(ctx context.Context, a *address) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	t := c.try(ctx, a, Call{Method: http.MethodGet, Path: c.probe, Limit: MaxText})
-	if t.err == nil && !t.answer.OK() {
-		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("%s at %s answered %d to %s", c.name, a.base.Host, t.answer.Status, c.probe), nil)
+	call := c.probe
+	call.Limit = max(call.Limit, probeLimit)
+	t := c.try(ctx, a, call)
+	if t.err == nil && !c.well(t.answer) {
+		return ra.Fail(ra.UpstreamDown, fmt.Sprintf("%s at %s answered %d to %s", c.name, a.base.Host, t.answer.Status, call.Path), nil)
 	}
 	return t.err
 }
@@ -149,7 +151,7 @@ func (c *Client) try(ctx context.Context, a *address, r Call) try {
 	if err != nil {
 		return try{err: err, outcome: outcome{void: true}}
 	}
-	response, err := a.http.Do(request)
+	response, err := a.http.Load().Do(request)
 	if err != nil {
 		// After the deadline the writing may still go on, so a connection is
 		// reason enough to doubt.
@@ -161,7 +163,7 @@ func (c *Client) try(ctx context.Context, a *address, r Call) try {
 		}
 	}
 	defer response.Body.Close()
-	c.see(response.Header, time.Now())
+	a.see(response.Header, time.Now())
 	body, err := io.ReadAll(io.LimitReader(response.Body, r.Limit+1))
 	answer := Answer{Status: response.StatusCode, Header: response.Header, Body: body}
 	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
@@ -200,6 +202,9 @@ func (c *Client) judge(a *address, answer Answer) outcome {
 			failure: fmt.Errorf("%s at %s answered %d", c.name, a.base.Host, answer.Status),
 			silent:  answer.Status == http.StatusGatewayTimeout,
 		}
+	}
+	if c.ill(answer) {
+		return outcome{failure: fmt.Errorf("%s at %s answered %d", c.name, a.base.Host, answer.Status)}
 	}
 	return outcome{}
 }

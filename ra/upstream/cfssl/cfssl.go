@@ -14,6 +14,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"math"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,9 @@ const (
 type Config struct {
 	// URL is the server's address, such as https://cfssl.internal:8888.
 	URL string
+	// Others are further addresses of the same CA, each asked when those before it
+	// can't be reached.
+	Others []string
 	// Roots are those of the CA. They verify the server's TLS certificate, too.
 	Roots []*x509.Certificate
 	// TLSRoots verify the server's TLS certificate beside them.
@@ -71,6 +75,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time; 0 is DefaultMaxConns.
 	MaxConns int
+	// Observe is told of addresses that begin to rest, as upstream.Config has it;
+	// nil: nobody is.
+	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -99,7 +106,7 @@ const idle = 30 * time.Second
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	base, err := upstream.Address(cfg.URL)
+	bases, err := upstream.Addresses(cfg.URL, cfg.Others...)
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +120,20 @@ func New(cfg Config) (*Upstream, error) {
 		return nil, err
 	}
 	cfg.fill()
+	asks, err := infoCall(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &Upstream{cfg: cfg, client: upstream.NewClient(upstream.Config{
-		Name: "CFSSL", Base: base, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
-		TLS: upstream.TLS(slices.Concat(cfg.Roots, cfg.TLSRoots), cfg.Certificate, cfg.Now),
+		Name: "CFSSL", Base: bases[0], Others: upstream.Others(bases), Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
+		TLS: upstream.TLS(slices.Concat(cfg.Roots, cfg.TLSRoots), nil, cfg.Now), Certificate: cfg.Certificate,
+		// /health is missing in 1.2, and says less: whether there is the signer.
+		Probe: asks, Ill: unserved, Observe: cfg.Observe,
 	})}, nil
 }
+
+// unserved says that no CFSSL with a signer is there: it has each path of ours.
+func unserved(answer upstream.Answer) bool { return answer.Status == http.StatusNotFound }
 
 func (c *Config) fill() {
 	if c.Timeout == 0 {

@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-est/estra/ra"
 )
 
-// Check looks at the profile, at whether CFSSL takes our key, and at the clock. It
+// Check looks at the profile, at whether CFSSL takes our key, at the addresses and at the
+// clock. It
 // asks with an authenticated request that has no CSR, of which CFSSL says so once
 // it has checked the HMAC.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
@@ -26,7 +27,7 @@ func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	if known.expiry == 0 {
 		profile.Detail = quoted(known.usages) + ", for a time that CFSSL doesn't tell"
 	}
-	return []ra.Check{profile, u.checkKey(ctx), u.client.CheckClock()}
+	return append([]ra.Check{profile, u.checkKey(ctx)}, u.client.Check(ctx)...)
 }
 
 func (u *Upstream) checkKey(ctx context.Context) ra.Check {
@@ -40,7 +41,9 @@ func (u *Upstream) checkKey(ctx context.Context) ra.Check {
 	if err != nil {
 		return ra.Checked(what, err, "")
 	}
-	_, err = u.call(ctx, post(signPath, body))
+	call := post(signPath, body)
+	call.Reads = true // nothing comes of it
+	_, err = u.call(ctx, call)
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
 		return ra.Checked(what, nil, "CFSSL takes it: it reads what we send")

@@ -93,13 +93,21 @@ func readInfo(result json.RawMessage) (*info, error) {
 	return i, nil
 }
 
+// infoCall asks about the signer and the profile.
+func infoCall(cfg Config) (upstream.Call, error) {
+	body, err := json.Marshal(infoRequest{Label: cfg.Label, Profile: cfg.Profile})
+	call := post(infoPath, body)
+	call.Type, call.Reads = "application/json", true
+	return call, err
+}
+
 // askInfo asks /info, and keeps what it says.
 func (u *Upstream) askInfo(ctx context.Context) (*info, error) {
-	body, err := json.Marshal(infoRequest{Label: u.cfg.Label, Profile: u.cfg.Profile})
+	call, err := infoCall(u.cfg)
 	if err != nil {
 		return nil, ra.Fail(ra.UpstreamDown, "the request can't be made", nil)
 	}
-	result, err := u.ask(ctx, post(infoPath, body))
+	result, err := u.ask(ctx, call)
 	if err != nil {
 		return nil, err
 	}

@@ -321,10 +321,11 @@ func testCheck(t *testing.T, ca *cfssltest.CA) {
 		"all is well": {func(*cfssl.Config) {}, []ra.Check{
 			{What: "profile devices", Result: ra.Good, Detail: "digital signature, client auth, server auth, for 24h0m0s"},
 			{What: "key", Result: ra.Good, Detail: "CFSSL takes it: it reads what we send"},
+			{},
 			{What: "clock", Result: ra.Good, Detail: "as ours, to 5s"},
 		}},
 		"another key": {func(c *cfssl.Config) { c.Key = func() (secret.Bytes, error) { return cfssl.ParseKey("ff") } }, []ra.Check{
-			{}, {What: "key", Result: ra.Bad, Detail: "CFSSL answered 400: invalid token (400)"}, {},
+			{}, {What: "key", Result: ra.Bad, Detail: "CFSSL answered 400: invalid token (400)"}, {}, {},
 		}},
 		"another root": {func(c *cfssl.Config) { c.Roots = []*x509.Certificate{ratest.NewRoot(t, "Root").Certificate} }, []ra.Check{{}}},
 	} {

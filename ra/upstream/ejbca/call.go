@@ -33,6 +33,7 @@ type request struct {
 	id     string
 	limit  int64 // 0: maxAnswer
 	signs  bool
+	reads  bool // whatever the method is
 }
 
 // send makes the call once. Answers of any status are no error.
@@ -46,7 +47,7 @@ func (u *Upstream) send(ctx context.Context, r request) (upstream.Answer, error)
 	}
 	call := upstream.Call{
 		Method: r.method, Path: prefix + strings.Join(parts, "/"), Query: r.query, RequestID: r.id,
-		Limit: max(r.limit, maxAnswer), Signs: r.signs, Header: http.Header{"Accept": {"application/json, */*"}},
+		Limit: max(r.limit, maxAnswer), Signs: r.signs, Reads: r.reads, Header: http.Header{"Accept": {"application/json, */*"}},
 	}
 	if r.body != nil {
 		var err error

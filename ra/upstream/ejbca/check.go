@@ -31,12 +31,13 @@ func (u *Upstream) resource(ctx context.Context, name string) (resource, error) 
 	return got, err
 }
 
-// Check looks at the parts of the API that we need, at the CA, and at the clock.
+// Check looks at the parts of the API that we need, at the CA, at the addresses and at
+// the clock.
 // The profiles can't be asked about: a probe shows them.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	entities, err := u.resource(ctx, "endentity")
 	checks := []ra.Check{ra.Checked("end entities", err, "%s", entities.Revision)}
 	dn, err := u.askDN(ctx)
 	checks = append(checks, ra.Checked("CA "+u.cfg.CA, err, "%s", dn))
-	return append(checks, u.client.CheckClock())
+	return append(checks, u.client.Check(ctx)...)
 }

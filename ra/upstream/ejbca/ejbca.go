@@ -11,8 +11,10 @@ package ejbca
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -36,6 +38,9 @@ const (
 type Config struct {
 	// URL is the server's address, such as https://ejbca.example.net:8443.
 	URL string
+	// Others are further addresses of the same CA, each asked when those before it
+	// can't be reached.
+	Others []string
 	// Roots are those of the CA.
 	Roots []*x509.Certificate
 	// TLSRoots verify the server's TLS certificate; none: Roots do. The system's
@@ -59,6 +64,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time; 0 is DefaultMaxConns.
 	MaxConns int
+	// Observe is told of addresses that begin to rest, as upstream.Config has it;
+	// nil: nobody is.
+	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -88,7 +96,7 @@ const idle = 30 * time.Second
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	base, err := upstream.Address(cfg.URL)
+	bases, err := upstream.Addresses(cfg.URL, cfg.Others...)
 	if err != nil {
 		return nil, err
 	}
@@ -97,9 +105,18 @@ func New(cfg Config) (*Upstream, error) {
 	}
 	cfg.fill()
 	return &Upstream{cfg: cfg, client: upstream.NewClient(upstream.Config{
-		Name: "EJBCA", Base: base, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
-		TLS: upstream.TLS(cfg.TLSRoots, cfg.Certificate, cfg.Now),
+		Name: "EJBCA", Base: bases[0], Others: upstream.Others(bases), Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
+		TLS: upstream.TLS(cfg.TLSRoots, nil, cfg.Now), Certificate: cfg.Certificate,
+		// Not the health check of /ejbca/publicweb, which EJBCA answers to its own
+		// machine alone by default.
+		Probe: upstream.Call{Method: http.MethodGet, Path: prefix + "certificate/status"}, Ill: undeployed, Observe: cfg.Observe,
 	})}, nil
+}
+
+// undeployed says that there is an application server without EJBCA, such as one that
+// starts: EJBCA's own 404 is JSON.
+func undeployed(answer upstream.Answer) bool {
+	return answer.Status == http.StatusNotFound && !json.Valid(answer.Body)
 }
 
 func (c *Config) check() error {

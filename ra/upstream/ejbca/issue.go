@@ -148,7 +148,7 @@ func (u *Upstream) find(ctx context.Context, name string) (*x509.Certificate, er
 		} `json:"certificates"`
 	}
 	err := u.read(ctx, &got, request{
-		method: http.MethodPost, path: []string{"certificate", "search"},
+		method: http.MethodPost, path: []string{"certificate", "search"}, reads: true,
 		body: search{Most: 1, Criteria: []criterion{{"QUERY", name, "EQUAL"}}},
 	})
 	if err != nil || len(got.Certificates) == 0 {

@@ -15,15 +15,15 @@ import (
 	"github.com/caddy-est/estra/ra/wire"
 )
 
-// Check looks at our RA certificate, at whether the server takes it, and at the
-// clock. It asks with a request that is none, which no server grants: what a
+// Check looks at our RA certificate, at whether the server takes it, at the
+// addresses and at the clock. It asks with a request that is none, which no server grants: what a
 // server says to it before it reads it is about who asks.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	checks := []ra.Check{u.checkCertificate()}
 	if checks[0].Result != ra.Bad {
 		checks = append(checks, u.checkAccess(ctx))
 	}
-	return append(checks, u.reader.CheckClock())
+	return append(checks, u.reader.Check(ctx)...)
 }
 
 func (u *Upstream) checkCertificate() ra.Check {

@@ -83,10 +83,10 @@ type Upstream struct {
 	// batches are the requests that wait for others; nil: none does.
 	batches *batcher
 
-	mu     sync.Mutex
 	caller *upstream.Client // shows our certificate
-	shown  string           // that one, DER
-	known  []*x509.Certificate
+
+	mu    sync.Mutex
+	known []*x509.Certificate
 }
 
 var (
@@ -125,7 +125,10 @@ func New(cfg Config) (*Upstream, error) {
 		u.batches = &batcher{wait: cfg.Batch, send: u.send}
 	}
 	var err error
-	u.reader, err = u.client(nil)
+	if u.reader, err = u.client(nil); err != nil {
+		return nil, err
+	}
+	u.caller, err = u.client(cfg.Certificate)
 	return u, err
 }
 
@@ -151,7 +154,7 @@ func (c *Config) fill() {
 // five seconds.
 const idle = 4 * time.Second
 
-func (u *Upstream) client(certificate *tls.Certificate) (*upstream.Client, error) {
+func (u *Upstream) client(certificate func() (*tls.Certificate, error)) (*upstream.Client, error) {
 	bases, err := upstream.Addresses(u.cfg.URL, u.cfg.Others...)
 	if err != nil {
 		return nil, err
@@ -160,7 +163,7 @@ func (u *Upstream) client(certificate *tls.Certificate) (*upstream.Client, error
 	for _, base := range bases {
 		there := u.est.Knowing(nil)
 		there.URL = base.String()
-		config, err := there.TLS(certificate)
+		config, err := there.TLS(nil)
 		if err != nil {
 			return nil, err
 		}
@@ -168,12 +171,13 @@ func (u *Upstream) client(certificate *tls.Certificate) (*upstream.Client, error
 	}
 	return upstream.NewClient(upstream.Config{
 		Name: "the EST server", Base: all[0].Base, TLS: all[0].TLS, Others: all[1:],
-		Timeout: u.cfg.Timeout, MaxConns: u.cfg.MaxConns, Idle: idle, Observe: u.cfg.Observe,
+		Certificate: certificate, Timeout: u.cfg.Timeout, MaxConns: u.cfg.MaxConns, Idle: idle, Observe: u.cfg.Observe,
+		// EST has no other call that everybody may make, and that does nothing.
+		Probe: u.cacerts(),
 	}), nil
 }
 
-// asking gives the connections that show our certificate of now: one that was
-// renewed makes new ones, since a server looks at it on every request.
+// asking gives the connections that show our certificate, and that of now.
 func (u *Upstream) asking() (*upstream.Client, *tls.Certificate, error) {
 	cert, err := u.cfg.Certificate()
 	if err != nil {
@@ -182,21 +186,7 @@ func (u *Upstream) asking() (*upstream.Client, *tls.Certificate, error) {
 	if len(cert.Certificate) == 0 {
 		return nil, nil, ra.Fail(ra.UpstreamDown, "the EST server wants our RA certificate, and it is empty", nil)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	leaf := string(cert.Certificate[0])
-	if u.shown == leaf {
-		return u.caller, cert, nil
-	}
-	made, err := u.client(cert)
-	if err != nil {
-		return nil, nil, ra.Fail(ra.UpstreamDown, "no connection can be made", err)
-	}
-	if u.caller != nil {
-		u.caller.Retire()
-	}
-	u.caller, u.shown = made, leaf
-	return made, cert, nil
+	return u.caller, cert, nil
 }
 
 // Carries is all that modCertTemplate can say, or nothing beyond what the

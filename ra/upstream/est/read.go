@@ -15,10 +15,14 @@ import (
 	"github.com/caddy-est/estra/ra/upstream"
 )
 
+func (u *Upstream) cacerts() upstream.Call {
+	return upstream.Call{Method: http.MethodGet, Path: u.path(policy.CACerts), Limit: maxAnswer}
+}
+
 // CACerts asks /cacerts, without our certificate: it may not be there yet (RFC
 // 7030 section 4.1.2). The authority holds them to the configured roots.
 func (u *Upstream) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
-	answer, err := u.reader.Do(ctx, upstream.Call{Method: http.MethodGet, Path: u.path(policy.CACerts), Limit: maxAnswer})
+	answer, err := u.reader.Do(ctx, u.cacerts())
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,8 @@ type published struct {
 	} `json:"options"`
 }
 
-// Check looks for the provisioners and their templates, and at the clock.
+// Check looks for the provisioners and their templates, at the addresses and at the
+// clock.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	var checks []ra.Check
 	found, err := u.provisioners(ctx)
@@ -59,7 +60,7 @@ func (u *Upstream) Check(ctx context.Context) []ra.Check {
 		}
 		checks = append(checks, found[name].check(name, u.named[name])...)
 	}
-	return append(checks, u.client.CheckClock())
+	return append(checks, u.client.Check(ctx)...)
 }
 
 // provisioners gives those of our names.

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -37,14 +38,10 @@ func newClient(bases []*url.URL, cfg Config) client {
 	for _, c := range cfg.Roots {
 		pool.AddCert(c)
 	}
-	var others []upstream.Other
-	for _, base := range bases[1:] {
-		others = append(others, upstream.Other{Base: base})
-	}
 	return client{now: cfg.Now, Client: upstream.NewClient(upstream.Config{
-		Name: "step-ca", Base: bases[0], Others: others, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idleTimeout,
+		Name: "step-ca", Base: bases[0], Others: upstream.Others(bases), Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idleTimeout,
 		TLS:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, Time: cfg.Now},
-		Probe: healthPath, Observe: cfg.Observe,
+		Probe: upstream.Call{Method: http.MethodGet, Path: healthPath}, Observe: cfg.Observe,
 	})}
 }
 

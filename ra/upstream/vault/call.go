@@ -3,10 +3,13 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/caddy-est/estra/ra"
@@ -23,23 +26,33 @@ const (
 	maxCRL    = 32 << 20
 )
 
-func (u *Upstream) client(certificate *tls.Certificate) (*upstream.Client, error) {
-	base, err := upstream.Address(u.cfg.URL)
-	if err != nil {
-		return nil, err
-	}
-	var give func() (*tls.Certificate, error)
-	if certificate != nil {
-		give = func() (*tls.Certificate, error) { return certificate, nil }
-	}
+func newClient(bases []*url.URL, cfg Config, certificate func() (*tls.Certificate, error)) *upstream.Client {
 	return upstream.NewClient(upstream.Config{
-		Name: "Vault", Base: base, TLS: upstream.TLS(u.cfg.TLSRoots, give, u.cfg.Now), Timeout: u.cfg.Timeout, MaxConns: u.cfg.MaxConns, Idle: idle,
-	}), nil
+		Name: "Vault", Base: bases[0], Others: upstream.Others(bases), Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
+		TLS: upstream.TLS(cfg.TLSRoots, nil, cfg.Now), Certificate: certificate,
+		// A standby is well: it hands calls on. Health is outside of any namespace.
+		Probe: upstream.Call{Method: http.MethodGet, Path: "/v1/" + health().path, Query: health().query, Header: agentHeader()},
+		Ill:   inactive, Observe: cfg.Observe,
+	})
 }
 
-// connections gives those that show our certificate of now. A new one makes new
-// connections, and a token that was got with another is forgotten: an auth role
-// for certificates renews it for the one that logged in.
+// agentHeader is what a Vault Agent between us may demand.
+func agentHeader() http.Header { return http.Header{"X-Vault-Request": {"true"}} }
+
+// inactive says that a server takes no calls: one in standby that can't hand them on
+// sends us elsewhere, or knows of no active one; 472 and 473 are a replica that has
+// no part in it.
+func inactive(answer upstream.Answer) bool {
+	switch {
+	case answer.Status == 472, answer.Status == 473, answer.Status >= 300 && answer.Status < 400:
+		return true
+	}
+	return answer.Status == http.StatusInternalServerError && slices.Contains(reasons(answer.Body), "local node not active but active cluster node not found")
+}
+
+// connections gives those that show our certificate. A token that was got with
+// another is forgotten: an auth role for certificates renews it for the one that
+// logged in.
 func (u *Upstream) connections() (*upstream.Client, error) {
 	if u.cfg.Certificate == nil {
 		return u.caller, nil
@@ -53,29 +66,19 @@ func (u *Upstream) connections() (*upstream.Client, error) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	leaf := string(cert.Certificate[0])
-	if u.shown == leaf {
-		return u.caller, nil
+	if !bytes.Equal(u.shown, cert.Certificate[0]) {
+		if u.shown != nil {
+			u.session.forget()
+		}
+		u.shown = cert.Certificate[0]
 	}
-	made, err := u.client(cert)
-	if err != nil {
-		return nil, ra.Fail(ra.UpstreamDown, "no connection can be made", err)
-	}
-	if u.caller != nil {
-		u.caller.Retire()
-		u.session.forget()
-	}
-	u.caller, u.shown = made, leaf
-	return made, nil
+	return u.caller, nil
 }
 
 // Retire closes the connections that are idle.
 func (u *Upstream) Retire() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.caller != nil {
-		u.caller.Retire()
-	}
+	u.caller.Retire()
+	u.reader.Retire()
 }
 
 // A request is a call to the API, which isn't sent yet.
@@ -87,19 +90,19 @@ type request struct {
 	id           string
 	limit        int64 // 0: maxAnswer
 	signs        bool
+	reads        bool // whatever the method is
 }
 
 // send makes the call once. Answers of any status are no error.
 func (u *Upstream) send(ctx context.Context, client *upstream.Client, r request, token secret.Text) (upstream.Answer, error) {
-	// X-Vault-Request is what a Vault Agent between us may demand.
-	header := http.Header{"X-Vault-Request": {"true"}}
+	header := agentHeader()
 	if u.cfg.Namespace != "" && !r.outside {
 		header.Set("X-Vault-Namespace", u.cfg.Namespace)
 	}
 	if token != "" {
 		header.Set("X-Vault-Token", string(token))
 	}
-	call := upstream.Call{Method: r.method, Path: "/v1/" + r.path, Query: r.query, Header: header, RequestID: r.id, Limit: max(r.limit, maxAnswer), Signs: r.signs}
+	call := upstream.Call{Method: r.method, Path: "/v1/" + r.path, Query: r.query, Header: header, RequestID: r.id, Limit: max(r.limit, maxAnswer), Signs: r.signs, Reads: r.reads}
 	if r.body != nil {
 		var err error
 		if call.Body, err = json.Marshal(r.body); err != nil {
@@ -143,10 +146,7 @@ func (u *Upstream) read(ctx context.Context, r request) (*upstream.Client, upstr
 	if err != nil {
 		// Most servers don't ask for a certificate here, and ours may not be there
 		// yet.
-		if client, err = u.client(nil); err != nil {
-			return nil, upstream.Answer{}, err
-		}
-		defer client.Retire()
+		client = u.reader
 	}
 	answer, err := u.send(ctx, client, r, "")
 	if err != nil {

@@ -15,6 +15,10 @@ import (
 	"github.com/caddy-est/estra/ra"
 )
 
+func health() request {
+	return request{method: http.MethodGet, path: "sys/health", query: "standbyok=true&perfstandbyok=true", outside: true}
+}
+
 // Health asks whether the server is unsealed and takes calls; a standby does,
 // which hands them on. It is asked outside of any namespace.
 func (u *Upstream) Health(ctx context.Context) error {
@@ -22,9 +26,7 @@ func (u *Upstream) Health(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := u.send(ctx, client, request{
-		method: http.MethodGet, path: "sys/health", query: "standbyok=true&perfstandbyok=true", outside: true,
-	}, "")
+	answer, err := u.send(ctx, client, health(), "")
 	if err != nil {
 		return err
 	}
@@ -34,7 +36,8 @@ func (u *Upstream) Health(ctx context.Context) error {
 	return nil
 }
 
-// Check looks at our token, at what it may do, at the role, and at the clock.
+// Check looks at our token, at what it may do, at the role, at the addresses, and at
+// the clock.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	checks := []ra.Check{u.checkToken(ctx)}
 	if checks[0].Result != ra.Bad {
@@ -43,10 +46,7 @@ func (u *Upstream) Check(ctx context.Context) []ra.Check {
 			checks = append(checks, u.checkRole(ctx))
 		}
 	}
-	if client, err := u.connections(); err == nil {
-		checks = append(checks, client.CheckClock())
-	}
-	return checks
+	return append(checks, u.caller.Check(ctx)...)
 }
 
 func (u *Upstream) checkToken(ctx context.Context) ra.Check {
@@ -86,7 +86,7 @@ type pathsBody struct {
 func (u *Upstream) checkRights(ctx context.Context) ra.Check {
 	const what = "rights"
 	paths := []string{u.signPath(), u.cfg.Mount + "/revoke"}
-	client, answer, err := u.authorized(ctx, request{method: http.MethodPost, path: "sys/capabilities-self", body: pathsBody{paths}})
+	client, answer, err := u.authorized(ctx, request{method: http.MethodPost, path: "sys/capabilities-self", body: pathsBody{paths}, reads: true})
 	if err != nil {
 		return ra.Checked(what, err, "")
 	}

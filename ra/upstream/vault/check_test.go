@@ -14,7 +14,7 @@ import (
 )
 
 func TestTheCheckSaysHowItStands(t *testing.T) {
-	good := []string{"token good: Vault takes it; it is renewed, and has", "rights good: our token may sign and revoke", "role est-ra good", "clock good"}
+	good := []string{"token good: Vault takes it; it is renewed, and has", "rights good: our token may sign and revoke", "role est-ra good", "address ", "clock good"}
 	with := func(i int, line string) []string {
 		list := append([]string(nil), good...)
 		list[i] = line
@@ -28,7 +28,7 @@ func TestTheCheckSaysHowItStands(t *testing.T) {
 	}{
 		"all is well":       {vault.Sign, nil, appRole, good},
 		"all is well, too":  {vault.CEL, nil, appRole, good},
-		"no role is needed": {vault.Verbatim, nil, appRole, append(append([]string(nil), good[:2]...), good[3])},
+		"no role is needed": {vault.Verbatim, nil, appRole, append(append([]string(nil), good[:2]...), good[3:]...)},
 		"it may not sign":   {vault.CEL, func(_ *testing.T, f *vaulttest.Fake) { f.Denied = []string{"pki/cel/sign/est-ra"} }, appRole, with(1, "rights bad: our token may not `update` pki/cel/sign/est-ra")},
 		"it may not read":   {vault.CEL, func(_ *testing.T, f *vaulttest.Fake) { f.Denied = []string{"pki/cel/roles/est-ra"} }, appRole, with(2, "role est-ra skipped: our token may not `read` pki/cel/roles/est-ra")},
 		"a role that takes names from the request": {vault.Sign, func(t *testing.T, f *vaulttest.Fake) {
@@ -43,7 +43,7 @@ func TestTheCheckSaysHowItStands(t *testing.T) {
 		}, appRole, with(2, "role est-ra bad: its program doesn't look at our plan")},
 		"a secret that isn't taken": {
 			vault.CEL, nil, login(vault.Login{Method: vault.AppRole, Role: "other", Secret: given(vaulttest.SecretID)}),
-			[]string{"token bad: auth/approle/login: Vault answered 400: invalid role or secret ID", "clock good"},
+			[]string{"token bad: auth/approle/login: Vault answered 400: invalid role or secret ID", "address ", "clock good"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,9 @@ const (
 type Config struct {
 	// URL is the server's address, such as https://vault.example.net:8200.
 	URL string
+	// Others are further addresses of the same server, such as the nodes of a
+	// cluster, each asked when those before it can't be reached.
+	Others []string
 	// Roots are those of the CA behind the mount.
 	Roots []*x509.Certificate
 	// TLSRoots verify the server's TLS certificate; none: Roots do. The system's
@@ -77,6 +80,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time; 0 is DefaultMaxConns.
 	MaxConns int
+	// Observe is told of addresses that begin to rest, as upstream.Config has it;
+	// nil: nobody is.
+	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -85,10 +91,11 @@ type Config struct {
 type Upstream struct {
 	cfg     Config
 	session *session
+	caller  *upstream.Client // shows our certificate, where there is one
+	reader  *upstream.Client // shows none
 
-	mu     sync.Mutex
-	caller *upstream.Client
-	shown  string // the certificate that it shows, DER
+	mu    sync.Mutex
+	shown []byte // the certificate that our token was got with, DER; nil: none was shown
 }
 
 var (
@@ -102,20 +109,20 @@ var (
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	if _, err := upstream.Address(cfg.URL); err != nil {
+	bases, err := upstream.Addresses(cfg.URL, cfg.Others...)
+	if err != nil {
 		return nil, err
 	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	cfg.fill()
-	u := &Upstream{cfg: cfg}
-	u.session = newSession(u)
-	var err error
-	if cfg.Certificate == nil {
-		u.caller, err = u.client(nil)
+	u := &Upstream{cfg: cfg, reader: newClient(bases, cfg, nil)}
+	u.session, u.caller = newSession(u), u.reader
+	if cfg.Certificate != nil {
+		u.caller = newClient(bases, cfg, cfg.Certificate)
 	}
-	return u, err
+	return u, nil
 }
 
 func (c *Config) check() error {

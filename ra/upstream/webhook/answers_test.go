@@ -194,7 +194,7 @@ func TestTheCertificatesOfAServiceStandBesideThoseOfFiles(t *testing.T) {
 	if err != nil || len(certs) != 3 || !certs[1].Equal(root) || !certs[2].Equal(other) || s.path != "/cacerts" {
 		t.Errorf("%d certificates of %s: %v", len(certs), s.path, err)
 	}
-	if checks := s.Check(t.Context()); len(checks) != 2 || checks[0].Result != ra.Good || checks[1].What != "clock" {
+	if checks := s.Check(t.Context()); len(checks) != 3 || checks[0].Result != ra.Good || checks[1].Result != ra.Good || checks[2].What != "clock" {
 		t.Errorf("%+v", checks)
 	}
 	for _, answer := range []struct {

@@ -20,6 +20,7 @@ const (
 	issuePath   = "/issue"
 	revokePath  = "/revoke"
 	cacertsPath = "/cacerts"
+	healthPath  = "/health"
 
 	// SignatureHeader has the HMAC with SHA-256 of the body, in hexadecimal.
 	SignatureHeader = "X-Estra-Signature"
@@ -55,7 +56,7 @@ func (u *Upstream) call(ctx context.Context, c upstream.Call, request, answer an
 // ask is call for what isn't about a device's request: a refusal there makes the
 // CA count as down.
 func (u *Upstream) ask(ctx context.Context, path string, request, answer any) error {
-	err := u.call(ctx, upstream.Call{Path: path}, request, answer)
+	err := u.call(ctx, upstream.Call{Path: path, Reads: true}, request, answer)
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
 		return ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)

@@ -123,16 +123,14 @@ func (u *Upstream) revoke(ctx context.Context, r revokeRequest) error {
 }
 
 // Check asks for the certificates, where the service has them: it must take the
-// signature for that. And it looks at the clock.
+// signature for that. And it looks at the addresses and at the clock.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	const what = "secret"
 	if !u.cfg.CACerts {
-		return []ra.Check{
-			{What: what, Result: ra.Skipped, Detail: "the service has no /cacerts to ask (`cacerts`)"},
-			u.client.CheckClock(),
-		}
+		skipped := ra.Check{What: what, Result: ra.Skipped, Detail: "the service has no /cacerts to ask (`cacerts`)"}
+		return append([]ra.Check{skipped}, u.client.Check(ctx)...)
 	}
 	var answer cacertsAnswer
 	err := u.ask(ctx, cacertsPath, cacertsRequest{u.head()}, &answer)
-	return []ra.Check{ra.Checked(what, err, "the service takes our signature"), u.client.CheckClock()}
+	return append([]ra.Check{ra.Checked(what, err, "the service takes our signature")}, u.client.Check(ctx)...)
 }

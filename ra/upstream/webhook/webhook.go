@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -32,6 +33,9 @@ const (
 type Config struct {
 	// URL is the service's address, such as https://ca.example.net.
 	URL string
+	// Others are further addresses of the same CA, each asked when those before it
+	// can't be reached.
+	Others []string
 	// Roots are those of the CA. They verify the service's TLS certificate, too.
 	Roots []*x509.Certificate
 	// TLSRoots verify the service's TLS certificate beside them.
@@ -58,6 +62,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxConns bounds the calls at the same time; 0 is DefaultMaxConns.
 	MaxConns int
+	// Observe is told of addresses that begin to rest, as upstream.Config has it;
+	// nil: nobody is.
+	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -82,7 +89,7 @@ const idle = 4 * time.Second
 
 // New checks the configuration. It opens no connection.
 func New(cfg Config) (*Upstream, error) {
-	base, err := upstream.Address(cfg.URL)
+	bases, err := upstream.Addresses(cfg.URL, cfg.Others...)
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +104,15 @@ func New(cfg Config) (*Upstream, error) {
 	}
 	cfg.fill()
 	return &Upstream{cfg: cfg, client: upstream.NewClient(upstream.Config{
-		Name: name, Base: base, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
-		TLS: upstream.TLS(slices.Concat(cfg.Roots, cfg.TLSRoots), cfg.Certificate, cfg.Now),
+		Name: name, Base: bases[0], Others: upstream.Others(bases), Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
+		TLS: upstream.TLS(slices.Concat(cfg.Roots, cfg.TLSRoots), nil, cfg.Now), Certificate: cfg.Certificate,
+		Probe: upstream.Call{Method: http.MethodGet, Path: healthPath}, Well: reached, Observe: cfg.Observe,
 	})}, nil
 }
+
+// reached says that the service is there: one that has no /health may answer
+// anything that says so.
+func reached(answer upstream.Answer) bool { return answer.Status < http.StatusInternalServerError }
 
 // name is how messages call the CA.
 const name = "the webhook"

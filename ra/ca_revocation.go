@@ -3,10 +3,12 @@
 package ra
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,8 +33,9 @@ type revocation struct {
 
 // Revoked asks the CA's CRL about a certificate. With UseCRL an answer that
 // can't be had is an error: the caller fails closed. Without, it is always
-// false. For a certificate of a former issuing key, whose list has ended while
-// the CA publishes that of another name, the error is [crl.ErrOtherIssuer].
+// false. For a certificate of a former issuer, whose list has ended while the CA
+// publishes that of another, the error is [crl.ErrOtherIssuer]; another is another
+// name, and where the CA isn't a [WholeLister], another key too.
 func (c *CA) Revoked(ctx context.Context, cert *x509.Certificate) (bool, error) {
 	if !c.UseCRL {
 		return false, nil
@@ -44,7 +47,31 @@ func (c *CA) Revoked(ctx context.Context, cert *x509.Certificate) (bool, error) 
 	if err := c.revocation.update(ctx, c, now); err != nil {
 		return false, fmt.Errorf("upstream %s: CRL: %w", c.Name, err)
 	}
-	return c.revocation.list.Revoked(cert, now)
+	issuer, err := c.issuerOf(ctx, cert)
+	if err != nil {
+		return false, err
+	}
+	return c.revocation.list.Revoked(cert, issuer, now)
+}
+
+// issuerOf finds the issuing certificate whose key signed a certificate. The
+// signature is looked at where the CA has had several keys under one name.
+func (c *CA) issuerOf(ctx context.Context, cert *x509.Certificate) (*x509.Certificate, error) {
+	issuers, err := c.Issuers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	issuers = slices.DeleteFunc(slices.Clone(issuers), func(i *x509.Certificate) bool { return !bytes.Equal(i.RawSubject, cert.RawIssuer) })
+	if len(issuers) == 0 {
+		return nil, fmt.Errorf("upstream %s: CRL: %w", c.Name, crl.ErrOtherIssuer)
+	}
+	if !slices.ContainsFunc(issuers, func(i *x509.Certificate) bool { return !sameKey(i, issuers[0]) }) {
+		return issuers[0], nil
+	}
+	if i := slices.IndexFunc(issuers, func(i *x509.Certificate) bool { return signedBy(cert, i) }); i >= 0 {
+		return issuers[i], nil
+	}
+	return nil, fmt.Errorf("upstream %s: CRL: %w", c.Name, crl.ErrOtherIssuer)
 }
 
 // ask asks an upstream that knows by itself.
@@ -104,6 +131,9 @@ func (r *revocation) fetch(ctx context.Context, c *CA, now time.Time) (err error
 	der, err := upstream.CRL(ctx)
 	if _, knows := c.Upstream.(RevocationChecker); knows || err != nil {
 		return err // it was made, for others
+	}
+	if whole, ok := c.Upstream.(WholeLister); ok && whole.ListsEveryKey() && !r.list.AnyKey {
+		r.list.AnyKey = true
 	}
 	return r.list.Replace(der, issuers, now)
 }

@@ -245,6 +245,14 @@ type CRLSource interface {
 	CRL(ctx context.Context) ([]byte, error) // DER
 }
 
+// A WholeLister is a CRLSource whose list has the certificates of every key that the
+// CA had under the list's name, since it is made of what the CA has on file under that
+// name. Of other lists the key that signed one is the key that it speaks of.
+type WholeLister interface {
+	CRLSource
+	ListsEveryKey() bool
+}
+
 // A RevocationChecker is an Upstream that knows by itself what it has revoked: it is
 // asked in place of its CRL, which is behind.
 type RevocationChecker interface {

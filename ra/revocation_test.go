@@ -3,6 +3,7 @@
 package ra_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -143,30 +144,52 @@ func (f forgetfulCRL) CRL(context.Context) ([]byte, error) {
 	return x509.CreateRevocationList(rand.Reader, list, f.Intermediate.Certificate, f.Intermediate.Key)
 }
 
+// wholeCRL has the certificates of every key.
+type wholeCRL struct{ *ratest.CA }
+
+func (wholeCRL) ListsEveryKey() bool { return true }
+
 type brokenCRL struct{ *ratest.CA }
 
 func (brokenCRL) CRL(context.Context) ([]byte, error) { return []byte{0x30, 0}, nil }
 
-// A CA that has changed its issuing key, and name, publishes the list of the
-// new one alone.
+// A CA that has changed its issuing key publishes the list of the new one alone,
+// under another name or the same. Only a CA that says so has the certificates of its
+// former keys in that.
 func TestACertificateOfAFormerIssuerIsJudgedByItsOwnList(t *testing.T) {
-	for name, asked := range map[string]bool{"its list was read before": true, "its list was never read": false} {
+	for name, test := range map[string]struct {
+		next   string // the name of the next issuer; empty: the same
+		whole  bool
+		asked  bool // the former list was read
+		answer bool // there is one about the former issuer
+	}{
+		"its list was read before":                             {next: "Next Issuing CA", asked: true, answer: true},
+		"its list was never read":                              {next: "Next Issuing CA"},
+		"under one name, its list was read before":             {asked: true, answer: true},
+		"under one name, its list was never read":              {},
+		"under one name, with one list for every key":          {whole: true, answer: true},
+		"under another name, with one list for every key":      {next: "Next Issuing CA", whole: true},
+		"with one list for every key, and another name before": {next: "Next Issuing CA", whole: true, asked: true, answer: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			upstream := ratest.NewCA(t)
 			clock := newClock()
 			ca := upstream.Known("x")
 			ca.Now, ca.UseCRL = clock.now, true
+			if test.whole {
+				ca.Upstream = wholeCRL{upstream}
+			}
 			good := upstream.Intermediate.Device(t, "good.example").Leaf
 			bad := upstream.Intermediate.Device(t, "bad.example").Leaf
 			if err := errors.Join(upstream.Revoke(t.Context(), bad, 1), ca.Start(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			if asked {
+			if test.asked {
 				if _, err := ca.Revoked(t.Context(), good); err != nil {
 					t.Fatal(err)
 				}
 			}
-			upstream.Intermediate = upstream.Root.Sub(t, "Next Issuing CA")
+			upstream.Intermediate = upstream.Root.Sub(t, cmp.Or(test.next, upstream.Intermediate.Certificate.Subject.CommonName))
 			upstream.Publish(upstream.Root.Certificate, upstream.Intermediate.Certificate)
 			clock.pass(2 * time.Hour)
 			if err := ca.Refresh(t.Context()); err != nil {
@@ -176,11 +199,11 @@ func TestACertificateOfAFormerIssuerIsJudgedByItsOwnList(t *testing.T) {
 				t.Errorf("a certificate of the new issuer: %v, %v", revoked, err)
 			}
 			revoked, err := ca.Revoked(t.Context(), bad)
-			if revoked != asked || crl.ForGood(err) == asked {
+			if revoked != test.answer || crl.ForGood(err) == test.answer {
 				t.Errorf("a revoked certificate of the former issuer: %v, %v", revoked, err)
 			}
 			revoked, err = ca.Revoked(t.Context(), good)
-			if revoked || crl.ForGood(err) == asked {
+			if revoked || crl.ForGood(err) == test.answer {
 				t.Errorf("a good certificate of the former issuer: %v, %v", revoked, err)
 			}
 		})

@@ -65,7 +65,7 @@ type List struct {
 	failure error
 	learnt  []*x509.Certificate
 	waiting []byte
-	waits   []byte // the Name of whom it waits for
+	waits   crl.Issuer // for whom
 }
 
 // Load reads the list for the first time, at the start. A list that waits for
@@ -179,7 +179,7 @@ func (l *List) accept(data []byte, issuers []*x509.Certificate, now time.Time) e
 	if err != nil {
 		return err
 	}
-	l.waiting, l.waits = nil, nil
+	l.waiting, l.waits = nil, crl.Issuer{}
 	l.Place.Took()
 	return nil
 }
@@ -189,17 +189,23 @@ func (l *List) accept(data []byte, issuers []*x509.Certificate, now time.Time) e
 func (l *List) speaksOf(issuer *x509.Certificate, now time.Time) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.waiting != nil && bytes.Equal(l.waits, issuer.RawSubject) {
+	if l.waiting != nil && l.waits.Is(issuer) {
 		err := l.held.Replace(l.waiting, []*x509.Certificate{issuer}, now)
-		l.waiting, l.waits, l.failure = nil, nil, err
+		l.waiting, l.waits, l.failure = nil, crl.Issuer{}, err
 		if err != nil {
-			return l.held.Has(issuer.RawSubject), err
+			return l.held.Has(issuer), err
 		}
 		if len(l.learnt) < maxLearnt {
 			l.learnt = append(l.learnt, issuer)
 		}
 	}
-	return l.held.Has(issuer.RawSubject), nil
+	if l.held.Has(issuer) {
+		return true, nil
+	}
+	if l.waiting != nil && l.waits.Named(issuer) { // that of a namesake, or of another key
+		return false, crl.ErrOtherKey
+	}
+	return false, nil
 }
 
 // failed says why the list can't be asked now; nil when it can.

@@ -109,7 +109,7 @@ func (s *Sources) stands(responder *x509.Certificate, q question) error {
 		if of, _ := l.speaksOf(q.issuer, q.now); !of {
 			continue
 		}
-		if revoked, err := l.held.Revoked(responder, q.now); err == nil && revoked {
+		if revoked, err := l.held.Revoked(responder, q.issuer, q.now); err == nil && revoked {
 			return fmt.Errorf("the responder's certificate (serial %x) is revoked", responder.SerialNumber.Bytes())
 		}
 	}
@@ -134,7 +134,7 @@ func (s *Sources) askLists(ctx context.Context, q question) (listed, revoked boo
 			continue
 		}
 		listed = true
-		if revoked, silent := l.held.Revoked(q.cert, q.now); revoked {
+		if revoked, silent := l.held.Revoked(q.cert, q.issuer, q.now); revoked {
 			return true, true, nil
 		} else if failure == nil {
 			failure = silent

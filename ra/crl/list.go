@@ -30,6 +30,8 @@ var (
 	// ErrUnknownIssuer is wrapped where a list names an issuer whose certificate
 	// isn't known, so that nobody can tell whether it is genuine.
 	ErrUnknownIssuer = errors.New("none of the known CA certificates is the list's issuer")
+	// ErrOtherKey is an ErrUnknownIssuer: the name is known, with another key.
+	ErrOtherKey = fmt.Errorf("signature of the list: it is by another key of that name: %w", ErrUnknownIssuer)
 )
 
 // ForGood tells whether an error is one that no waiting changes.
@@ -42,6 +44,7 @@ const removeFromCRL = 8
 // and is safe for concurrent use.
 type List struct {
 	issuer     []byte // Name, DER
+	key        []byte // SubjectPublicKeyInfo of who signed it, DER
 	number     *big.Int
 	thisUpdate time.Time
 	nextUpdate time.Time
@@ -65,7 +68,8 @@ func Parse(der []byte, issuers []*x509.Certificate) (*List, error) {
 	if len(parsed.Raw) != len(der) { // crypto/x509 lets it pass
 		return nil, errors.New("crl: there are bytes after the list")
 	}
-	if err := signedByOne(parsed, issuers); err != nil {
+	signer, err := signedByOne(parsed, issuers)
+	if err != nil {
 		return nil, err
 	}
 	if parsed.NextUpdate.IsZero() {
@@ -76,6 +80,7 @@ func Parse(der []byte, issuers []*x509.Certificate) (*List, error) {
 	}
 	l := &List{
 		issuer:     parsed.RawIssuer,
+		key:        signer.RawSubjectPublicKeyInfo,
 		number:     parsed.Number,
 		thisUpdate: parsed.ThisUpdate,
 		nextUpdate: parsed.NextUpdate,
@@ -105,22 +110,40 @@ func DER(data []byte) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// IssuerOf reads whose list this is, as a Name in DER, and verifies nothing.
-func IssuerOf(der []byte) ([]byte, error) {
+// An Issuer is whose list it says to be: a Name, and the key identifier of RFC 5280
+// section 5.2.1, where it has one.
+type Issuer struct{ name, key []byte }
+
+// IssuerOf reads whose list this is, and verifies nothing.
+func IssuerOf(der []byte) (Issuer, error) {
 	parsed, err := x509.ParseRevocationList(der)
 	if err != nil {
-		return nil, fmt.Errorf("crl: %w", err)
+		return Issuer{}, fmt.Errorf("crl: %w", err)
 	}
-	return parsed.RawIssuer, nil
+	return issuerOf(parsed), nil
+}
+
+func issuerOf(parsed *x509.RevocationList) Issuer {
+	return Issuer{parsed.RawIssuer, parsed.AuthorityKeyId}
+}
+
+// Named tells whether this is a certificate's name.
+func (i Issuer) Named(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, i.name) }
+
+// Is tells whether this can be a certificate's key and name. The signature alone
+// decides.
+func (i Issuer) Is(c *x509.Certificate) bool {
+	return i.Named(c) && (len(i.key) == 0 || len(c.SubjectKeyId) == 0 || bytes.Equal(c.SubjectKeyId, i.key))
 }
 
 // Revoked answers for one certificate. A certificate on hold is revoked, and
 // one that a stale list has is, too: lists forget, and don't pardon. An error
 // means that the list can't say: it isn't fresh at now, or it isn't the list of
 // the certificate's issuer ([ErrOtherIssuer]), or the certificate isn't listed
-// and expired before the list was issued ([ErrExpired]).
+// and expired before the list was issued ([ErrExpired]). Names are compared, and
+// keys are not: see [Each].
 func (l *List) Revoked(c *x509.Certificate, now time.Time) (bool, error) {
-	if !l.Of(c.RawIssuer) {
+	if !bytes.Equal(l.issuer, c.RawIssuer) {
 		return false, fmt.Errorf("crl: %w", ErrOtherIssuer)
 	}
 	if !l.covers(c) {
@@ -157,9 +180,6 @@ func (l *List) Fresh(now time.Time) error {
 	return nil
 }
 
-// Of tells whether this is the list of an issuer, whose Name it gets in DER.
-func (l *List) Of(issuer []byte) bool { return bytes.Equal(l.issuer, issuer) }
-
 // NextUpdate is when the list ends to be fresh.
 func (l *List) NextUpdate() time.Time { return l.nextUpdate }
 
@@ -181,22 +201,27 @@ var brokenHashes = []x509.SignatureAlgorithm{
 	x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
 }
 
-func signedByOne(parsed *x509.RevocationList, issuers []*x509.Certificate) error {
+// signedByOne finds whose key signed a list. A CA may have several under one name.
+func signedByOne(parsed *x509.RevocationList, issuers []*x509.Certificate) (*x509.Certificate, error) {
 	if slices.Contains(brokenHashes, parsed.SignatureAlgorithm) { // crypto/x509 lets SHA-1 pass
-		return fmt.Errorf("crl: signature of the list: %s isn't accepted", parsed.SignatureAlgorithm)
+		return nil, fmt.Errorf("crl: signature of the list: %s isn't accepted", parsed.SignatureAlgorithm)
 	}
 	err := fmt.Errorf("crl: %w", ErrUnknownIssuer)
+	said := issuerOf(parsed)
 	for _, issuer := range issuers {
-		if !bytes.Equal(issuer.RawSubject, parsed.RawIssuer) {
+		if !said.Named(issuer) {
 			continue
 		}
-		bad := parsed.CheckSignatureFrom(issuer)
-		if bad == nil {
-			return nil
+		switch bad := parsed.CheckSignatureFrom(issuer); {
+		case bad == nil:
+			return issuer, nil
+		case said.Is(issuer):
+			err = fmt.Errorf("crl: signature of the list: %w", bad)
+		case errors.Is(err, ErrUnknownIssuer):
+			err = fmt.Errorf("crl: %w", ErrOtherKey)
 		}
-		err = fmt.Errorf("crl: signature of the list: %w", bad)
 	}
-	return err
+	return nil, err
 }
 
 func entries(all []x509.RevocationListEntry) (map[string]struct{}, error) {

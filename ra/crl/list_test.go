@@ -146,11 +146,11 @@ func TestAListSaysNothingOfWhatExpiredBeforeIt(t *testing.T) {
 			if test.extension != "" {
 				list.ExtraExtensions = []pkix.Extension{expiredCertsOnCRL(test.extension)}
 			}
-			var latest crl.Latest
-			if err := latest.Replace(sign(t, ca, list), []*x509.Certificate{ca.Certificate}, now); err != nil {
+			var each crl.Each
+			if err := each.Replace(sign(t, ca, list), []*x509.Certificate{ca.Certificate}, now); err != nil {
 				t.Fatal(err)
 			}
-			revoked, err := latest.Revoked(expired(t, ca, test.serial, test.notAfter), now)
+			revoked, err := each.Revoked(expired(t, ca, test.serial, test.notAfter), ca.Certificate, now)
 			if revoked != test.revoked || errors.Is(err, crl.ErrExpired) != test.unsaid || (err != nil) != test.unsaid {
 				t.Errorf("got %v, %v", revoked, err)
 			}
@@ -216,65 +216,6 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
-	}
-}
-
-func TestLatestTakesOnlyNewerFreshLists(t *testing.T) {
-	ca := ratest.NewRoot(t, "CA")
-	issuers := []*x509.Certificate{ca.Certificate}
-	numbered := func(n int64, from time.Time) []byte {
-		l := template()
-		l.Number, l.ThisUpdate = big.NewInt(n), from
-		return sign(t, ca, l)
-	}
-	var latest crl.Latest
-	if _, err := latest.Revoked(leaf(t, ca, 1), now); err == nil {
-		t.Error("the zero value answers")
-	}
-	if !latest.NextUpdate().IsZero() {
-		t.Error("the zero value has a nextUpdate")
-	}
-	for _, step := range []struct {
-		name string
-		der  []byte
-		at   time.Time
-		good bool
-	}{
-		{"a fresh one", numbered(7, now.Add(-time.Hour)), now, true},
-		{"the same again", numbered(7, now.Add(-time.Hour)), now, true},
-		{"a lower number", numbered(6, now.Add(-time.Minute)), now, false},
-		{"a higher number", numbered(8, now.Add(-time.Minute)), now, true},
-		{"a stale one", numbered(9, now.Add(-time.Minute)), now.Add(2 * time.Hour), false},
-		{"no list", []byte{0x30, 0}, now, false},
-	} {
-		if err := latest.Replace(step.der, issuers, step.at); (err == nil) != step.good {
-			t.Errorf("%s: %v", step.name, err)
-		}
-	}
-	if revoked, err := latest.Revoked(leaf(t, ca, 66), now); err != nil || !revoked {
-		t.Errorf("after refused replacements: %v, %v", revoked, err)
-	}
-}
-
-func TestLatestFollowsTheCAToANewIssuer(t *testing.T) {
-	old, next := ratest.NewRoot(t, "CA"), ratest.NewRoot(t, "Next CA")
-	issuers := []*x509.Certificate{old.Certificate, next.Certificate}
-	first := template()
-	first.Number = big.NewInt(1)
-	var latest crl.Latest
-	for _, der := range [][]byte{sign(t, old, template()), sign(t, next, first)} {
-		if err := latest.Replace(der, issuers, now); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if revoked, err := latest.Revoked(leaf(t, next, 66), now); err != nil || !revoked {
-		t.Errorf("a certificate of the new issuer: %v, %v", revoked, err)
-	}
-	if _, err := latest.Revoked(leaf(t, old, 66), now); err == nil {
-		t.Error("the new issuer's list answers for the old one")
-	}
-	if !latest.NextUpdate().Equal(now.Add(time.Hour)) {
-		t.Errorf("nextUpdate %s", latest.NextUpdate())
 	}
 }
 

@@ -91,3 +91,7 @@ func (u *Upstream) CRL(ctx context.Context) ([]byte, error) {
 	}
 	return der, nil
 }
+
+// ListsEveryKey implements ra.WholeLister: CFSSL's list has what its database says is
+// revoked, whichever key signed it.
+func (u *Upstream) ListsEveryKey() bool { return true }

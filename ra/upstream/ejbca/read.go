@@ -87,3 +87,7 @@ func (u *Upstream) CRL(ctx context.Context) ([]byte, error) {
 	}
 	return der, nil
 }
+
+// ListsEveryKey implements ra.WholeLister: EJBCA's list has what is revoked of the
+// CA's name, and stays that when the CA's key is renewed.
+func (u *Upstream) ListsEveryKey() bool { return true }

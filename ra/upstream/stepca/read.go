@@ -57,6 +57,10 @@ func (u *Upstream) CRL(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
+// ListsEveryKey implements ra.WholeLister: step-ca's list has what its database says
+// is revoked, whichever intermediate signed it.
+func (u *Upstream) ListsEveryKey() bool { return true }
+
 // Health asks whether the CA is up and its TLS certificate verifies.
 func (u *Upstream) Health(ctx context.Context) error {
 	body, err := u.get(ctx, healthPath, maxAnswer)

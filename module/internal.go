@@ -296,8 +296,7 @@ func (u *Internal) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "signing", err)
 	}
 	if u.status != nil {
-		note := u.status.Note(issuer, tmpl.SerialNumber, tmpl.NotAfter)
-		issued.Note = &note
+		issued.Issuer = key.ID()
 	}
 	return issued, nil
 }

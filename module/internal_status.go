@@ -161,15 +161,7 @@ type lateAuthorities struct{ late *lateStore }
 
 var _ status.Store = lateAuthorities{}
 
-// Issue implements store.Authorities, as the others do.
-func (l lateAuthorities) Issue(ctx context.Context, c store.CACertificate) error {
-	s, err := l.late.wait(ctx)
-	if err != nil {
-		return err
-	}
-	return s.Authorities().Issue(ctx, c)
-}
-
+// Revoke implements store.Authorities, as the others do.
 func (l lateAuthorities) Revoke(ctx context.Context, c store.CACertificate) error {
 	s, err := l.late.wait(ctx)
 	if err != nil {

@@ -373,7 +373,7 @@ func (a *Authority) issue(ctx context.Context, ca *CA, order Order, making *maki
 		return made{}, Fail(UpstreamRefused, fmt.Sprintf("upstream %s: answered without a certificate", ca.Name), nil)
 	}
 	m = issued.made
-	m.note = issued.Note
+	m.issuer = issued.Issuer
 	if m.leaf == nil {
 		// Compared and handed out are the bytes, not what an adapter made of
 		// them.

@@ -225,7 +225,7 @@ func (l *entry) revokeDoubt(ctx context.Context, c store.Certificate) error {
 // signed; without a leaf nothing has come.
 func (l *entry) end(ctx context.Context, m made, out *Outcome, e *Error) *Error {
 	if l == nil {
-		if e == nil && m.note != nil {
+		if e == nil && m.issuer != "" {
 			out.Certificate = nil
 			return Fail(Fault, "nothing keeps what this CA issues", nil)
 		}
@@ -252,7 +252,7 @@ func (l *entry) end(ctx context.Context, m made, out *Outcome, e *Error) *Error 
 		end.State = store.CertificateUnknown
 	}
 	if e == nil && l.local {
-		l.row.CA = m.note
+		l.row.Issuer = m.issuer
 		return l.issued(ctx, end, out)
 	}
 	if !l.begun && end.State != "" { // of a CA in this process

@@ -16,7 +16,6 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra/binding"
 	"github.com/caddy-est/estra/ra/cmc"
-	"github.com/caddy-est/estra/ra/store"
 )
 
 // A Request is one enrolment as it reached us.
@@ -193,9 +192,10 @@ type Issued struct {
 	Certificate *x509.Certificate
 	// Ref is the CA's own reference, for the audit record.
 	Ref string
-	// Note is what an InProcess upstream keeps of the certificate in the store. It
-	// is written together with the certificate, or neither is.
-	Note *store.CACertificate
+	// Issuer is the identifier of the issuing key, in lower-case hexadecimal, where an
+	// InProcess upstream knows its certificates by the Ledger: without an entry there,
+	// none is given out, and no serial number is used twice.
+	Issuer string
 
 	made made // by Sign
 }

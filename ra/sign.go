@@ -7,8 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
-
-	"github.com/caddy-est/estra/ra/store"
 )
 
 // made is a certificate as it came from a CA, parsed from its bytes.
@@ -16,8 +14,8 @@ type made struct {
 	leaf *x509.Certificate
 	// by is the certificate whose key has verified the signature. Sign alone
 	// sets it; nil says nothing.
-	by   *x509.Certificate
-	note *store.CACertificate // as Issued has it
+	by     *x509.Certificate
+	issuer string // as Issued has it
 }
 
 // Sign makes a certificate with an issuing key of this process, for an

@@ -23,9 +23,6 @@ import (
 // DefaultLifetime is how long a CRL counts. It is made anew at half of that.
 const DefaultLifetime = 7 * 24 * time.Hour
 
-// keptAfter is how long the serial number of a certificate that ended is known.
-const keptAfter = 24 * time.Hour
-
 // forgotten is how long a revocation is kept where nobody knows when certificate and
 // issuer end.
 const forgotten = 10 * 365 * 24 * time.Hour
@@ -48,7 +45,6 @@ type CA struct {
 
 // Store is the part of store.Authorities that this needs.
 type Store interface {
-	Issue(ctx context.Context, c store.CACertificate) error
 	Revoke(ctx context.Context, c store.CACertificate) error
 	Entry(ctx context.Context, issuer string, serial *big.Int) (store.CACertificate, error)
 	List(ctx context.Context, issuer string, have int64) (store.RevocationList, error)
@@ -100,19 +96,6 @@ func checkReason(reason int) error {
 		return fmt.Errorf("%w: removeFromCRL takes a certificate off a CRL, and what this CA has revoked stays revoked", ErrReason)
 	}
 	return fmt.Errorf("%w: %d is no CRLReason", ErrReason, reason)
-}
-
-// Issue notes a serial number before it is used. The error is store.ErrTaken where
-// the certificate was revoked before it came.
-func (c *CA) Issue(ctx context.Context, issuer *x509.Certificate, serial *big.Int, notAfter time.Time) error {
-	return c.Store.Issue(ctx, c.Note(issuer, serial, notAfter))
-}
-
-// Note is what Issue notes, for who writes it together with something else.
-func (c *CA) Note(issuer *x509.Certificate, serial *big.Int, notAfter time.Time) store.CACertificate {
-	return store.CACertificate{
-		CA: c.Name, Issuer: Key{Certificate: issuer}.ID(), Serial: serial, Issued: c.now(), NotAfter: notAfter, Until: notAfter.Add(keptAfter),
-	}
 }
 
 // Revoke revokes a certificate of ours.

@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
@@ -15,14 +16,12 @@ import (
 // their lists. An issuer is named by the identifier of its key, in lower-case
 // hexadecimal.
 type Authorities interface {
-	// Issue notes a certificate before it is signed. ErrTaken tells that the issuer
-	// has this serial number already, or has revoked it.
-	Issue(ctx context.Context, c CACertificate) error
 	// Revoke notes that a certificate is revoked, whether it is known or not, at
 	// c.Revoked for c.Reason. Of a certificate that was revoked before, time and
 	// reason stay.
 	Revoke(ctx context.Context, c CACertificate) error
-	// Entry gives what is known of one certificate; ErrUnknown: nothing is.
+	// Entry gives what is known of one certificate, whether the Ledger has it or it
+	// was revoked; ErrUnknown: nothing is.
 	Entry(ctx context.Context, issuer string, serial *big.Int) (CACertificate, error)
 	// List gives the issuer's last list, without DER where its number is have;
 	// ErrUnknown: there is none.
@@ -63,33 +62,21 @@ type SignList func(number int64, revoked []CACertificate) (RevocationList, error
 
 type authorities struct{ s *sqlStore }
 
-// Issue implements Authorities.
-func (l authorities) Issue(ctx context.Context, c CACertificate) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	return l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		err := one(c.insert(ctx, tx, `DO NOTHING`))
-		if errors.Is(err, ErrUnknown) {
-			return ErrTaken
-		}
-		return err
-	})
-}
-
 // Revoke implements Authorities.
 func (l authorities) Revoke(ctx context.Context, c CACertificate) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	return l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return l.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		// First of all: who makes a list waits for this, and then it has it.
 		if err := turnOf(ctx, tx, c.Issuer); err != nil {
 			return err
 		}
-		changed, err := c.insert(ctx, tx, `(issuer, serial) DO UPDATE SET revoked = excluded.revoked, reason = excluded.reason,
+		changed, err := tx.ExecContext(ctx, `INSERT INTO ca_certificates (issuer, serial, ca, issued, not_after, revoked, reason, until)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (issuer, serial) DO UPDATE SET revoked = excluded.revoked, reason = excluded.reason,
 			until = CASE WHEN ca_certificates.until < excluded.until THEN excluded.until ELSE ca_certificates.until END
-			WHERE ca_certificates.revoked = 0`)
+			WHERE ca_certificates.revoked = 0`,
+			c.Issuer, c.Serial.Bytes(), c.CA, millis(c.Issued), millis(c.NotAfter), millis(c.Revoked), c.Reason, millis(c.Until))
 		if err := one(changed, err); err != nil {
 			if errors.Is(err, ErrUnknown) {
 				return nil // it was revoked before
@@ -99,22 +86,6 @@ func (l authorities) Revoke(ctx context.Context, c CACertificate) error {
 		_, err = tx.ExecContext(ctx, `UPDATE ca_lists SET changes = changes + 1 WHERE issuer = $1`, c.Issuer)
 		return err
 	})
-}
-
-// insert puts the row in; conflict says what else.
-func (c CACertificate) insert(ctx context.Context, tx *sql.Tx, conflict string) (sql.Result, error) {
-	return tx.ExecContext(ctx, insertCACertificate+conflict, c.values()...)
-}
-
-const (
-	// insertCACertificate lacks what is done where the row is there.
-	insertCACertificate = `INSERT INTO ca_certificates (issuer, serial, ca, issued, not_after, revoked, reason, until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT `
-	insertNoted = insertCACertificate + `DO NOTHING`
-)
-
-func (c CACertificate) values() []any {
-	return []any{c.Issuer, c.Serial.Bytes(), c.CA, millis(c.Issued), millis(c.NotAfter), millis(c.Revoked), c.Reason, millis(c.Until)}
 }
 
 func (c CACertificate) check() error {
@@ -128,7 +99,7 @@ func (c CACertificate) check() error {
 }
 
 // turnOf holds the issuer's row until the transaction ends.
-func turnOf(ctx context.Context, tx *sql.Tx, issuer string) error {
+func turnOf(ctx context.Context, tx transaction, issuer string) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO ca_lists (issuer, number, this_update, next_update, der, changes, covers)
 		VALUES ($1, 0, 0, 0, $2, 0, 0) ON CONFLICT (issuer) DO UPDATE SET changes = ca_lists.changes`, issuer, []byte{})
 	return err
@@ -145,6 +116,16 @@ func scanEntry(row scanner) (c CACertificate, err error) {
 	return c, err
 }
 
+const issuedColumns = `SELECT issuer, upstream, changed, not_after FROM certificates WHERE issuer = $1 AND serial = $2`
+
+// scanIssued is for what is in the Ledger alone: it isn't revoked.
+func scanIssued(row scanner) (c CACertificate, err error) {
+	var issued, notAfter int64
+	err = row.Scan(&c.Issuer, &c.CA, &issued, &notAfter)
+	c.Issued, c.NotAfter = fromMillis(issued), fromMillis(notAfter)
+	return c, err
+}
+
 // Entry implements Authorities.
 func (l authorities) Entry(ctx context.Context, issuer string, serial *big.Int) (c CACertificate, err error) {
 	if serial == nil || serial.Sign() <= 0 || !storable(issuer) {
@@ -152,6 +133,11 @@ func (l authorities) Entry(ctx context.Context, issuer string, serial *big.Int) 
 	}
 	err = l.s.look(ctx, mostRead, func(ctx context.Context) (err error) {
 		c, err = scanEntry(l.s.reads.QueryRowContext(ctx, entryColumns+`serial = $2`, issuer, serial.Bytes()))
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		c, err = scanIssued(l.s.reads.QueryRowContext(ctx, issuedColumns, issuer, hex.EncodeToString(serial.Bytes())))
+		c.Serial = serial
 		return none(err)
 	})
 	return c, err
@@ -197,7 +183,7 @@ func (l authorities) NewList(ctx context.Context, issuer string, now time.Time, 
 	if issuer == "" || !storable(issuer) {
 		return made, errors.New("want an issuer's key")
 	}
-	err = l.s.writer.writeMany(ctx, mostListedRows, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = l.s.writer.writeMany(ctx, mostListedRows, func(ctx context.Context, tx transaction) (err error) {
 		if err = turnOf(ctx, tx, issuer); err != nil {
 			return err
 		}

@@ -173,7 +173,7 @@ func (u upkeep) Backup(ctx context.Context, to io.Writer, now time.Time) (rows i
 	return w.rows, u.s.clean.error(err)
 }
 
-func (b *backupWriter) table(ctx context.Context, tx *sql.Tx, table string) (err error) {
+func (b *backupWriter) table(ctx context.Context, tx transaction, table string) (err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT * FROM `+table+` ORDER BY 1, 2`) //nolint:gosec // a name of our migrations
 	if err != nil {
 		return err
@@ -305,7 +305,7 @@ var columnName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // An inserter restores within a transaction.
 type inserter struct {
 	ctx    context.Context
-	tx     *sql.Tx
+	tx     transaction
 	known  []migration
 	insert *sql.Stmt
 }

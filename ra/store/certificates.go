@@ -122,9 +122,10 @@ type Certificate struct {
 	// where nobody ever tells how it ends, the request has that one again.
 	gaveWay string
 
-	// CA is what the CA of this process keeps of it, which is written with an entry
-	// that begins as issued. It isn't read back.
-	CA *CACertificate
+	// Issuer is the identifier of the key that issued it, in lower-case hexadecimal,
+	// where that is a CA of this process: its serial numbers are used once. Empty:
+	// another CA has issued it.
+	Issuer string
 }
 
 // Doubtful tells whether the CA may have issued it, and nobody knows.

@@ -5,12 +5,12 @@ package store
 // certificateColumns are in the order of values and of scanCertificate.
 const certificateColumns = `id, request, closed, state, node, lease, upstream, profile, label, op, identity, spki,
 	serial, own_serial, not_before, not_after, replaces, ref, asked, changed, sha256, certificate, names,
-	revoked, reason, by_whom, blocked, imported`
+	revoked, reason, by_whom, blocked, imported, issuer`
 
 const selectCertificates = `SELECT ` + certificateColumns + ` FROM certificates WHERE `
 
 const insertCertificate = `INSERT INTO certificates (` + certificateColumns + `) VALUES
-	($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
+	($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
 	ON CONFLICT DO NOTHING`
 
 // values are those of a row. The CA's reference comes with its answer: until then
@@ -23,13 +23,13 @@ func (c Certificate) values() []any {
 	return []any{
 		c.ID, c.Request[:], millis(c.Closed), string(c.State), c.Node, millis(c.Lease), c.Upstream, c.Profile, c.Label, c.Op, c.Identity, c.SPKI[:],
 		c.Serial, number(c.OwnSerial), millis(c.NotBefore), millis(c.NotAfter), hashed(c.Replaces), ref, millis(c.Asked), millis(c.Changed), hashed(c.SHA256),
-		there(c.DER), c.Names, millis(c.Revoked), c.Reason, c.By, millis(c.Blocked), millis(c.Imported),
+		there(c.DER), c.Names, millis(c.Revoked), c.Reason, c.By, millis(c.Blocked), millis(c.Imported), c.Issuer,
 	}
 }
 
 // storable holds that every engine can have the texts of a row.
 func (c Certificate) storable() error {
-	return wantStorable("text of a certificate", c.ID, c.Node, c.Upstream, c.Profile, c.Label, c.Op, c.Identity, c.Serial, c.Ref, c.Names, c.By)
+	return wantStorable("text of a certificate", c.ID, c.Node, c.Upstream, c.Profile, c.Label, c.Op, c.Identity, c.Serial, c.Ref, c.Names, c.By, c.Issuer)
 }
 
 func scanCertificate(row scanner) (c Certificate, err error) {
@@ -37,7 +37,7 @@ func scanCertificate(row scanner) (c Certificate, err error) {
 	var closed, lease, own, notBefore, notAfter, asked, changed, revoked, blocked, imported int64
 	err = row.Scan(&c.ID, &request, &closed, &c.State, &c.Node, &lease, &c.Upstream, &c.Profile, &c.Label, &c.Op, &c.Identity, &spki,
 		&c.Serial, &own, &notBefore, &notAfter, &replaces, &c.Ref, &asked, &changed, &sha256, &c.DER, &c.Names,
-		&revoked, &c.Reason, &c.By, &blocked, &imported)
+		&revoked, &c.Reason, &c.By, &blocked, &imported, &c.Issuer)
 	if c.State == CertificateAsked {
 		c.Ref, c.gaveWay = "", c.Ref
 	}

@@ -48,13 +48,13 @@ func inOrder(uses []policy.Use) []policy.Use {
 
 // Reserve implements Claims.
 func (c claims) Reserve(ctx context.Context, r Reservation) error {
-	return c.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return c.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		return reserveAll(ctx, tx, r)
 	})
 }
 
 // reserveAll reserves all, or nothing.
-func reserveAll(ctx context.Context, tx *sql.Tx, r Reservation) error {
+func reserveAll(ctx context.Context, tx transaction, r Reservation) error {
 	for _, use := range inOrder(r.Uses) {
 		if err := reserve(ctx, tx, use, r); err != nil {
 			return fmt.Errorf("the %s %s: %w", use.Kind, use.ID, err)
@@ -63,7 +63,7 @@ func reserveAll(ctx context.Context, tx *sql.Tx, r Reservation) error {
 	return nil
 }
 
-func reserve(ctx context.Context, tx *sql.Tx, use policy.Use, r Reservation) error {
+func reserve(ctx context.Context, tx transaction, use policy.Use, r Reservation) error {
 	// What was found good at the gate may have changed since.
 	if err := usable(ctx, tx, use, r.Now); err != nil {
 		return err
@@ -95,7 +95,7 @@ func reserve(ctx context.Context, tx *sql.Tx, use policy.Use, r Reservation) err
 }
 
 // usable looks again at what is reserved.
-func usable(ctx context.Context, tx *sql.Tx, use policy.Use, now time.Time) error {
+func usable(ctx context.Context, tx transaction, use policy.Use, now time.Time) error {
 	switch use.Kind {
 	case policy.UsePassword:
 		row := tx.QueryRowContext(ctx, `SELECT `+passwordColumns+passwordsWithClaims+`WHERE p.id = $1`, use.ID)
@@ -131,7 +131,7 @@ func unknown(err error) error {
 
 // Settle implements Claims.
 func (c claims) Settle(ctx context.Context, s Settlement) error {
-	return c.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return c.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		for _, use := range inOrder(s.Uses) {
 			if err := settle(ctx, tx, use, s); err != nil {
 				return fmt.Errorf("the %s %s: %w", use.Kind, use.ID, err)
@@ -155,7 +155,7 @@ func (c claims) Settle(ctx context.Context, s Settlement) error {
 
 // settle ends one reservation. Where nothing was issued, and no other request
 // is under way or unknown, what was reserved is free again.
-func settle(ctx context.Context, tx *sql.Tx, use policy.Use, s Settlement) error {
+func settle(ctx context.Context, tx transaction, use policy.Use, s Settlement) error {
 	switch s.Ended {
 	case Issued:
 		_, err := tx.ExecContext(ctx, `UPDATE claims SET issued = CASE WHEN issued = 0 THEN $3 ELSE issued END

@@ -8,7 +8,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/x509"
-	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -138,7 +137,7 @@ func (d devices) DecryptKey(ctx context.Context, ids []string, wanted DecryptKey
 }
 
 // putKeys writes the keys of a device; those with other identifiers stay.
-func putKeys(ctx context.Context, tx *sql.Tx, d Device) error {
+func putKeys(ctx context.Context, tx transaction, d Device) error {
 	for _, k := range d.Keys {
 		_, err := tx.ExecContext(ctx, `INSERT INTO decrypt_keys (device, is_public, key_id, value) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (device, is_public, key_id) DO UPDATE SET value = excluded.value`, d.ID(), k.kind(), k.ID, []byte(k.Value))

@@ -4,7 +4,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -50,7 +49,7 @@ func (d devices) Import(ctx context.Context, registry string, list []Device, now
 			return 0, 0, err
 		}
 	}
-	err = d.s.writer.writeMany(ctx, len(list), func(ctx context.Context, tx *sql.Tx) error {
+	err = d.s.writer.writeMany(ctx, len(list), func(ctx context.Context, tx transaction) error {
 		added, known = 0, 0
 		for _, device := range list {
 			device.Registry = registry
@@ -114,7 +113,7 @@ func (d devices) Rearm(ctx context.Context, device Device, now time.Time) error 
 }
 
 func (d devices) set(ctx context.Context, device Device, state policy.DeviceState, now time.Time) error {
-	return d.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return d.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		id, err := find(ctx, tx, device)
 		if err != nil {
 			return err
@@ -129,7 +128,7 @@ func (d devices) set(ctx context.Context, device Device, state policy.DeviceStat
 }
 
 // find gives the id of the one device that is meant.
-func find(ctx context.Context, tx *sql.Tx, device Device) (string, error) {
+func find(ctx context.Context, tx transaction, device Device) (string, error) {
 	query, args := `SELECT d.issuer FROM devices d WHERE d.registry = $1 AND d.identity = $2`, []any{device.Registry, device.Identity}
 	if device.Issuer != "" {
 		query, args = query+` AND d.issuer = $3`, append(args, device.Issuer)
@@ -157,7 +156,7 @@ const keepCertificates = 366 * 24 * time.Hour
 
 // addCertificate remembers that a certificate is of a device, and forgets
 // those that have long ended.
-func addCertificate(ctx context.Context, tx *sql.Tx, id string, s Settlement) error {
+func addCertificate(ctx context.Context, tx transaction, id string, s Settlement) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO device_certificates (certificate, device, not_after) VALUES ($1, $2, $3)
 		ON CONFLICT (certificate, device) DO NOTHING`, s.Certificate[:], id, millis(s.NotAfter))
 	if err != nil {

@@ -4,7 +4,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -125,7 +124,7 @@ func (l certificates) Block(ctx context.Context, id string, m Mark) error {
 	if err := wantStorable("name of who blocks", m.By); err != nil {
 		return err
 	}
-	return l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return l.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		return one(tx.ExecContext(ctx, `UPDATE certificates SET
 			by_whom = CASE WHEN blocked = 0 AND revoked = 0 THEN $3 ELSE by_whom END,
 			blocked = CASE WHEN blocked = 0 THEN $2 ELSE blocked END WHERE id = $1`, id, millis(m.At), m.By))
@@ -134,7 +133,7 @@ func (l certificates) Block(ctx context.Context, id string, m Mark) error {
 
 // Unblock implements Inventory.
 func (l certificates) Unblock(ctx context.Context, id string) error {
-	return l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return l.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		return one(tx.ExecContext(ctx, `UPDATE certificates SET blocked = 0,
 			by_whom = CASE WHEN revoked = 0 THEN '' ELSE by_whom END WHERE id = $1 AND blocked <> 0`, id))
 	})
@@ -150,7 +149,7 @@ func (l certificates) Import(ctx context.Context, all []Certificate, now time.Ti
 			return 0, 0, errors.New("a certificate that is imported has its bytes, their hash, a serial number and an id")
 		}
 	}
-	err = l.s.writer.writeMany(ctx, len(all), func(ctx context.Context, tx *sql.Tx) error {
+	err = l.s.writer.writeMany(ctx, len(all), func(ctx context.Context, tx transaction) error {
 		added, known = 0, 0
 		for _, c := range all {
 			var there int

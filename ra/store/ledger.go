@@ -3,8 +3,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -24,30 +26,26 @@ func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time
 	if c.State != CertificateAsked && c.State != CertificateIssued {
 		return found, fmt.Errorf("a certificate can't begin as %q", c.State)
 	}
-	insert := func(ctx context.Context, tx *sql.Tx) error {
+	insert := func(ctx context.Context, tx transaction) error {
+		if err := l.unused(ctx, tx, c); err != nil {
+			return err
+		}
 		switch err := one(l.s.exec(ctx, tx, insertCertificate, c.values()...)); {
 		case errors.Is(err, ErrUnknown):
 			return errHas
-		case err != nil:
+		case err != nil || c.State == CertificateIssued:
 			return err
-		case c.State == CertificateIssued:
-			return l.noted(ctx, tx, c)
 		}
 		found.Doubtful, err = l.doubtful(ctx, tx, c)
 		return err
 	}
-	// Nearly always that is all, and it needs nothing that undoes a part, but where
-	// two tables change.
-	first := l.s.writer.writeAlone
-	if c.CA != nil {
-		first = l.s.writer.write
-	}
-	if err = first(ctx, insert); !errors.Is(err, errHas) {
+	// Nearly always that is all, and it needs nothing that undoes a part.
+	if err = l.s.writer.writeAlone(ctx, insert); !errors.Is(err, errHas) {
 		return found, err
 	}
 	// Another node may come in between, and then has it.
 	for range mostTurns {
-		err = l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err = l.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 			found = Intended{}
 			has, gaveWay, err := l.makeWay(ctx, tx, c, since)
 			found.GaveWay, c.gaveWay = gaveWay, gaveWay
@@ -71,16 +69,25 @@ func (l certificates) Intend(ctx context.Context, c Certificate, since time.Time
 	return found, fmt.Errorf("the entry %s can't be written: others come in between, or one has its id", c.ID)
 }
 
-// noted writes what the CA keeps.
-func (l certificates) noted(ctx context.Context, tx *sql.Tx, c Certificate) error {
-	if c.CA == nil {
+const usedSerial = `SELECT 1 FROM ca_certificates WHERE issuer = $1 AND serial = $2
+	UNION ALL SELECT 1 FROM certificates WHERE serial = $3 AND issuer = $1 AND id <> $4`
+
+// unused is ErrTaken where a CA of this process has used the serial number, or has
+// revoked it before.
+func (l certificates) unused(ctx context.Context, tx transaction, c Certificate) error {
+	if c.Issuer == "" {
 		return nil
 	}
-	if err := c.CA.check(); err != nil {
+	serial, err := hex.DecodeString(c.Serial)
+	if err != nil || len(serial) == 0 {
+		return fmt.Errorf("the serial number %q isn't in hexadecimal, two digits a byte", c.Serial)
+	}
+	rows, err := l.s.query(ctx, tx, usedSerial, c.Issuer, bytes.TrimLeft(serial, "\x00"), c.Serial, c.ID)
+	if err != nil {
 		return err
 	}
-	err := one(l.s.exec(ctx, tx, insertNoted, c.CA.values()...))
-	if errors.Is(err, ErrUnknown) {
+	used, err := collect(rows, func(r scanner) (n int, err error) { return n, r.Scan(&n) })
+	if err == nil && len(used) > 0 {
 		return ErrTaken
 	}
 	return err
@@ -92,7 +99,7 @@ const mostTurns = 4
 const currentCertificate = selectCertificates + `request = $1 AND closed = 0`
 
 // makeWay closes what the request has, where that gives way; else it is has.
-func (l certificates) makeWay(ctx context.Context, tx *sql.Tx, c Certificate, since time.Time) (has *Certificate, gaveWay string, err error) {
+func (l certificates) makeWay(ctx context.Context, tx transaction, c Certificate, since time.Time) (has *Certificate, gaveWay string, err error) {
 	old, err := scanCertificate(tx.QueryRowContext(ctx, currentCertificate, c.Request[:]))
 	switch {
 	case errors.Is(err, sql.ErrNoRows): // ended since
@@ -115,7 +122,7 @@ func (l certificates) makeWay(ctx context.Context, tx *sql.Tx, c Certificate, si
 const doubtfulCertificates = selectCertificates + `state <> 'issued' AND state = 'unknown' AND request = $1 AND revoked = 0 ORDER BY id`
 
 // doubtful are those that may have been issued for the request before.
-func (l certificates) doubtful(ctx context.Context, tx *sql.Tx, c Certificate) ([]Certificate, error) {
+func (l certificates) doubtful(ctx context.Context, tx transaction, c Certificate) ([]Certificate, error) {
 	rows, err := l.s.query(ctx, tx, doubtfulCertificates, c.Request[:])
 	if err != nil {
 		return nil, err
@@ -143,7 +150,7 @@ const reopenCertificate = `UPDATE certificates SET closed = 0 WHERE id = $1 AND 
 
 // The statements of each enrolment.
 var (
-	writtenCertificates = []string{insertCertificate, insertNoted, doubtfulCertificates, endCertificate, deleteCertificate}
+	writtenCertificates = []string{insertCertificate, usedSerial, doubtfulCertificates, endCertificate, deleteCertificate}
 	readCertificates    = []string{currentCertificate, barredCertificate}
 )
 
@@ -157,7 +164,7 @@ func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
 		write = l.s.writer.write // two rows change
 	}
 	if e.State == "" {
-		return write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return write(ctx, func(ctx context.Context, tx transaction) error {
 			if err := one(l.s.exec(ctx, tx, deleteCertificate, e.ID)); err != nil {
 				return err
 			}
@@ -177,7 +184,7 @@ func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
 		hashed(e.SHA256), there(e.DER), revoked, e.Reason,
 	}
 	late := false
-	err := write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := write(ctx, func(ctx context.Context, tx transaction) error {
 		rows, err := l.s.query(ctx, tx, endCertificate, args...)
 		if err != nil {
 			return err
@@ -201,7 +208,7 @@ func (l certificates) Ended(ctx context.Context, e CertificateEnd) error {
 // reopens tells whether what gave way may be had again.
 func (e CertificateEnd) reopens() bool { return e.GaveWay != "" && !e.State.live() }
 
-func (l certificates) reopen(ctx context.Context, tx *sql.Tx, e CertificateEnd) error {
+func (l certificates) reopen(ctx context.Context, tx transaction, e CertificateEnd) error {
 	if !e.reopens() {
 		return nil
 	}
@@ -218,7 +225,7 @@ const abandonedCertificates = selectCertificates + `state <> 'issued' AND state 
 
 // Abandoned implements Ledger.
 func (l certificates) Abandoned(ctx context.Context, node string, before, now time.Time) (n int, err error) {
-	err = l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = l.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		rows, err := l.s.query(ctx, tx, abandonedCertificates, node, millis(before), millis(now))
 		if err != nil {
 			return err
@@ -252,7 +259,7 @@ func (l certificates) Revoked(ctx context.Context, id string, m Mark) error {
 	if err := wantStorable("name of who revokes", m.By); err != nil {
 		return err
 	}
-	return l.s.writer.writeAlone(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return l.s.writer.writeAlone(ctx, func(ctx context.Context, tx transaction) error {
 		return one(tx.ExecContext(ctx, markRevoked+`id = $1`, id, millis(m.At), m.Reason, m.By))
 	})
 }
@@ -262,7 +269,7 @@ func (l certificates) RevokedCertificate(ctx context.Context, c Certificate, m M
 	if err := errors.Join(c.storable(), wantStorable("name of who revokes", m.By)); err != nil {
 		return err
 	}
-	return l.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return l.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		mark := func() error {
 			return one(tx.ExecContext(ctx, markRevoked+`serial = $5 AND sha256 = $1`, c.SHA256[:], millis(m.At), m.Reason, m.By, c.Serial))
 		}

@@ -5,7 +5,6 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"time"
 )
 
@@ -37,7 +36,7 @@ var turn = []byte{0}
 
 // Issued implements Made.
 func (m made) Issued(ctx context.Context, c MadeCertificate) (earlier [][]byte, err error) {
-	err = m.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = m.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		// Of several nodes that have a certificate for one request, each but the
 		// first waits here, and then sees what the others had.
 		if err := c.insert(ctx, tx, insertMade+`DO UPDATE SET issued = excluded.issued`, turn); err != nil {
@@ -65,7 +64,7 @@ func (m made) Issued(ctx context.Context, c MadeCertificate) (earlier [][]byte, 
 const insertMade = `INSERT INTO made_certificates (request, sha256, certificate, issued) VALUES ($1, $2, $3, $4)
 	ON CONFLICT (request, sha256) `
 
-func (m MadeCertificate) insert(ctx context.Context, tx *sql.Tx, statement string, certificate []byte) error {
+func (m MadeCertificate) insert(ctx context.Context, tx transaction, statement string, certificate []byte) error {
 	sum := sha256.Sum256(certificate)
 	_, err := tx.ExecContext(ctx, statement, m.Request[:], sum[:], certificate, millis(m.Now))
 	return err
@@ -73,7 +72,7 @@ func (m MadeCertificate) insert(ctx context.Context, tx *sql.Tx, statement strin
 
 // Settled implements Made.
 func (m made) Settled(ctx context.Context, request [32]byte, certificate []byte) error {
-	return m.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return m.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		sum := sha256.Sum256(certificate)
 		_, err := tx.ExecContext(ctx, `DELETE FROM made_certificates WHERE request = $1 AND sha256 = $2`, request[:], sum[:])
 		return err

@@ -54,13 +54,13 @@ func statements(text string) []string {
 }
 
 // versionTable makes the table that says which migrations were made.
-func versionTable(ctx context.Context, tx *sql.Tx) error {
+func versionTable(ctx context.Context, tx transaction) error {
 	_, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)`)
 	return err
 }
 
 // schemaVersion is the version of the schema in a database; 0: there is none.
-func schemaVersion(ctx context.Context, tx *sql.Tx) (int, error) {
+func schemaVersion(ctx context.Context, tx transaction) (int, error) {
 	var version int
 	err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_version`).Scan(&version)
 	return version, err
@@ -101,7 +101,7 @@ func migrate(ctx context.Context, db *sql.DB, known []migration, prepare, fill c
 }
 
 // advance makes migrations that follow each other.
-func advance(ctx context.Context, tx *sql.Tx, steps []migration) error {
+func advance(ctx context.Context, tx transaction, steps []migration) error {
 	for _, m := range steps {
 		for _, statement := range m.statements {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {

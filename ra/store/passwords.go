@@ -35,7 +35,7 @@ func (p passwords) Create(ctx context.Context, templates []Template, now time.Ti
 			return nil, err
 		}
 	}
-	err := p.s.writer.writeMany(ctx, len(rows), func(ctx context.Context, tx *sql.Tx) error {
+	err := p.s.writer.writeMany(ctx, len(rows), func(ctx context.Context, tx transaction) error {
 		for i, row := range rows {
 			if err := row.insert(ctx, tx, i); err != nil {
 				return fmt.Errorf("password %d of %d: %w", i+1, len(rows), err)
@@ -80,7 +80,7 @@ func newPassword(random io.Reader, t Template, now time.Time) (Created, password
 }
 
 // insert fails where the id is another's, by the primary key.
-func (r passwordRow) insert(ctx context.Context, tx *sql.Tx, serial int) error {
+func (r passwordRow) insert(ctx context.Context, tx transaction, serial int) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO passwords
 		(id, salt, hash, label, subject, san, created, serial, expires, refusals, revoked, proof)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10)`,
@@ -147,7 +147,7 @@ func (p Password) usable(label string, now time.Time) error {
 
 // Refused implements Passwords.
 func (p passwords) Refused(ctx context.Context, id string) error {
-	return p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return p.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		return one(tx.ExecContext(ctx, `UPDATE passwords SET refusals = refusals + 1 WHERE id = $1`, id))
 	})
 }
@@ -164,7 +164,7 @@ func (p passwords) List(ctx context.Context, label string) ([]Password, error) {
 
 // Revoke implements Passwords.
 func (p passwords) Revoke(ctx context.Context, ids []string, now time.Time) error {
-	return p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return p.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		for _, id := range ids {
 			// One that was revoked before keeps its time.
 			err := one(tx.ExecContext(ctx, `UPDATE passwords

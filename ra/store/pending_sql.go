@@ -152,14 +152,14 @@ func (p pending) Ask(ctx context.Context, a Asking) (w Waiting, begun bool, err 
 	if err != nil {
 		return w, false, err
 	}
-	err = p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = p.s.writer.write(ctx, func(ctx context.Context, tx transaction) (err error) {
 		w, begun, err = ask(ctx, tx, id, a)
 		return err
 	})
 	return w, begun, err
 }
 
-func ask(ctx context.Context, tx *sql.Tx, id string, a Asking) (w Waiting, begun bool, err error) {
+func ask(ctx context.Context, tx transaction, id string, a Asking) (w Waiting, begun bool, err error) {
 	if _, err := forget(ctx, tx, a.Now); err != nil {
 		return w, false, err
 	}
@@ -201,7 +201,7 @@ func ask(ctx context.Context, tx *sql.Tx, id string, a Asking) (w Waiting, begun
 }
 
 // anew lets a request wait again, for which another certificate is planned now.
-func anew(ctx context.Context, tx *sql.Tx, old Waiting, a Asking, uses string) (w Waiting, begun bool, err error) {
+func anew(ctx context.Context, tx transaction, old Waiting, a Asking, uses string) (w Waiting, begun bool, err error) {
 	if err := old.release(ctx, tx, a.Now); err != nil {
 		return w, false, err
 	}
@@ -225,7 +225,7 @@ const mostForgotten = 100
 
 // forget ends requests whose time is over. What was reserved for them is free
 // again, unless somebody may have a certificate for it.
-func forget(ctx context.Context, tx *sql.Tx, now time.Time) (n int, err error) {
+func forget(ctx context.Context, tx transaction, now time.Time) (n int, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT `+pendingColumns+` FROM pending WHERE expires <= $1 ORDER BY expires, id LIMIT $2`, millis(now), mostForgotten)
 	if err != nil {
 		return n, err
@@ -254,7 +254,7 @@ func forget(ctx context.Context, tx *sql.Tx, now time.Time) (n int, err error) {
 
 // release frees what was reserved. That of a denied one is free already, and
 // what was used up stays so.
-func (w Waiting) release(ctx context.Context, tx *sql.Tx, now time.Time) error {
+func (w Waiting) release(ctx context.Context, tx transaction, now time.Time) error {
 	if w.State == PendingDenied || w.State == PendingIssued {
 		return nil
 	}
@@ -271,14 +271,14 @@ func (p pending) Decide(ctx context.Context, d PendingDecision) (w Waiting, err 
 	if err := wantStorable("text of a decision", d.Approver, d.Name, d.Note); err != nil {
 		return w, err
 	}
-	err = p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = p.s.writer.write(ctx, func(ctx context.Context, tx transaction) (err error) {
 		w, err = decide(ctx, tx, d)
 		return err
 	})
 	return w, err
 }
 
-func decide(ctx context.Context, tx *sql.Tx, d PendingDecision) (w Waiting, err error) {
+func decide(ctx context.Context, tx transaction, d PendingDecision) (w Waiting, err error) {
 	// The row is locked first, so that of several decisions each sees the others.
 	err = one(tx.ExecContext(ctx, `UPDATE pending SET needs = needs WHERE id = $1 AND expires > $2`, d.ID, millis(d.At)))
 	if err != nil {
@@ -328,7 +328,7 @@ func decide(ctx context.Context, tx *sql.Tx, d PendingDecision) (w Waiting, err 
 
 // Again implements Pending.
 func (p pending) Again(ctx context.Context, id string, now, expires time.Time) (w Waiting, err error) {
-	err = p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = p.s.writer.write(ctx, func(ctx context.Context, tx transaction) (err error) {
 		err = one(tx.ExecContext(ctx, `UPDATE pending SET state = 'waiting', changed = $2, expires = $3 WHERE id = $1 AND state = 'issued'`, id, millis(now), millis(expires)))
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `DELETE FROM pending_decisions WHERE id = $1`, id)
@@ -343,7 +343,7 @@ func (p pending) Again(ctx context.Context, id string, now, expires time.Time) (
 
 // Issued implements Pending.
 func (p pending) Issued(ctx context.Context, id string, until time.Time) error {
-	return p.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return p.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		return one(tx.ExecContext(ctx, `UPDATE pending SET state = 'issued', expires = CASE WHEN state = 'issued' THEN expires ELSE $2 END WHERE id = $1`, id, millis(until)))
 	})
 }

@@ -144,7 +144,7 @@ func (m migration) inPostgres() migration {
 // ours keeps other nodes that migrate waiting, refuses the database of another
 // program, and marks an empty one. Where the tables are there, no right to
 // make some is needed.
-func ours(ctx context.Context, tx *sql.Tx) error {
+func ours(ctx context.Context, tx transaction) error {
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func batches(ctx context.Context, pause time.Duration, total *int, batch func() 
 
 // remove runs a statement that removes a batch.
 func (u upkeep) remove(ctx context.Context, query string, args ...any) (n int, err error) {
-	err = u.s.writer.writeMany(ctx, prunedAtOnce, func(ctx context.Context, tx *sql.Tx) error {
+	err = u.s.writer.writeMany(ctx, prunedAtOnce, func(ctx context.Context, tx transaction) error {
 		result, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ func (u upkeep) pruneAuthority(ctx context.Context, before time.Time) (int, erro
 
 // pruneApprovals removes requests that nobody can approve or fetch any more.
 func (u upkeep) pruneApprovals(ctx context.Context, now time.Time) (n int, err error) {
-	err = u.s.writer.writeMany(ctx, mostForgotten, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = u.s.writer.writeMany(ctx, mostForgotten, func(ctx context.Context, tx transaction) (err error) {
 		n, err = forget(ctx, tx, now)
 		return err
 	})
@@ -147,7 +147,7 @@ func (u upkeep) prunePasswords(ctx context.Context, before time.Time) (n int, er
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	err = u.s.writer.writeMany(ctx, len(ids), func(ctx context.Context, tx *sql.Tx) error {
+	err = u.s.writer.writeMany(ctx, len(ids), func(ctx context.Context, tx transaction) error {
 		n = 0
 		for _, id := range ids {
 			switch err := one(tx.ExecContext(ctx, `DELETE FROM passwords WHERE id IN (`+pastUse+` AND p.id = $2)`, millis(before), id)); {

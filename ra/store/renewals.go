@@ -56,7 +56,7 @@ func (r renewals) Chain(ctx context.Context, ids ...[32]byte) (chain policy.Chai
 func (r renewals) KeepChains(ctx context.Context, links []Link, now time.Time) error {
 	// In one order, as claims are reserved.
 	links = slices.SortedFunc(slices.Values(links), func(a, b Link) int { return slices.Compare(a.ID[:], b.ID[:]) })
-	return r.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM renewals WHERE until < $1`, millis(now)); err != nil {
 			return err
 		}

@@ -15,8 +15,16 @@ import (
 	"github.com/caddy-est/estra/ra/srp"
 )
 
+// A transaction is one of the database, or the connection that one is open on.
+type transaction interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // A change is one write: all of it or nothing. It may be run again.
-type change func(ctx context.Context, tx *sql.Tx) error
+type change func(ctx context.Context, tx transaction) error
 
 // A committer makes changes durable: when write gives no error, what it has
 // changed survives a loss of power. Changes that come at once share flushes.
@@ -57,7 +65,7 @@ type sqlStore struct {
 	was      int    // the schema before it was opened
 	restored int    // rows
 	// examine finds what is wrong with the engine's part.
-	examine func(ctx context.Context, tx *sql.Tx) ([]string, error)
+	examine func(ctx context.Context, tx transaction) ([]string, error)
 	// turn gives one process at a time its turn to prune.
 	turn     func(ctx context.Context) (done func(), mine bool, err error)
 	snapshot *sql.TxOptions // of a transaction whose reads are of one instant; nil: of any
@@ -121,7 +129,9 @@ func (s *sqlStore) look(ctx context.Context, most time.Duration, do func(ctx con
 }
 
 // ready prepares statements. A connection must be free.
-func ready(ctx context.Context, db *sql.DB, queries []string) (map[string]*sql.Stmt, error) {
+func ready(ctx context.Context, db interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}, queries []string) (map[string]*sql.Stmt, error) {
 	prepared := make(map[string]*sql.Stmt, len(queries))
 	for _, query := range queries {
 		statement, err := db.PrepareContext(ctx, query)
@@ -133,26 +143,27 @@ func ready(ctx context.Context, db *sql.DB, queries []string) (map[string]*sql.S
 	return prepared, nil
 }
 
-// row reads one row.
+// row reads one row. From a file it comes at once or not at all, so the context
+// isn't watched there: that would cost two goroutines, each longer than the look-up.
 func (s *sqlStore) row(ctx context.Context, query string, args ...any) *sql.Row {
 	if statement := s.readied[query]; statement != nil {
-		return statement.QueryRowContext(ctx, args...)
+		return statement.QueryRowContext(context.WithoutCancel(ctx), args...)
 	}
 	return s.reads.QueryRowContext(ctx, query, args...)
 }
 
 // exec changes something within a transaction.
-func (s *sqlStore) exec(ctx context.Context, tx *sql.Tx, query string, args ...any) (sql.Result, error) {
+func (s *sqlStore) exec(ctx context.Context, tx transaction, query string, args ...any) (sql.Result, error) {
 	if statement := s.prepared[query]; statement != nil {
-		return tx.StmtContext(ctx, statement).ExecContext(ctx, args...)
+		return statement.ExecContext(ctx, args...)
 	}
 	return tx.ExecContext(ctx, query, args...)
 }
 
 // query reads within a transaction.
-func (s *sqlStore) query(ctx context.Context, tx *sql.Tx, query string, args ...any) (*sql.Rows, error) {
+func (s *sqlStore) query(ctx context.Context, tx transaction, query string, args ...any) (*sql.Rows, error) {
 	if statement := s.prepared[query]; statement != nil {
-		return tx.StmtContext(ctx, statement).QueryContext(ctx, args...)
+		return statement.QueryContext(ctx, args...)
 	}
 	return tx.QueryContext(ctx, query, args...)
 }

@@ -122,13 +122,14 @@ func (s *sqlStore) open(ctx context.Context, path string, from io.Reader) error 
 	}
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
-	if s.prepared, err = ready(ctx, s.writes, writtenCertificates); err != nil {
-		return err
-	}
 	if s.readied, err = ready(ctx, s.reads, readCertificates); err != nil {
 		return err
 	}
-	s.writer = newWriter(s.writes)
+	w, prepared, err := newWriter(ctx, s.writes, writtenCertificates)
+	if err != nil {
+		return err
+	}
+	s.writer, s.prepared = w, prepared
 	return s.reads.PingContext(ctx)
 }
 

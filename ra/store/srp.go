@@ -31,7 +31,7 @@ func (u srpUsers) Find(ctx context.Context, realm, user string) (found srp.Entry
 	if !errors.Is(err, sql.ErrNoRows) {
 		return found, err
 	}
-	err = u.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error { return u.makeRealm(ctx, tx, realm, srp.DefaultGroup) })
+	err = u.s.writer.write(ctx, func(ctx context.Context, tx transaction) error { return u.makeRealm(ctx, tx, realm, srp.DefaultGroup) })
 	if err != nil {
 		return found, err
 	}
@@ -53,7 +53,7 @@ func (u srpUsers) find(ctx context.Context, realm, user string) (found srp.Entry
 }
 
 // makeRealm makes a realm where there is none.
-func (u srpUsers) makeRealm(ctx context.Context, tx *sql.Tx, realm, group string) error {
+func (u srpUsers) makeRealm(ctx context.Context, tx transaction, realm, group string) error {
 	seed, err := srp.NewSeed(u.s.random)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (u srpUsers) Add(ctx context.Context, users []srp.User, replace bool, now t
 	users = slices.SortedFunc(slices.Values(users), func(a, b srp.User) int {
 		return strings.Compare(a.Realm+"/"+a.User, b.Realm+"/"+b.User)
 	})
-	return u.s.writer.writeMany(ctx, len(users), func(ctx context.Context, tx *sql.Tx) error {
+	return u.s.writer.writeMany(ctx, len(users), func(ctx context.Context, tx transaction) error {
 		for i, user := range users {
 			if i == 0 || user.Realm != users[i-1].Realm {
 				if err := u.lockRealm(ctx, tx, user); err != nil {
@@ -93,7 +93,7 @@ func (u srpUsers) Add(ctx context.Context, users []srp.User, replace bool, now t
 
 // lockRealm makes the realm of a user, and lets only one node at a time add to
 // it. As long as it has no user, it takes the group of the first.
-func (u srpUsers) lockRealm(ctx context.Context, tx *sql.Tx, user srp.User) error {
+func (u srpUsers) lockRealm(ctx context.Context, tx transaction, user srp.User) error {
 	if err := u.makeRealm(ctx, tx, user.Realm, user.Group.Name()); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (u srpUsers) lockRealm(ctx context.Context, tx *sql.Tx, user srp.User) erro
 	return nil
 }
 
-func insertSRP(ctx context.Context, tx *sql.Tx, user srp.User, replace bool, now time.Time) error {
+func insertSRP(ctx context.Context, tx transaction, user srp.User, replace bool, now time.Time) error {
 	onConflict := `ON CONFLICT DO NOTHING`
 	if replace {
 		onConflict = `ON CONFLICT (realm, username) DO UPDATE SET salt = excluded.salt, verifier = excluded.verifier,
@@ -152,7 +152,7 @@ func (u srpUsers) Revoke(ctx context.Context, realm string, users []string, now 
 	if err := wantStorable("user", users...); err != nil {
 		return err
 	}
-	return u.s.writer.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return u.s.writer.write(ctx, func(ctx context.Context, tx transaction) error {
 		for _, name := range users {
 			// One that was revoked before keeps its time.
 			err := one(tx.ExecContext(ctx, `UPDATE srp_users

@@ -4,7 +4,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +115,7 @@ func (u upkeep) check(ctx context.Context) (report Report, err error) {
 }
 
 // texts are the rows of a query with one column.
-func texts(ctx context.Context, tx *sql.Tx, query string) ([]string, error) {
+func texts(ctx context.Context, tx transaction, query string) ([]string, error) {
 	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -126,7 +125,7 @@ func texts(ctx context.Context, tx *sql.Tx, query string) ([]string, error) {
 
 // examineSQLite lets SQLite read every page, and hold every index against its
 // table.
-func examineSQLite(ctx context.Context, tx *sql.Tx) (problems []string, err error) {
+func examineSQLite(ctx context.Context, tx transaction) (problems []string, err error) {
 	found, err := texts(ctx, tx, `SELECT integrity_check FROM pragma_integrity_check`)
 	if err != nil {
 		return []string{err.Error()}, nil //nolint:nilerr // of a broken file it is the answer
@@ -142,7 +141,7 @@ func examineSQLite(ctx context.Context, tx *sql.Tx) (problems []string, err erro
 
 // examinePostgres looks at the settings without which a crash loses data, and
 // at indexes that don't work.
-func examinePostgres(ctx context.Context, tx *sql.Tx) ([]string, error) {
+func examinePostgres(ctx context.Context, tx transaction) ([]string, error) {
 	return texts(ctx, tx, `SELECT 'the server has ' || name || ' = off: a crash can lose or break data' FROM pg_settings
 			WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
 		UNION ALL SELECT 'the index ' || indexrelid::regclass || ' is not valid: REINDEX it' FROM pg_index i
@@ -155,7 +154,7 @@ func (s *sqlStore) restoring(from io.Reader, known []migration) change {
 	if from == nil {
 		return nil
 	}
-	return func(ctx context.Context, tx *sql.Tx) error {
+	return func(ctx context.Context, tx transaction) error {
 		i := &inserter{ctx: ctx, tx: tx, known: known}
 		rows, err := readBackup(from, i)
 		s.restored = rows

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // mostGrouped bounds how many writes share a commit.
@@ -16,11 +17,21 @@ const mostGrouped = 128
 // errClosed is the answer to writes after Close.
 var errClosed = errors.New("the store is closed")
 
+// pace is how far apart commits begin while several who write wait at once: a
+// request waits a little longer then, and a commit has more in it. A commit
+// costs as much CPU time as some ten rows do.
+const pace = 4 * time.Millisecond
+
+// crowded is how long it is remembered that several waited at once.
+const crowded = 100 * time.Millisecond
+
 // A writer makes changes one after the other on one connection, as SQLite
 // wants it, and commits what waits together: a commit costs a flush of the
 // disk, whatever is in it. A change that fails leaves the others alone.
 type writer struct {
-	db    *sql.DB
+	conn  *sql.Conn
+	begin *sql.Stmt
+	end   *sql.Stmt
 	queue chan *write
 	stop  chan struct{}
 	ended chan struct{}
@@ -35,11 +46,29 @@ type write struct {
 	done  chan struct{}
 }
 
-func newWriter(db *sql.DB) *writer {
-	w := &writer{db: db, queue: make(chan *write, mostGrouped), stop: make(chan struct{}), ended: make(chan struct{})}
+// newWriter has a connection for itself, in which statements are ready.
+func newWriter(ctx context.Context, db *sql.DB, statements []string) (*writer, map[string]*sql.Stmt, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &writer{conn: conn, queue: make(chan *write, mostGrouped), stop: make(chan struct{}), ended: make(chan struct{})}
+	prepared, err := ready(ctx, conn, append([]string{beginWrite, commitWrite}, statements...))
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	w.begin, w.end = prepared[beginWrite], prepared[commitWrite]
 	go w.run()
-	return w
+	return w, prepared, nil
 }
+
+// The transaction isn't one of database/sql, which would start a goroutine for each
+// and parse these anew. It begins with the write lock: none finds halfway that it
+// can't have it.
+const (
+	beginWrite  = "BEGIN IMMEDIATE"
+	commitWrite = "COMMIT"
+)
 
 // writeMany implements committer. A file needs no bound.
 func (w *writer) writeMany(ctx context.Context, _ int, do change) error { return w.write(ctx, do) }
@@ -84,28 +113,51 @@ func (w *writer) submit(job *write) error {
 func (w *writer) close() {
 	w.once.Do(func() { close(w.stop) })
 	<-w.ended
+	_ = w.conn.Close() // closing it twice is nothing
 }
 
 func (w *writer) run() {
 	defer close(w.ended)
+	var last, many time.Time // when a commit began, and when several waited at once
 	for {
 		select {
 		case <-w.stop:
 			return
 		case first := <-w.queue:
-			w.commit(w.group(first))
+			var rest time.Duration
+			if now := time.Now(); now.Sub(many) < crowded {
+				rest = pace - now.Sub(last)
+			}
+			group := w.group(first, rest)
+			last = time.Now()
+			if len(group) > 1 {
+				many = last
+			}
+			w.commit(group)
+			if len(w.queue) > 0 {
+				many = last
+			}
 		}
 	}
 }
 
-// group takes what waits already, and waits for nothing.
-func (w *writer) group(first *write) []*write {
+// group takes what waits already, and what comes within the rest of a pace.
+func (w *writer) group(first *write, rest time.Duration) []*write {
 	group := []*write{first}
+	var timer <-chan time.Time
+	if rest > 0 {
+		timer = time.After(rest)
+	}
 	for len(group) < mostGrouped {
+		if timer == nil && len(w.queue) == 0 {
+			break
+		}
 		select {
 		case next := <-w.queue:
 			group = append(group, next)
-		default:
+		case <-timer:
+			timer = nil
+		case <-w.stop: // what was begun is ended
 			return group
 		}
 	}
@@ -128,8 +180,7 @@ func (w *writer) commit(group []*write) {
 			}
 		}
 	}
-	tx, err := w.db.BeginTx(ctx, nil)
-	if err != nil {
+	if _, err := w.begin.ExecContext(ctx); err != nil {
 		fail(err)
 		return
 	}
@@ -137,20 +188,20 @@ func (w *writer) commit(group []*write) {
 		switch job.err = job.ctx.Err(); {
 		case job.err != nil:
 		case job.alone:
-			job.err = guarded(ctx, tx, job.do)
+			job.err = guarded(ctx, w.conn, job.do)
 		default:
-			job.err = within(ctx, tx, job.do)
+			job.err = within(ctx, w.conn, job.do)
 		}
 	}
-	if err := tx.Commit(); err != nil {
+	if _, err := w.end.ExecContext(ctx); err != nil {
 		fail(err)
-		_ = tx.Rollback() // it may have ended already
+		_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // it may have ended already
 	}
 }
 
 // within makes a change under a savepoint, so that one that fails is undone
 // alone.
-func within(ctx context.Context, tx *sql.Tx, do change) (err error) {
+func within(ctx context.Context, tx transaction, do change) (err error) {
 	if _, err := tx.ExecContext(ctx, "SAVEPOINT change"); err != nil {
 		return err
 	}
@@ -166,7 +217,7 @@ func within(ctx context.Context, tx *sql.Tx, do change) (err error) {
 }
 
 // guarded makes an error of a panic: others share the connection.
-func guarded(ctx context.Context, tx *sql.Tx, do change) (err error) {
+func guarded(ctx context.Context, tx transaction, do change) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("a panic in a write: %v", v)

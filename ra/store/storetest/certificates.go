@@ -248,7 +248,7 @@ func certificateNoted(t *testing.T, s store.Store) {
 	l, ctx := s.Certificates(), t.Context()
 	noted := func(id string, request byte, serial int64) store.Certificate {
 		c := signed(asked(id, request, 0))
-		c.CA = &store.CACertificate{Issuer: "aa", Serial: big.NewInt(serial), CA: "est", Issued: Now, NotAfter: c.NotAfter, Until: c.NotAfter}
+		c.Issuer, c.Upstream, c.Serial = "aa", "est", fmt.Sprintf("%02x", serial)
 		return c
 	}
 	is(t, "the first", intends(t, s, noted("a", 1, 7)), "new")

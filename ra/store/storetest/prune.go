@@ -182,7 +182,7 @@ func prunedAuthority(t *testing.T, s store.Store) {
 		if i == 7 {
 			until = until.Add(day)
 		}
-		check(t, s.Authorities().Issue(ctx, store.CACertificate{Issuer: "aa", Serial: big.NewInt(i + 1), Issued: Now, NotAfter: Now, Until: until}))
+		check(t, s.Authorities().Revoke(ctx, store.CACertificate{Issuer: "aa", Serial: big.NewInt(i + 1), NotAfter: Now, Revoked: Now, Until: until}))
 	}
 	if p := prunes(t, s, 2*time.Hour); p != (store.Pruned{Authority: 249}) {
 		t.Errorf("%+v", p)

@@ -174,7 +174,7 @@ func (u upkeep) Backup(ctx context.Context, to io.Writer, now time.Time) (rows i
 }
 
 func (b *backupWriter) table(ctx context.Context, tx transaction, table string) (err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT * FROM `+table+` ORDER BY 1, 2`) //nolint:gosec // a name of our migrations
+	rows, err := tx.QueryContext(ctx, `SELECT * FROM `+table+` ORDER BY 1, 2`)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const modulePath = "github.com/caddy-est/estra"
 // imports packages of lower levels, and of its own level only what it stands
 // under or what stands under it. What forTests names is for tests alone.
 var levels = map[string]int{
-	"policy/csr": 0, "policy/csr/csrtest": 0, "policy/weakkey": 0, "ra/secret": 0, "ra/filelock": 0, "ra/room": 0, "ra/steady": 0,
+	"policy/csr": 0, "policy/csr/csrtest": 0, "policy/weakkey": 0, "ra/secret": 0, "ra/filelock": 0, "ra/flush": 0, "ra/room": 0, "ra/steady": 0,
 	"ra/srp": 1, "policy": 1, "policy/format": 1, "policy/diff": 1, "policy/cases": 1,
 	"policy/report": 2,
 	"ra/cms":        2, "ra/cmc": 2, "ra/wire": 2, "ra/csrattrs": 2, "ra/binding": 2, "ra/audit": 2, "ra/audit/chain": 2, "ra/crl": 2, "ra/ocsp": 2, "ra/hello": 2, "ra/digest": 2, "ra/bearer": 2, "ra/store": 2, "ra/store/storetest": 2,

@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
+
+	"github.com/caddy-est/estra/ra/flush"
 )
 
 // mostGrouped bounds how many writes share a commit.
@@ -16,14 +17,6 @@ const mostGrouped = 128
 
 // errClosed is the answer to writes after Close.
 var errClosed = errors.New("the store is closed")
-
-// pace is how far apart commits begin while several who write wait at once: a
-// request waits a little longer then, and a commit has more in it. A commit
-// costs as much CPU time as some ten rows do.
-const pace = 4 * time.Millisecond
-
-// crowded is how long it is remembered that several waited at once.
-const crowded = 100 * time.Millisecond
 
 // A writer makes changes one after the other on one connection, as SQLite
 // wants it, and commits what waits together: a commit costs a flush of the
@@ -118,50 +111,15 @@ func (w *writer) close() {
 
 func (w *writer) run() {
 	defer close(w.ended)
-	var last, many time.Time // when a commit began, and when several waited at once
+	groups := flush.New(w.queue, w.stop, mostGrouped)
 	for {
 		select {
 		case <-w.stop:
 			return
 		case first := <-w.queue:
-			var rest time.Duration
-			if now := time.Now(); now.Sub(many) < crowded {
-				rest = pace - now.Sub(last)
-			}
-			group := w.group(first, rest)
-			last = time.Now()
-			if len(group) > 1 {
-				many = last
-			}
-			w.commit(group)
-			if len(w.queue) > 0 {
-				many = last
-			}
+			w.commit(groups.Take(first))
 		}
 	}
-}
-
-// group takes what waits already, and what comes within the rest of a pace.
-func (w *writer) group(first *write, rest time.Duration) []*write {
-	group := []*write{first}
-	var timer <-chan time.Time
-	if rest > 0 {
-		timer = time.After(rest)
-	}
-	for len(group) < mostGrouped {
-		if timer == nil && len(w.queue) == 0 {
-			break
-		}
-		select {
-		case next := <-w.queue:
-			group = append(group, next)
-		case <-timer:
-			timer = nil
-		case <-w.stop: // what was begun is ended
-			return group
-		}
-	}
-	return group
 }
 
 // commit makes the changes of a group in one transaction. It doesn't depend

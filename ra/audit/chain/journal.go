@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-est/estra/ra/filelock"
+	"github.com/caddy-est/estra/ra/flush"
 	"github.com/caddy-est/estra/ra/steady"
 )
 
@@ -209,27 +210,28 @@ func (j *Journal) run() {
 	defer close(j.ended)
 	clock := time.NewTicker(tick)
 	defer clock.Stop()
+	groups := flush.New(j.queue, j.stop, mostGrouped)
 	for {
 		select {
 		case first := <-j.queue:
-			j.commit(j.group(first))
+			j.commit(groups.Take(first))
 		case s := <-j.sets:
 			j.set(s)
 		case <-clock.C:
 			j.look()
 		case <-j.stop:
-			j.closing = errors.Join(j.finish(), j.close())
+			j.closing = errors.Join(j.finish(groups), j.close())
 			return
 		}
 	}
 }
 
 // finish writes what waits, and signs the end.
-func (j *Journal) finish() error {
+func (j *Journal) finish(groups *flush.Queue[*entry]) error {
 	for {
 		select {
 		case first := <-j.queue:
-			j.commit(j.group(first))
+			j.commit(groups.Take(first))
 			continue
 		default:
 		}
@@ -238,20 +240,6 @@ func (j *Journal) finish() error {
 		}
 		return j.fail(j.checkpoint(Checkpoint{Why: Stopped}))
 	}
-}
-
-// group takes what waits already, and waits for nothing.
-func (j *Journal) group(first *entry) []*entry {
-	group := []*entry{first}
-	for len(group) < mostGrouped {
-		select {
-		case next := <-j.queue:
-			group = append(group, next)
-		default:
-			return group
-		}
-	}
-	return group
 }
 
 // commit writes a group with one flush, and then what is due.

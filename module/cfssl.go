@@ -135,7 +135,7 @@ var (
 	_ writtenCapabilities   = (*CFSSL)(nil)
 	_ ra.Revoker            = (*CFSSL)(nil)
 	_ ra.SerialRevoker      = (*CFSSL)(nil)
-	_ ra.CRLSource          = (*CFSSL)(nil)
+	_ ra.WholeLister        = (*CFSSL)(nil)
 	_ ra.Tolerance          = (*CFSSL)(nil)
 	_ ra.Checker            = (*CFSSL)(nil)
 	_ caddy.Provisioner     = (*CFSSL)(nil)

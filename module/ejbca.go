@@ -133,7 +133,7 @@ var (
 	_ ownUser               = (*EJBCA)(nil)
 	_ writtenCapabilities   = (*EJBCA)(nil)
 	_ ra.Revoker            = (*EJBCA)(nil)
-	_ ra.CRLSource          = (*EJBCA)(nil)
+	_ ra.WholeLister        = (*EJBCA)(nil)
 	_ ra.Tolerance          = (*EJBCA)(nil)
 	_ ra.Prober             = (*EJBCA)(nil)
 	_ ra.Checker            = (*EJBCA)(nil)

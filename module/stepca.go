@@ -215,7 +215,7 @@ var (
 	_ Upstream              = (*StepCA)(nil)
 	_ ownUser               = (*StepCA)(nil)
 	_ ra.Revoker            = (*StepCA)(nil)
-	_ ra.CRLSource          = (*StepCA)(nil)
+	_ ra.WholeLister        = (*StepCA)(nil)
 	_ ra.Tolerance          = (*StepCA)(nil)
 	_ caddy.Provisioner     = (*StepCA)(nil)
 	_ caddyfile.Unmarshaler = (*StepCA)(nil)

@@ -82,12 +82,12 @@ type Upstream struct {
 }
 
 var (
-	_ ra.Upstream  = (*Upstream)(nil)
-	_ ra.Revoker   = (*Upstream)(nil)
-	_ ra.CRLSource = (*Upstream)(nil)
-	_ ra.Tolerance = (*Upstream)(nil)
-	_ ra.Prober    = (*Upstream)(nil)
-	_ ra.Checker   = (*Upstream)(nil)
+	_ ra.Upstream    = (*Upstream)(nil)
+	_ ra.Revoker     = (*Upstream)(nil)
+	_ ra.WholeLister = (*Upstream)(nil)
+	_ ra.Tolerance   = (*Upstream)(nil)
+	_ ra.Prober      = (*Upstream)(nil)
+	_ ra.Checker     = (*Upstream)(nil)
 )
 
 // idle is below the minute for which EJBCA's application server keeps an unused

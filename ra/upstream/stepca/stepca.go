@@ -93,7 +93,7 @@ var (
 	_ ra.Upstream      = (*Upstream)(nil)
 	_ ra.Revoker       = (*Upstream)(nil)
 	_ ra.SerialRevoker = (*Upstream)(nil)
-	_ ra.CRLSource     = (*Upstream)(nil)
+	_ ra.WholeLister   = (*Upstream)(nil)
 	_ ra.Tolerance     = (*Upstream)(nil)
 	_ ra.Checker       = (*Upstream)(nil)
 )

@@ -141,7 +141,10 @@ func (d *Differences) validity(leaf *x509.Certificate, o Order, t Tolerated) {
 		d.add("notBefore", timeText(o.notBefore)+", at most "+t.Backdate.String()+" before", timeText(leaf.NotBefore))
 	}
 	shorter := max(t.Backdate, t.Shorter)
-	if leaf.NotAfter.After(o.notAfter) || leaf.NotAfter.Before(o.notAfter.Add(-shorter)) {
+	switch {
+	case leaf.NotAfter.Before(o.notBefore): // however much shorter a CA may make it
+		d.add("notAfter", "after "+timeText(o.notBefore), timeText(leaf.NotAfter))
+	case leaf.NotAfter.After(o.notAfter) || leaf.NotAfter.Before(o.notAfter.Add(-shorter)):
 		d.add("notAfter", timeText(o.notAfter)+", at most "+shorter.String()+" before", timeText(leaf.NotAfter))
 	}
 }

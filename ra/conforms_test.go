@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"math"
 	"math/big"
 	"slices"
 	"strings"
@@ -132,6 +133,22 @@ func TestConformsComparesEveryField(t *testing.T) {
 			}
 			wantOnly(t, ra.Conforms(issued.Certificate, order, tolerated, issuers(ca)), test.want)
 		})
+	}
+}
+
+// A CA that ends certificates when it likes gives none that has ended.
+func TestConformsRefusesACertificateThatHasEnded(t *testing.T) {
+	order := ratest.Order(t, ratest.Case{})
+	ca := ratest.NewCA(t)
+	for end, want := range map[time.Time]string{
+		order.NotBefore(): "", order.NotBefore().Add(-time.Second): "notAfter", order.NotAfter(): "", order.NotAfter().Add(time.Second): "notAfter",
+	} {
+		ca.Set(ratest.Knobs{Mutate: func(c *x509.Certificate) { c.NotBefore, c.NotAfter = order.NotBefore().Add(-time.Minute), end }})
+		issued, err := ca.Issue(t.Context(), order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantOnly(t, ra.Conforms(issued.Certificate, order, ra.Tolerated{Backdate: time.Minute, Shorter: math.MaxInt64}, issuers(ca)), want)
 	}
 }
 

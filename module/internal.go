@@ -273,7 +273,10 @@ func (u *Internal) Tolerates() ra.Tolerated {
 // Caddy renews it while we run.
 func (u *Internal) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if !o.Valid() {
-		return ra.Issued{}, ra.Fail(ra.Fault, "an order that no authority made", nil)
+		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "this is no order of an authority", nil)
+	}
+	if err := ctx.Err(); err != nil {
+		return ra.Issued{}, ra.Fail(ra.UpstreamDown, "nobody waits for the certificate any more", err)
 	}
 	key, err := u.issuing(ctx)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/upstream"
 )
@@ -124,11 +123,7 @@ func (u *Upstream) call(ctx context.Context, c upstream.Call) (json.RawMessage, 
 // CA count as down.
 func (u *Upstream) ask(ctx context.Context, c upstream.Call) (json.RawMessage, error) {
 	result, err := u.call(ctx, c)
-	var refusal *ra.Error
-	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
-		return nil, ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)
-	}
-	return result, err
+	return result, upstream.Reading(err)
 }
 
 func post(path string, body []byte) upstream.Call {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
@@ -27,8 +26,8 @@ var reasons = map[int]string{
 // Revoke marks a certificate as revoked in CFSSL's database. Without one CFSSL
 // can't, which is an error. Revoking again is none.
 func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
-	if cert == nil || cert.SerialNumber == nil {
-		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
+	if err := upstream.Revocable(cert, reason); err != nil {
+		return err
 	}
 	return u.revoke(ctx, cert.SerialNumber, cert.AuthorityKeyId, reason)
 }
@@ -36,8 +35,8 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 // RevokeSerial implements ra.SerialRevoker, but for what CFSSL never issued: that
 // is an error, since it has no record to mark.
 func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, issuer *x509.Certificate, _ time.Time, reason int) error {
-	if serial == nil || serial.Sign() <= 0 {
-		return ra.Fail(ra.UpstreamRefused, "no serial number to revoke", nil)
+	if err := upstream.RevocableSerial(serial, reason); err != nil {
+		return err
 	}
 	if issuer == nil {
 		known, err := u.askInfo(ctx)
@@ -50,11 +49,7 @@ func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, issuer *x5
 }
 
 func (u *Upstream) revoke(ctx context.Context, serial *big.Int, keyID []byte, reason int) error {
-	word, ok := reasons[reason]
-	if !ok {
-		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", reason), nil)
-	}
-	r := revokeRequest{Serial: serial.String(), AKI: hex.EncodeToString(keyID), Reason: word}
+	r := revokeRequest{Serial: serial.String(), AKI: hex.EncodeToString(keyID), Reason: reasons[reason]}
 	err := u.askRevoke(ctx, r)
 	var refusal *ra.Error
 	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused && strings.Contains(refusal.Reason, "certificate not found") {

@@ -133,7 +133,7 @@ func refused(answer upstream.Answer, now time.Time) *ra.Error {
 		return again(ra.Fail(ra.UpstreamDown, text, ra.ErrCredential))
 	case http.StatusTooManyRequests:
 		return again(ra.Fail(ra.Busy, text, nil))
-	case http.StatusGatewayTimeout:
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return ra.Fail(ra.UpstreamTimeout, text, nil)
 	}
 	return again(ra.Fail(ra.UpstreamDown, text, nil))

@@ -5,11 +5,10 @@ package ejbca
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"net/http"
 	"net/url"
 
-	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 // reasons are EJBCA's words for the CRLReason of RFC 5280 section 5.3.1.
@@ -20,19 +19,15 @@ var reasons = map[int]string{
 
 // Revoke asks by the serial number. Revoking again is no error.
 func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
-	if cert == nil || cert.SerialNumber == nil {
-		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
-	}
-	word, ok := reasons[reason]
-	if !ok {
-		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", reason), nil)
+	if err := upstream.Revocable(cert, reason); err != nil {
+		return err
 	}
 	dn, err := u.caDN(ctx)
 	if err != nil {
 		return err
 	}
 	answer, err := u.call(ctx, request{
-		method: http.MethodPut, path: []string{"certificate", dn, serial(cert), "revoke"}, query: url.Values{"reason": {word}}.Encode(),
+		method: http.MethodPut, path: []string{"certificate", dn, serial(cert), "revoke"}, query: url.Values{"reason": {reasons[reason]}}.Encode(),
 	})
 	if answer.Status == http.StatusConflict { // it is already
 		return nil

@@ -76,6 +76,11 @@ func unchanged(o ra.Order) ([]byte, error) {
 	if !o.CSR().Names.EqualDER(o.Plan().Names) {
 		return nil, ra.Fail(ra.UpstreamRefused, "the policy has rewritten the names, and /simpleenroll can't be told: write `cmc` in the upstream", nil)
 	}
+	for _, e := range o.Plan().Extensions {
+		if !asked(o.CSR(), e) {
+			return nil, ra.Fail(ra.UpstreamRefused, fmt.Sprintf("the request has no extension %s as it is planned, and /simpleenroll can't be told: write `cmc` in the upstream", e.ID), nil)
+		}
+	}
 	return der, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -84,9 +83,5 @@ func (u *Upstream) get(ctx context.Context, path string, limit int64) ([]byte, e
 
 func (u *Upstream) query(ctx context.Context, path, query string, limit int64) ([]byte, error) {
 	body, err := u.client.do(ctx, upstream.Call{Method: http.MethodGet, Path: path, Query: query, Limit: limit}, new(string))
-	var refusal *ra.Error
-	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
-		return nil, ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)
-	}
-	return body, err
+	return body, upstream.Reading(err)
 }

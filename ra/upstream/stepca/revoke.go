@@ -30,8 +30,8 @@ type revokeRequest struct {
 // Revoke marks a certificate as revoked: step-ca won't renew it, and lists it
 // in its CRL where that is on. Revoking again is no error.
 func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
-	if cert == nil || cert.SerialNumber == nil {
-		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
+	if err := upstream.Revocable(cert, reason); err != nil {
+		return err
 	}
 	return u.revoke(ctx, cert.SerialNumber, reason)
 }
@@ -40,8 +40,8 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 // number, and it takes one that it doesn't know. So neither issuer nor end are
 // asked for.
 func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, _ *x509.Certificate, _ time.Time, reason int) error {
-	if serial == nil || serial.Sign() <= 0 {
-		return ra.Fail(ra.UpstreamRefused, "no serial number to revoke", nil)
+	if err := upstream.RevocableSerial(serial, reason); err != nil {
+		return err
 	}
 	return u.revoke(ctx, serial, reason)
 }

@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 type revokeBody struct {
@@ -19,9 +19,9 @@ type revokeBody struct {
 // Revoke asks by the serial number. The API has no reason; revoking again is no
 // error. A role that stores nothing (`no_store`) makes certificates that can't be
 // revoked so.
-func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, _ int) error {
-	if cert == nil || cert.SerialNumber == nil {
-		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
+func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
+	if err := upstream.Revocable(cert, reason); err != nil {
+		return err
 	}
 	_, _, err := u.authorized(ctx, request{
 		method: http.MethodPost, path: u.cfg.Mount + "/revoke", body: revokeBody{serial(cert)},

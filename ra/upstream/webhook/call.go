@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -56,12 +55,7 @@ func (u *Upstream) call(ctx context.Context, c upstream.Call, request, answer an
 // ask is call for what isn't about a device's request: a refusal there makes the
 // CA count as down.
 func (u *Upstream) ask(ctx context.Context, path string, request, answer any) error {
-	err := u.call(ctx, upstream.Call{Path: path, Reads: true}, request, answer)
-	var refusal *ra.Error
-	if errors.As(err, &refusal) && refusal.Kind == ra.UpstreamRefused {
-		return ra.Fail(ra.UpstreamDown, refusal.Reason, refusal.Err)
-	}
-	return err
+	return upstream.Reading(u.call(ctx, upstream.Call{Path: path, Reads: true}, request, answer))
 }
 
 // denied maps a status that isn't one of success. 400 to 422 but for those named

@@ -83,14 +83,17 @@ func (u *Upstream) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
+// Defers implements ra.Deferrer: any service may.
+func (*Upstream) Defers() bool { return true }
+
 // CanRevoke says whether the service is told of revocations.
 func (u *Upstream) CanRevoke() bool { return u.cfg.Revoke }
 
 // Revoke tells the service of a certificate that is revoked, where it is asked;
 // without, it is an error, and nothing is called. Revoking again is none.
 func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
-	if cert == nil || cert.SerialNumber == nil {
-		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
+	if err := upstream.Revocable(cert, reason); err != nil {
+		return err
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	return u.revoke(ctx, revokeRequest{Serial: cert.SerialNumber.String(), Certificate: string(block), Reason: reason})
@@ -98,8 +101,8 @@ func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason in
 
 // RevokeSerial implements ra.SerialRevoker.
 func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, _ *x509.Certificate, _ time.Time, reason int) error {
-	if serial == nil || serial.Sign() <= 0 {
-		return ra.Fail(ra.UpstreamRefused, "no serial number to revoke", nil)
+	if err := upstream.RevocableSerial(serial, reason); err != nil {
+		return err
 	}
 	return u.revoke(ctx, revokeRequest{Serial: serial.String(), Reason: reason})
 }
@@ -107,9 +110,6 @@ func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, _ *x509.Ce
 func (u *Upstream) revoke(ctx context.Context, r revokeRequest) error {
 	if !u.cfg.Revoke {
 		return ra.Fail(ra.UpstreamRefused, "the webhook isn't told of revocations: write `revoke` in the upstream", nil)
-	}
-	if r.Reason < 0 || r.Reason > 10 {
-		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", r.Reason), nil)
 	}
 	r.head = u.head()
 	var answer revokeAnswer

@@ -90,16 +90,17 @@ func carried(name string, up module.Upstream) string {
 		revokes = partly.CanRevoke()
 	}
 	_, crl := up.(ra.CRLSource)
+	deferrer, defers := up.(ra.Deferrer)
 	row := []string{
 		name, part(c.Subject, attributes...), part(c.SAN, forms...), part(c.KeyUsage), part(c.ExtKeyUsage, purposes...), part(c.Extensions, further...),
-		part(c.Serial), part(!c.PKCS10), part(c.Keygen), part(revokes), part(crl),
+		part(c.Serial), part(!c.PKCS10), part(c.Keygen), part(revokes), part(crl), part(defers && deferrer.Defers()),
 	}
 	return "| " + strings.Join(row, " | ") + " |\n"
 }
 
 func TestTheTableOfUpstreamsIsWhatTheyCarry(t *testing.T) {
-	table := "| upstream | subject | alternative names | key usage | extended key usage | further extensions | our serial number | CRMF | makes keys | revokes | CRL |\n" +
-		"|---|---|---|---|---|---|---|---|---|---|---|\n"
+	table := "| upstream | subject | alternative names | key usage | extended key usage | further extensions | our serial number | CRMF | makes keys | revokes | CRL | decides later |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|---|---|\n"
 	var told []string
 	for _, v := range variants {
 		told = append(told, string(v.upstream.(caddy.Module).CaddyModule().ID))

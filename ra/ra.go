@@ -232,6 +232,10 @@ type SerialRevoker interface {
 	RevokeSerial(ctx context.Context, serial *big.Int, issuer *x509.Certificate, notAfter time.Time, reason int) error
 }
 
+// A Deferrer is an Upstream whose CA may take an order and decide later (Later). Defers
+// says whether this one may, by its configuration.
+type Deferrer interface{ Defers() bool }
+
 // A KeyMaker is an Upstream that makes keys for devices (Carries says so by
 // Keygen). The private key is passed on as it comes, unopened: it is encrypted
 // where the request of the order asks for that (csr.Request.DecryptKey), and only

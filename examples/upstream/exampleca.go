@@ -8,6 +8,7 @@ package exampleca
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -39,8 +40,9 @@ type ExampleCA struct {
 	// for reaches a device.
 	Root string `json:"root"`
 
-	pins   []*x509.Certificate
-	client *upstream.Client
+	pins    []*x509.Certificate
+	client  *upstream.Client
+	timeout time.Duration // of a call; 0: 15 seconds
 }
 
 // CaddyModule returns the Caddy module information.
@@ -78,7 +80,7 @@ func (u *ExampleCA) Provision(caddy.Context) error {
 	}
 	u.client = upstream.NewClient(upstream.Config{
 		Name: "the example CA", Base: base, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-		Timeout: 15 * time.Second, MaxConns: 16, Idle: 10 * time.Second,
+		Timeout: cmp.Or(u.timeout, 15*time.Second), MaxConns: 16, Idle: 10 * time.Second,
 	})
 	return nil
 }
@@ -105,7 +107,11 @@ func (u *ExampleCA) CACerts(ctx context.Context) ([]*x509.Certificate, error) {
 	if !answer.OK() {
 		return nil, ra.Fail(ra.UpstreamDown, fmt.Sprintf("the CA answered %d to /ca.pem", answer.Status), nil)
 	}
-	return certificates(answer.Body)
+	certs, err := certificates(answer.Body)
+	if err != nil {
+		return nil, u.client.Unreadable(false, "no certificates", err)
+	}
+	return certs, nil
 }
 
 // Issue sends an order, once. Signs says that a certificate may be there when the
@@ -125,16 +131,27 @@ func (u *ExampleCA) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	switch {
 	case err != nil:
 		return ra.Issued{}, err
-	case answer.Status >= 500:
-		return ra.Issued{}, ra.Fail(ra.UpstreamDown, fmt.Sprintf("the CA answered %d", answer.Status), nil)
 	case !answer.OK():
-		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, fmt.Sprintf("the CA answered %d: %s", answer.Status, upstream.Line(string(answer.Body))), nil)
+		return ra.Issued{}, refused(answer)
 	}
 	certs, err := certificates(answer.Body)
 	if err != nil {
 		return ra.Issued{}, u.client.Unreadable(true, "no certificate", err)
 	}
 	return ra.Issued{Certificate: certs[0], Ref: answer.Header.Get("X-Request-Id")}, nil
+}
+
+// refused tells a refusal of this request from what is between the CA and us, and
+// both from a gateway that doesn't know what the CA has done.
+func refused(answer upstream.Answer) *ra.Error {
+	said := fmt.Sprintf("the CA answered %d: %s", answer.Status, upstream.Line(string(answer.Body)))
+	switch answer.Status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity:
+		return ra.Fail(ra.UpstreamRefused, said, nil)
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return ra.Fail(ra.UpstreamTimeout, said, nil)
+	}
+	return upstream.Retry(ra.Fail(ra.UpstreamDown, said, nil), answer.Header, time.Now())
 }
 
 // sign writes an order as the CA wants it.

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,11 +25,13 @@ import (
 	"github.com/caddy-est/estra/policy/csr"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/ratest"
+	"github.com/caddy-est/estra/ra/upstream"
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
-// serve is the CA, in forty lines.
-func serve(t testing.TB) *ExampleCA {
+// serve is the CA, in forty lines. It gives the address, and the CA's own certificate
+// for TLS.
+func serve(t testing.TB) (*ratest.CA, string, tls.Certificate) {
 	t.Helper()
 	ca := ratest.NewCA(t)
 	mux := http.NewServeMux()
@@ -49,6 +52,10 @@ func serve(t testing.TB) *ExampleCA {
 		request, err := csr.Parse(call.CSR)
 		if err != nil || request.CheckPOP() != nil {
 			http.Error(w, "no good request", http.StatusBadRequest)
+			return
+		}
+		if call.NotAfter.Sub(call.NotBefore) > 90*24*time.Hour {
+			http.Error(w, "that is too long", http.StatusForbidden)
 			return
 		}
 		template := &x509.Certificate{
@@ -74,12 +81,18 @@ func serve(t testing.TB) *ExampleCA {
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{own}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
+	return ca, server.URL, own
+}
+
+// open is what Caddy does with a Caddyfile.
+func open(t testing.TB, ca *ratest.CA, place upstreamtest.Place) *ExampleCA {
+	t.Helper()
 	root := filepath.Join(t.TempDir(), "root.pem")
-	if err := os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root.Certificate.Raw}), 0o600); err != nil {
+	if err := os.WriteFile(root, upstreamtest.CertificatePEM(ca.Root.Certificate), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var u ExampleCA
-	if err := u.UnmarshalCaddyfile(caddyfile.NewTestDispenser("example_ca " + server.URL + " " + root)); err != nil {
+	u := ExampleCA{timeout: place.Timeout}
+	if err := u.UnmarshalCaddyfile(caddyfile.NewTestDispenser("example_ca " + place.URL + " " + root)); err != nil {
 		t.Fatal(err)
 	}
 	if err := u.Provision(caddy.Context{}); err != nil {
@@ -89,6 +102,21 @@ func serve(t testing.TB) *ExampleCA {
 }
 
 func TestTheExamplePassesTheSuiteOfUpstreams(t *testing.T) {
-	u := serve(t)
-	upstreamtest.Run(t, func(testing.TB) ra.Upstream { return u }, u.Pins()...)
+	ca, url, own := serve(t)
+	upstreamtest.Run(t, upstreamtest.Subject{
+		Open: func(t testing.TB, place upstreamtest.Place) ra.Upstream { return open(t, ca, place) },
+		Pins: []*x509.Certificate{ca.Root.Certificate},
+		CA: &upstreamtest.CA{
+			Name: "example CA", URL: url, Server: own, TLS: upstream.TLS([]*x509.Certificate{ca.Root.Certificate}, nil, nil),
+			Signs:   func(r *http.Request) bool { return r.Method == http.MethodPost },
+			Reissue: upstreamtest.ReissuePEM, Issuer: ca.Intermediate,
+		},
+		Refuse: func(t testing.TB) upstreamtest.Refusal {
+			long := strings.Replace(ratest.Permissive, "{default: 1d}", "{default: 91d}", 1)
+			return upstreamtest.Refusal{
+				Upstream: open(t, ca, upstreamtest.Place{URL: url}), Order: ratest.Order(t, ratest.Case{Policy: long, OwnSerials: true}),
+				Says: "that is too long",
+			}
+		},
+	})
 }

@@ -46,6 +46,9 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	return r.finish(ctx, order)
 }
 
+// Defers implements ra.Deferrer: an order may take its time.
+func (*Upstream) Defers() bool { return true }
+
 // A run is one order on its way.
 type run struct {
 	u       *Upstream

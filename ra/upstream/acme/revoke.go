@@ -6,22 +6,18 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 
 	"github.com/mholt/acmez/v3/acme"
 
-	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream"
 )
 
 // Revoke revokes by the account's key (RFC 8555 section 7.6). Where the CA doesn't
 // take the reason, as public ones don't take all, it is told none. To revoke again
 // is no error.
 func (u *Upstream) Revoke(ctx context.Context, cert *x509.Certificate, reason int) error {
-	if cert == nil || len(cert.Raw) == 0 {
-		return ra.Fail(ra.UpstreamRefused, "no certificate to revoke", nil)
-	}
-	if reason < 0 || reason > 10 || reason == 7 {
-		return ra.Fail(ra.UpstreamRefused, fmt.Sprintf("%d is no CRLReason", reason), nil)
+	if err := upstream.Revocable(cert, reason); err != nil {
+		return err
 	}
 	ctx, n := noting(ctx, "")
 	account, err := u.ourAccount(ctx, n)

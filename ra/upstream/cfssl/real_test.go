@@ -56,16 +56,30 @@ func TestRealCFSSL(t *testing.T) {
 		"we number the certificates":     {cfssltest.Numbered, func(c *cfssl.Config) { c.Serial = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			upstreamtest.Run(t, func(t testing.TB) ra.Upstream {
-				devices, rewriting := ca.Config(c.prefix+cfssltest.Devices), ca.Config(c.prefix+cfssltest.Rewriting)
-				c.change(&devices)
-				c.change(&rewriting)
-				return byUsage{open(t, devices), open(t, rewriting)}
-			}, ca.Root, ca.Intermediate)
+			at := func(t testing.TB, place upstreamtest.Place) ra.Upstream {
+				of := func(profile string) *cfssl.Upstream {
+					cfg := ca.Config(c.prefix + profile)
+					cfg.URL, cfg.Timeout = place.URL, place.Timeout
+					c.change(&cfg)
+					return open(t, cfg)
+				}
+				return byUsage{of(cfssltest.Devices), of(cfssltest.Rewriting)}
+			}
+			upstreamtest.Run(t, upstreamtest.Subject{
+				Open: at, Pins: []*x509.Certificate{ca.Root, ca.Intermediate}, CA: ca.Fronted(),
+				Revoked: func(_ testing.TB, c *x509.Certificate) (bool, int) { return ca.Revoked(c) },
+				// The profile wants a serial number, and isn't given one.
+				Refuse: func(t testing.TB) upstreamtest.Refusal {
+					return upstreamtest.Refusal{
+						Upstream: open(t, ca.Config(cfssltest.Numbered+cfssltest.Devices)),
+						Order:    ratest.Order(t, ratest.Case{OwnSerials: true}), Says: "CFSSL answered 400",
+					}
+				},
+			})
 		})
 	}
 	up := open(t, ca.Config(cfssltest.Devices))
-	t.Run("a revoked certificate is in the database", func(t *testing.T) { testRevoke(t, up, ca) })
+	t.Run("what CFSSL never issued is refused", func(t *testing.T) { testRevoke(t, up, ca) })
 	t.Run("a CRL is there or isn't", func(t *testing.T) { testCRL(t, ca) })
 	t.Run("what can't be told isn't asked", func(t *testing.T) { testBeyond(t, up, ca) })
 	t.Run("names that are told", func(t *testing.T) { testNames(t, up) })
@@ -78,36 +92,18 @@ func TestRealCFSSL(t *testing.T) {
 }
 
 func testRevoke(t *testing.T, up *cfssl.Upstream, ca *cfssltest.CA) {
-	leaf := upstreamtest.Issue(t, up, ratest.Order(t, ratest.Case{Now: time.Now(), OwnSerials: true}))
-	if revoked, _ := ca.Revoked(leaf); revoked {
-		t.Fatal("it is revoked before")
-	}
-	const keyCompromise = 1
-	for range 2 { // a second time is no error
-		if err := up.Revoke(t.Context(), leaf, keyCompromise); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if revoked, reason := ca.Revoked(leaf); !revoked || reason != keyCompromise {
-		t.Errorf("revoked %t, for reason %d", revoked, reason)
-	}
 	lost := upstreamtest.Issue(t, up, ratest.Order(t, ratest.Case{Now: time.Now(), OwnSerials: true}))
-	for _, issuer := range []*x509.Certificate{nil, ca.Intermediate} {
-		if err := up.RevokeSerial(t.Context(), lost.SerialNumber, issuer, time.Time{}, 5); err != nil {
-			t.Error(err)
-		}
+	if err := up.RevokeSerial(t.Context(), lost.SerialNumber, ca.Intermediate, time.Time{}, 5); err != nil {
+		t.Error(err)
 	}
 	if revoked, reason := ca.Revoked(lost); !revoked || reason != 5 {
-		t.Errorf("by its serial number alone: revoked %t, for reason %d", revoked, reason)
+		t.Errorf("by its serial number and its issuer: revoked %t, for reason %d", revoked, reason)
 	}
 	upstreamtest.Fails(t, up.RevokeSerial(t.Context(), big.NewInt(7), nil, time.Time{}, 5), ra.UpstreamRefused)
-	upstreamtest.Fails(t, up.RevokeSerial(t.Context(), nil, nil, time.Time{}, 5), ra.UpstreamRefused)
 	stranger := ratest.NewRoot(t, "Somebody Else").Device(t, "device.example").Leaf
 	if e := upstreamtest.Fails(t, up.Revoke(t.Context(), stranger, 0), ra.UpstreamRefused); !strings.Contains(e.Reason, "certificate not found") {
 		t.Errorf("the reason is %q", e.Reason)
 	}
-	upstreamtest.Fails(t, up.Revoke(t.Context(), nil, 0), ra.UpstreamRefused)
-	upstreamtest.Fails(t, up.Revoke(t.Context(), leaf, 7), ra.UpstreamRefused)
 }
 
 // 1.2 has no /crl, and 1.6 has: each is told by what it answers.
@@ -236,10 +232,6 @@ func testCredentials(t *testing.T, ca *cfssltest.CA) {
 	cfg.Key = func() (secret.Bytes, error) { return nil, errors.New("no such file") }
 	_, err = open(t, cfg).Issue(t.Context(), order)
 	upstreamtest.Fails(t, err, ra.UpstreamDown)
-
-	// A serial number that the profile wants, and isn't given.
-	_, err = open(t, ca.Config(cfssltest.Numbered+cfssltest.Devices)).Issue(t.Context(), order)
-	upstreamtest.Fails(t, err, ra.UpstreamRefused)
 }
 
 func TestRealCFSSLWithMutualTLSAndWithoutADatabase(t *testing.T) {
@@ -268,19 +260,13 @@ func TestRealCFSSLThatFails(t *testing.T) {
 	ca := cfssltest.Start(t, cfssltest.Options{})
 	order := ratest.Order(t, ratest.Case{Now: time.Now(), OwnSerials: true})
 	cfg := ca.Config(cfssltest.Devices)
-	cfg.Roots = []*x509.Certificate{ratest.NewRoot(t, "Somebody Else").Certificate}
-	_, err := open(t, cfg).Issue(t.Context(), order)
-	if e := upstreamtest.Fails(t, err, ra.UpstreamDown); !strings.Contains(e.Reason, "doesn't verify") {
-		t.Errorf("another root: %v", e)
-	}
-	cfg = ca.Config(cfssltest.Devices)
 	cfg.Timeout = 400 * time.Millisecond
 	warm, cold := open(t, cfg), open(t, cfg)
 	if _, err := warm.CACerts(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ca.Pause()
-	_, err = warm.Issue(t.Context(), order)
+	_, err := warm.Issue(t.Context(), order)
 	if e := upstreamtest.Fails(t, err, ra.UpstreamTimeout); !strings.Contains(e.Reason, "may have issued") {
 		t.Errorf("frozen, on an open connection: %v", e)
 	}

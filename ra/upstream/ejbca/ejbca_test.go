@@ -57,10 +57,35 @@ func TestEJBCAPassesTheSuiteOfUpstreams(t *testing.T) {
 	for name, extensions := range map[string]bool{"without extensions": false, "with extensions": true} {
 		t.Run(name, func(t *testing.T) {
 			s := ejbcatest.Start(t)
-			upstreamtest.Run(t, func(t testing.TB) ra.Upstream {
-				return fitting{open(t, s, "none", func(c *Config) { c.Extensions = extensions }), s}
-			}, s.Roots...)
+			upstreamtest.Run(t, conforming(s, extensions))
 		})
+	}
+}
+
+func conforming(s *ejbcatest.Server, extensions bool) upstreamtest.Subject {
+	at := func(t testing.TB, place upstreamtest.Place) ra.Upstream {
+		return fitting{open(t, s, "none", func(c *Config) {
+			c.URL, c.Extensions = place.URL, extensions
+			if place.Timeout > 0 {
+				c.Timeout = place.Timeout
+			}
+		}), s}
+	}
+	return upstreamtest.Subject{
+		Open: at, Pins: s.Roots, CA: s.Fronted(),
+		Refuse: func(t testing.TB) upstreamtest.Refusal {
+			f, u, o := fake(t)
+			failure := ejbcatest.Failures(t)["not by the end entity profile"]
+			answers(f, "/endentity", failure.Status, string(failure.Body))
+			return upstreamtest.Refusal{Upstream: u, Order: o, Says: "EJBCA answered"}
+		},
+		Defer: func(t testing.TB) (ra.Upstream, func(bool)) {
+			f := ejbcatest.NewFake(t)
+			f.Change(func(f *ejbcatest.Fake) { f.Approvals = true })
+			return fitting{open(t, f.Server(), "none"), f.Server()}, func(grant bool) {
+				f.Decide(map[bool]string{true: ejbcatest.Approved, false: ejbcatest.Rejected}[grant])
+			}
+		},
 	}
 }
 
@@ -190,8 +215,6 @@ func TestWhatAnAnswerWithoutACertificateMeans(t *testing.T) {
 		kind   ra.Kind
 		says   string
 	}{
-		"too many":                   {429, "", ra.Busy, "429"},
-		"a proxy that waited":        {504, "", ra.UpstreamTimeout, "504"},
 		"no JSON":                    {201, "hello", ra.UpstreamTimeout, "isn't JSON"},
 		"nothing":                    {201, "{}", ra.UpstreamTimeout, "it is no base64"},
 		"a certificate that is none": {201, `{"certificate":"MAA="}`, ra.UpstreamTimeout, "can't be read"},

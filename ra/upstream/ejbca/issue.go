@@ -164,6 +164,9 @@ func (u *Upstream) find(ctx context.Context, name string) (*x509.Certificate, er
 // waiting begins the reference of an order that waits for an approval.
 const waiting = "approval "
 
+// Defers implements ra.Deferrer: a profile may want an approval.
+func (*Upstream) Defers() bool { return true }
+
 // later says that an end entity waits.
 func later(name string, id int64, answer upstream.Answer) *ra.Error {
 	return ra.Later(fmt.Sprintf("%s%d %s", waiting, id, name), 0, fmt.Sprintf("%s; it is request %d there, of the end entity %s", said(answer), id, name))

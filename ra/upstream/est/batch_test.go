@@ -25,8 +25,7 @@ func batches(wait time.Duration) func(*est.Config) {
 }
 
 func TestBatchesPassTheSuiteOfUpstreams(t *testing.T) {
-	s := serve(t)
-	upstreamtest.Run(t, func(testing.TB) ra.Upstream { return s.open(batches(5 * time.Millisecond)) }, s.ca.Root.Certificate)
+	upstreamtest.Run(t, subject(t, batches(5*time.Millisecond)))
 }
 
 // orders are for keys of their own.

@@ -12,6 +12,9 @@ import (
 	"github.com/caddy-est/estra/ra/estclient"
 )
 
+// Defers implements ra.Deferrer: any EST server may answer 202.
+func (*Upstream) Defers() bool { return true }
+
 // A request that the server decides later is asked for again by its token (RFC
 // 5272 section 6.13): a second request could become a second certificate. What
 // that takes is the order's reference.

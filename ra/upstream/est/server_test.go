@@ -137,10 +137,16 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 		s.posts++
 	}
 	s.mu.Unlock()
+	if instead != nil && !strings.HasSuffix(r.URL.Path, "/cacerts") {
+		instead(w, r)
+		return
+	}
+	s.serve(w, r)
+}
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	op := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 	switch {
-	case instead != nil && op != "cacerts":
-		instead(w, r)
 	case op == "cacerts":
 		s.certsOnly(w, s.ca.Root.Certificate, s.ca.Intermediate.Certificate)
 	case len(r.TLS.PeerCertificates) == 0:
@@ -338,8 +344,7 @@ func (s *server) send(w http.ResponseWriter, out reply) {
 		}
 		chain = append(chain, c)
 	}
-	der, err := cms.Sign(cms.Content{Type: cms.IDPKIResponse, Bytes: content}, append(chain, out.certificates...),
-		cms.Signer{Key: out.signer.PrivateKey.(crypto.Signer), ID: cms.IssuerAndSerial(chain[0])})
+	der, err := s.sign(cms.Content{Type: cms.IDPKIResponse, Bytes: content}, out.signer, append(chain, out.certificates...))
 	if err != nil {
 		s.t.Error(err)
 		return
@@ -347,6 +352,14 @@ func (s *server) send(w http.ResponseWriter, out reply) {
 	w.Header().Set("Content-Type", wire.TypeCMCResponse)
 	w.WriteHeader(out.status)
 	_, _ = w.Write(wire.EncodeBody(der, false))
+}
+
+func (s *server) sign(content cms.Content, signer tls.Certificate, certs []*x509.Certificate) ([]byte, error) {
+	leaf, err := x509.ParseCertificate(signer.Certificate[0])
+	if err != nil {
+		return nil, err
+	}
+	return cms.Sign(content, certs, cms.Signer{Key: signer.PrivateKey.(crypto.Signer), ID: cms.IssuerAndSerial(leaf)})
 }
 
 // unsignedIn gives what goes along with a message.

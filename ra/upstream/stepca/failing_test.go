@@ -3,13 +3,11 @@
 package stepca_test
 
 import (
-	"crypto/x509"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-est/estra/ra"
-	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream/stepca"
 	"github.com/caddy-est/estra/ra/upstream/stepca/stepcatest"
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
@@ -26,15 +24,6 @@ func TestRealStepCAThatFails(t *testing.T) {
 		}
 		if strings.Contains(e.Public, "403") || strings.Contains(strings.ToLower(e.Public), "step-ca") {
 			t.Errorf("the client would read %q", e.Public)
-		}
-	})
-	t.Run("another root is UpstreamDown, and names the certificate", func(t *testing.T) {
-		cfg := ca.Config()
-		cfg.Roots = []*x509.Certificate{ratest.NewRoot(t, "Somebody Else").Certificate}
-		_, err := open(t, cfg).Issue(t.Context(), order(t))
-		e := upstreamtest.Fails(t, err, ra.UpstreamDown)
-		if !strings.Contains(e.Reason, "certificate") || !strings.Contains(e.Reason, "doesn't verify") {
-			t.Errorf("the reason is %q", e.Reason)
 		}
 	})
 	t.Run("a token that step-ca doesn't accept is UpstreamDown", func(t *testing.T) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package upstreamtest is the suite that every upstream passes.
 package upstreamtest
 
 import (
@@ -24,20 +23,6 @@ import (
 
 // patience is for one call; a CA under test is near.
 const patience = 30 * time.Second
-
-// Run holds an upstream to the contract of ra.Upstream, as far as it carries
-// plans. Open gives the upstream to test, with a CA behind it that works.
-// Pins are certificates that CACerts must list, such as the CA's root.
-func Run(t *testing.T, open func(testing.TB) ra.Upstream, pins ...*x509.Certificate) {
-	t.Run("it gives its CA certificates", func(t *testing.T) { testCACerts(t, open(t), pins) })
-	t.Run("it issues a rewritten order as planned", func(t *testing.T) { testRewrite(t, open(t)) })
-	t.Run("it issues what a policy sets and moves", func(t *testing.T) { testDecided(t, open(t)) })
-	t.Run("it issues every form of name as planned", func(t *testing.T) { testEveryName(t, open(t)) })
-	t.Run("it issues two orders for one CSR", func(t *testing.T) { testTwice(t, open(t)) })
-	t.Run("it refuses an order that no authority made", func(t *testing.T) { testZeroOrder(t, open(t)) })
-	t.Run("it gives up when the context is cancelled", func(t *testing.T) { testCancelled(t, open(t)) })
-	t.Run("it serves several callers at once", func(t *testing.T) { testConcurrent(t, open(t)) })
-}
 
 func testCACerts(t *testing.T, up ra.Upstream, pins []*x509.Certificate) {
 	certs := caCerts(t, up)
@@ -262,16 +247,6 @@ func testTwice(t *testing.T, up ra.Upstream) {
 	second := Issue(t, up, ratest.Order(t, again))
 	if first.Equal(second) {
 		t.Error("two orders gave one certificate")
-	}
-}
-
-func testZeroOrder(t *testing.T, up ra.Upstream) {
-	issued, err := up.Issue(t.Context(), ra.Order{})
-	if kind, ok := kindOf(err); !ok || kind != ra.UpstreamRefused {
-		t.Errorf("Issue of the zero order: %v, want %v", err, ra.UpstreamRefused)
-	}
-	if issued.Certificate != nil {
-		t.Error("Issue of the zero order gave a certificate")
 	}
 }
 

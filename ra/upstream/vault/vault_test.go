@@ -81,19 +81,42 @@ func roleText(t testing.TB, o vault.RoleOptions) []byte {
 func encoded(der []byte) string { return base64.StdEncoding.EncodeToString(der) }
 
 func TestSignPassesTheSuiteOfUpstreams(t *testing.T) {
-	s := vaulttest.Start(t)
-	upstreamtest.Run(t, func(t testing.TB) ra.Upstream { return fitting{open(t, s, vault.Sign), s} }, s.Roots...)
+	upstreamtest.Run(t, subject(t, vaulttest.Start(t), vault.Sign))
 }
 
 func TestSignVerbatimPassesTheSuiteOfUpstreams(t *testing.T) {
-	s := vaulttest.Start(t)
-	upstreamtest.Run(t, func(t testing.TB) ra.Upstream { return open(t, s, vault.Verbatim) }, s.Roots...)
+	upstreamtest.Run(t, subject(t, vaulttest.Start(t), vault.Verbatim))
 }
 
 func TestCELPassesTheSuiteOfUpstreams(t *testing.T) {
 	s := vaulttest.Start(t)
 	s.WriteCELRole(celRole(t))
-	upstreamtest.Run(t, func(t testing.TB) ra.Upstream { return open(t, s, vault.CEL) }, s.Roots...)
+	upstreamtest.Run(t, subject(t, s, vault.CEL))
+}
+
+// subject is a mode of the upstream, for the suite.
+func subject(t testing.TB, s *vaulttest.Server, mode vault.Mode) upstreamtest.Subject {
+	return upstreamtest.Subject{
+		Open: func(t testing.TB, place upstreamtest.Place) ra.Upstream {
+			up := open(t, s, mode, func(c *vault.Config) {
+				if c.URL = place.URL; place.Timeout > 0 {
+					c.Timeout = place.Timeout
+				}
+			})
+			if mode == vault.Sign {
+				return fitting{up, s}
+			}
+			return up
+		},
+		Pins: s.Roots, CA: s.Fronted(), NoReasons: true,
+		// As the documents show what a role says that refuses.
+		Refuse: func(t testing.TB) upstreamtest.Refusal {
+			f, up := fake(t, mode)
+			failure := vaulttest.Failures(t)["role refuses"]
+			instead(f, says(failure.Status, string(failure.Body)))
+			return upstreamtest.Refusal{Upstream: up, Order: order(t), Says: "Vault answered 400: common name device.example not allowed by this role"}
+		},
+	}
 }
 
 func celRole(t testing.TB) []byte {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,13 +74,25 @@ type CA struct {
 	names      string // of the DNS server
 	process    *upstreamtest.Process
 	http       *http.Client
+	tls        ratest.Signer // of its own TLS
+}
+
+// Fronted is how a front of the suite of upstreams stands before the CA.
+func (ca *CA) Fronted() *upstreamtest.CA {
+	ca.t.Helper()
+	return &upstreamtest.CA{
+		Name: "ACME", URL: strings.TrimSuffix(ca.URL, "/dir"), TLS: upstream.TLS([]*x509.Certificate{ca.TLS}, nil, nil),
+		Server: upstreamtest.ServerCertificate(ca.t, ca.tls), Reissue: upstreamtest.ReissuePEM, Finds: true, Keeps: true,
+		Signs: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/finalize-order/") },
+		Gives: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/certZ/") },
+	}
 }
 
 // Start starts a CA that is stopped with the test.
 func Start(t testing.TB, o Options) *CA {
 	t.Helper()
 	root := ratest.NewRoot(t, "Pebble TLS Test Root")
-	ca := &CA{t: t, dir: t.TempDir(), TLS: root.Certificate}
+	ca := &CA{t: t, dir: t.TempDir(), TLS: root.Certificate, tls: root}
 	roots := x509.NewCertPool()
 	roots.AddCert(root.Certificate)
 	ca.http = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{

@@ -11,15 +11,18 @@ import (
 	"database/sql"
 	"encoding/json"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/secret"
+	"github.com/caddy-est/estra/ra/upstream"
 	"github.com/caddy-est/estra/ra/upstream/cfssl"
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
@@ -56,9 +59,10 @@ type CA struct {
 	// Clients issues client certificates for MutualTLS.
 	Clients ratest.Signer
 
-	t       testing.TB
-	dir     string
-	process *upstreamtest.Process
+	t            testing.TB
+	dir          string
+	process      *upstreamtest.Process
+	root, signer ratest.Signer
 }
 
 // Start starts a CA that is stopped with the test.
@@ -67,7 +71,7 @@ func Start(t testing.TB, o Options) *CA {
 	binary := binary(t)
 	root := ratest.NewRoot(t, "CFSSL Test Root")
 	signer := root.Sub(t, "CFSSL Test Intermediate")
-	ca := &CA{t: t, dir: t.TempDir(), Root: root.Certificate, Intermediate: signer.Certificate, Clients: ratest.NewRoot(t, "RA Test Root")}
+	ca := &CA{t: t, dir: t.TempDir(), Root: root.Certificate, Intermediate: signer.Certificate, Clients: ratest.NewRoot(t, "RA Test Root"), root: root, signer: signer}
 	server := upstreamtest.ServerCertificate(t, root)
 	args := []string{
 		"serve", "-address", "127.0.0.1", "-config", ca.write("config.json", ca.profiles()),
@@ -89,6 +93,16 @@ func Start(t testing.TB, o Options) *CA {
 	}, upstreamtest.Handshake(ca.Root))
 	ca.URL = "https://" + address
 	return ca
+}
+
+// Fronted is how a front of the suite of upstreams stands before the CA.
+func (ca *CA) Fronted() *upstreamtest.CA {
+	ca.t.Helper()
+	return &upstreamtest.CA{
+		Name: "CFSSL", URL: ca.URL, TLS: upstream.TLS([]*x509.Certificate{ca.Root}, nil, nil), Server: upstreamtest.ServerCertificate(ca.t, ca.root),
+		Issuer: ca.signer, Reissue: upstreamtest.ReissueJSON("result", "certificate"),
+		Signs: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/authsign") },
+	}
 }
 
 // Client is a client certificate that MutualTLS takes.

@@ -37,15 +37,18 @@ func (f *Fake) download(c *call, dn string) {
 	}
 }
 
+// reasons are those of which tests have a use.
+var reasons = map[string]int{"KEY_COMPROMISE": 1, "SUPERSEDED": 4, "PRIVILEGES_WITHDRAWN": 9}
+
 func (f *Fake) crl(c *call, dn string) {
 	if dn != f.dn() || c.r.URL.Query().Get("deltaCrl") != "false" {
 		f.fail(c, "no such CA")
 		return
 	}
 	var entries []x509.RevocationListEntry
-	for number := range f.revoked {
+	for number, reason := range f.revoked {
 		n, _ := new(big.Int).SetString(number, 16)
-		entries = append(entries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: time.Now()})
+		entries = append(entries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: time.Now(), ReasonCode: reasons[reason]})
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour), RevokedCertificateEntries: entries,

@@ -6,12 +6,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 // A Server is the fake one, or a real one.
@@ -24,6 +27,27 @@ type Server struct {
 	CA               string
 	EndEntityProfile string
 	RA               tls.Certificate
+
+	t     testing.TB
+	front ratest.Signer // of fronts
+}
+
+// Fronted is how a front of the suite of upstreams stands before the server.
+func (s *Server) Fronted() *upstreamtest.CA {
+	s.t.Helper()
+	roots := s.TLSRoots
+	if len(roots) == 0 {
+		roots = s.Roots
+	}
+	ca := &upstreamtest.CA{
+		Name: "EJBCA", URL: s.URL, Server: upstreamtest.ServerCertificate(s.t, s.front), Finds: true, Reissue: upstreamtest.ReissueJSON("certificate"),
+		TLS:   upstream.TLS(roots, func() (*tls.Certificate, error) { return &s.RA, nil }, nil),
+		Signs: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/certificaterequest") },
+	}
+	if s.Fake != nil {
+		ca.Issuer = s.Fake.CA.Intermediate
+	}
+	return ca
 }
 
 // Start gives the server at ESTRA_EJBCA_URL, where that is set; else the fake one.
@@ -45,10 +69,15 @@ func Start(t testing.TB) *Server {
 		return NewFake(t).Server()
 	}
 	t.Logf("against the real server at %s", address)
-	s := &Server{URL: address, CA: os.Getenv("ESTRA_EJBCA_CA"), EndEntityProfile: os.Getenv("ESTRA_EJBCA_END_ENTITY_PROFILE")}
+	s := &Server{
+		URL: address, CA: os.Getenv("ESTRA_EJBCA_CA"), EndEntityProfile: os.Getenv("ESTRA_EJBCA_END_ENTITY_PROFILE"),
+		t: t, front: ratest.NewRoot(t, "Front"),
+	}
 	s.Roots = certificates(t, "ESTRA_EJBCA_CACERT")
+	s.TLSRoots = append(s.TLSRoots, s.front.Certificate)
+	s.TLSRoots = append(s.TLSRoots, s.Roots...)
 	if os.Getenv("ESTRA_EJBCA_TLS_CACERT") != "" {
-		s.TLSRoots = certificates(t, "ESTRA_EJBCA_TLS_CACERT")
+		s.TLSRoots = append(certificates(t, "ESTRA_EJBCA_TLS_CACERT"), s.front.Certificate)
 	}
 	var err error
 	if s.RA, err = tls.LoadX509KeyPair(os.Getenv("ESTRA_EJBCA_CERT"), os.Getenv("ESTRA_EJBCA_KEY")); err != nil {
@@ -74,6 +103,7 @@ func certificates(t testing.TB, variable string) []*x509.Certificate {
 func (f *Fake) Server() *Server {
 	return &Server{
 		Fake: f, URL: f.URL, Roots: []*x509.Certificate{f.CA.Root.Certificate}, CA: CAName, EndEntityProfile: EndEntityProfile, RA: f.RA,
+		t: f.t, front: f.CA.Root,
 	}
 }
 

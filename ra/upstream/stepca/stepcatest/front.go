@@ -11,26 +11,25 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
-	"io"
 	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
-	"time"
 
 	"go.step.sm/crypto/jose"
+
+	"github.com/caddy-est/estra/ra/ratest"
+	"github.com/caddy-est/estra/ra/upstream"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
-// A Front is between an RA and step-ca: it sees what step-ca does, also where the
+// A Front is between an RA and step-ca: it notes what step-ca does, also where the
 // RA never learns of it, and answers in its place.
 type Front struct {
 	URL string
 
 	ca   *CA
 	note func(what, serial string, key []byte)
-	http *http.Client
 
 	mu    sync.RWMutex // of the CA's address, which may change when it starts again
 	spoil chan func(*Asked)
@@ -41,21 +40,29 @@ type Front struct {
 // what was "revoked".
 func (ca *CA) Front(note func(what, serial string, key []byte)) *Front {
 	ca.t.Helper()
-	roots := x509.NewCertPool()
-	roots.AddCert(ca.Root)
-	f := &Front{ca: ca, note: note, spoil: make(chan func(*Asked), 16), http: &http.Client{
-		Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
-	}}
-	template := skeleton(ca.t, "front")
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	own := sign(ca.t, template, &ca.hier.root)
-	server := httptest.NewUnstartedServer(f)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{own.cert.Raw}, PrivateKey: own.key}}, MinVersion: tls.VersionTLS12}
-	server.StartTLS()
-	ca.t.Cleanup(server.Close)
-	f.URL = server.URL
+	f := &Front{ca: ca, note: note, spoil: make(chan func(*Asked), 16)}
+	f.URL = upstreamtest.NewFront(ca.t, ca.serverCertificate(), ca.tls(), f.address, f.handle).URL
 	return f
 }
+
+// Fronted is how a front of the suite of upstreams stands before the CA.
+func (ca *CA) Fronted() *upstreamtest.CA {
+	ca.t.Helper()
+	return &upstreamtest.CA{
+		Name: "step-ca", URL: ca.URL, TLS: ca.tls(), Server: ca.serverCertificate(), Issuer: ca.hier.intermediate.signer(),
+		Signs: signs, Reissue: upstreamtest.ReissueJSON("crt"),
+	}
+}
+
+func (ca *CA) serverCertificate() tls.Certificate {
+	ca.t.Helper()
+	return upstreamtest.ServerCertificate(ca.t, ca.hier.root.signer())
+}
+
+// tls verifies the CA.
+func (ca *CA) tls() *tls.Config { return upstream.TLS([]*x509.Certificate{ca.Root}, nil, nil) }
+
+func (p pair) signer() ratest.Signer { return ratest.Signer{Certificate: p.cert, Key: p.key} }
 
 // Spoil has the next requests for a certificate answered by these, one each.
 func (f *Front) Spoil(by ...func(*Asked)) {
@@ -78,14 +85,16 @@ func (f *Front) Kill() {
 	f.ca.Stop()
 }
 
-// ServeHTTP passes on what it doesn't answer itself.
-func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	a := &Asked{front: f, w: w, r: r, body: body}
-	if strings.HasSuffix(r.URL.Path, "/sign") {
+func (f *Front) address() string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.ca.URL
+}
+
+// handle passes on what it doesn't answer itself.
+func (f *Front) handle(asked *upstreamtest.Asked) {
+	a := &Asked{Asked: asked, front: f}
+	if signs(a.Request) {
 		select {
 		case spoil := <-f.spoil:
 			spoil(a)
@@ -100,24 +109,22 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.Answer()
 }
 
+// signs tells a request for a certificate from others.
+func signs(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/sign") }
+
 // Asked is what the RA has asked.
 type Asked struct {
-	// Status and Body are the CA's answer, after Pass.
-	Status int
-	Body   []byte
+	*upstreamtest.Asked
 
 	front *Front
-	w     http.ResponseWriter
-	r     *http.Request
-	body  []byte
 }
 
 // Pass asks the CA; false: there was no answer.
 func (a *Asked) Pass() bool {
-	if !a.pass() {
+	if !a.Asked.Pass() {
 		return false
 	}
-	if strings.HasSuffix(a.r.URL.Path, "/revoke") && (a.Status < 300 || bytes.Contains(a.Body, []byte("already revoked"))) {
+	if strings.HasSuffix(a.Request.URL.Path, "/revoke") && (a.Status < 300 || bytes.Contains(a.Body, []byte("already revoked"))) {
 		if serial, ok := new(big.Int).SetString(a.claims().Subject, 10); ok {
 			a.front.note("revoked", hexOf(serial), nil)
 		}
@@ -126,28 +133,6 @@ func (a *Asked) Pass() bool {
 		a.Issued(cert)
 	}
 	return true
-}
-
-func (a *Asked) pass() bool {
-	a.front.mu.RLock()
-	address := a.front.ca.URL
-	a.front.mu.RUnlock()
-	req, err := http.NewRequestWithContext(a.r.Context(), a.r.Method, address+a.r.URL.RequestURI(), bytes.NewReader(a.body))
-	if err != nil {
-		return false
-	}
-	req.Header = a.r.Header.Clone()
-	res, err := a.front.http.Do(req)
-	if err != nil {
-		return false
-	}
-	defer res.Body.Close()
-	a.Body, err = io.ReadAll(res.Body)
-	a.Status = res.StatusCode
-	for _, name := range []string{"Content-Type", "Retry-After"} {
-		a.w.Header().Set(name, res.Header.Get(name))
-	}
-	return err == nil
 }
 
 // Issued notes a certificate.
@@ -161,7 +146,7 @@ func (a *Asked) Perhaps() {
 	var request struct {
 		CSR string `json:"csr"`
 	}
-	if err := json.Unmarshal(a.body, &request); err != nil || !ok {
+	if err := json.Unmarshal(a.Sent, &request); err != nil || !ok {
 		return
 	}
 	block, _ := pem.Decode([]byte(request.CSR))
@@ -184,7 +169,7 @@ func (a *Asked) claims() (c claimed) {
 	var request struct {
 		OTT string `json:"ott"`
 	}
-	if err := json.Unmarshal(a.body, &request); err != nil {
+	if err := json.Unmarshal(a.Sent, &request); err != nil {
 		return c
 	}
 	token, err := jose.ParseSigned(request.OTT)
@@ -202,15 +187,11 @@ func (a *Asked) certificate() *x509.Certificate {
 	if a.Status != http.StatusCreated || json.Unmarshal(a.Body, &answer) != nil {
 		return nil
 	}
-	block, _ := pem.Decode([]byte(answer.Certificate))
-	if block == nil {
-		return nil
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+	certs, err := upstream.Certificates([]byte(answer.Certificate))
 	if err != nil {
 		return nil
 	}
-	return cert
+	return certs[0]
 }
 
 // A Forgery is how a certificate isn't the one that was ordered.
@@ -225,7 +206,7 @@ type Forgery struct {
 // place, with its serial number.
 func (a *Asked) Forge(how Forgery) {
 	ca := a.front.ca
-	if !a.pass() || a.certificate() == nil {
+	if !a.Asked.Pass() || a.certificate() == nil {
 		a.Reset()
 		return
 	}
@@ -261,31 +242,6 @@ func (a *Asked) Forge(how Forgery) {
 		return
 	}
 	a.Answer()
-}
-
-// Answer gives Status and Body to the RA.
-func (a *Asked) Answer() {
-	a.w.WriteHeader(a.Status)
-	_, _ = a.w.Write(a.Body) // who has gone gets none
-}
-
-// Reset cuts the connection to the RA off, without an answer.
-func (a *Asked) Reset() {
-	hijacker, ok := a.w.(http.Hijacker)
-	if !ok {
-		panic(http.ErrAbortHandler)
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if secured, ok := conn.(*tls.Conn); ok {
-		if plain, ok := secured.NetConn().(*net.TCPConn); ok {
-			_ = plain.SetLinger(0) // a reset, not an end
-			_ = plain.Close()
-		}
-	}
-	_ = conn.Close()
 }
 
 func hexOf(serial *big.Int) string { return hex.EncodeToString(serial.Bytes()) }

@@ -13,11 +13,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/upstream"
+	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 )
 
 // Role is the one that tests write, of both kinds.
@@ -35,8 +38,27 @@ type Server struct {
 	// Token may do what an operator does.
 	Token secret.Text
 
-	t    testing.TB
-	http *http.Client
+	t     testing.TB
+	http  *http.Client
+	front ratest.Signer // of fronts
+}
+
+// Fronted is how a front of the suite of upstreams stands before the server.
+func (s *Server) Fronted() *upstreamtest.CA {
+	s.t.Helper()
+	roots := s.TLSRoots
+	if len(roots) == 0 {
+		roots = s.Roots
+	}
+	ca := &upstreamtest.CA{
+		Name: "Vault", URL: s.URL, TLS: upstream.TLS(roots, nil, nil), Server: upstreamtest.ServerCertificate(s.t, s.front),
+		Reissue: upstreamtest.ReissueJSON("data", "certificate"),
+		Signs:   func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/sign") },
+	}
+	if s.Fake != nil {
+		ca.Issuer = s.Fake.CA.Intermediate
+	}
+	return ca
 }
 
 // Start gives the server at ESTRA_VAULT_ADDR, where that is set, with a mount of
@@ -54,7 +76,8 @@ func Start(t testing.TB) *Server {
 	t.Log("against the fake server of vaulttest: ESTRA_VAULT_ADDR isn't set")
 	f := NewFake(t)
 	return &Server{
-		Fake: f, URL: f.URL, Roots: []*x509.Certificate{f.CA.Root.Certificate}, Mount: Mount, Token: secret.Text(f.NewToken(0, 0, false)), t: t,
+		Fake: f, URL: f.URL, Roots: []*x509.Certificate{f.CA.Root.Certificate}, Mount: Mount, Token: secret.Text(f.NewToken(0, 0, false)),
+		t: t, front: f.CA.Root,
 	}
 }
 
@@ -64,7 +87,7 @@ func startReal(t testing.TB) *Server {
 	_, _ = rand.Read(name[:]) // never fails
 	s := &Server{
 		URL: os.Getenv("ESTRA_VAULT_ADDR"), Token: secret.Text(os.Getenv("ESTRA_VAULT_TOKEN")), Namespace: os.Getenv("ESTRA_VAULT_NAMESPACE"),
-		Mount: "estra-" + hex.EncodeToString(name[:]), t: t,
+		Mount: "estra-" + hex.EncodeToString(name[:]), t: t, front: ratest.NewRoot(t, "Front"),
 	}
 	t.Logf("against the real server at %s, mount %s", s.URL, s.Mount)
 	roots, err := os.ReadFile(os.Getenv("ESTRA_VAULT_CACERT"))
@@ -74,6 +97,7 @@ func startReal(t testing.TB) *Server {
 	if s.TLSRoots, err = upstream.Certificates(roots); err != nil {
 		t.Fatalf("ESTRA_VAULT_CACERT: %v", err)
 	}
+	s.TLSRoots = append(s.TLSRoots, s.front.Certificate)
 	pool := x509.NewCertPool()
 	for _, root := range s.TLSRoots {
 		pool.AddCert(root)

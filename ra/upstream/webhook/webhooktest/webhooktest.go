@@ -7,6 +7,7 @@ package webhooktest
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/secret"
+	"github.com/caddy-est/estra/ra/upstream"
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
 	"github.com/caddy-est/estra/ra/upstream/webhook"
 )
@@ -32,10 +34,23 @@ type CA struct {
 	Root         *x509.Certificate
 	Intermediate *x509.Certificate
 
-	t       testing.TB
-	dir     string
-	process *upstreamtest.Process
+	t            testing.TB
+	dir          string
+	process      *upstreamtest.Process
+	root, signer ratest.Signer
 }
+
+// Fronted is how a front of the suite of upstreams stands before the server.
+func (ca *CA) Fronted() *upstreamtest.CA {
+	ca.t.Helper()
+	return &upstreamtest.CA{
+		Name: "webhook", URL: ca.URL, TLS: upstream.TLS([]*x509.Certificate{ca.Root}, nil, nil), Server: upstreamtest.ServerCertificate(ca.t, ca.root),
+		Issuer: ca.signer, Reissue: upstreamtest.ReissueJSON("certificate"), Signs: Signs,
+	}
+}
+
+// Signs tells a request for a certificate from others.
+func Signs(r *http.Request) bool { return r.URL.Path == "/issue" }
 
 // Go starts the server in Go.
 func Go(t testing.TB) *CA {
@@ -72,7 +87,7 @@ func start(t testing.TB, command ...string) *CA {
 	t.Helper()
 	root := ratest.NewRoot(t, "Webhook Test Root")
 	signer := root.Sub(t, "Webhook Test Intermediate")
-	ca := &CA{t: t, dir: t.TempDir(), Root: root.Certificate, Intermediate: signer.Certificate}
+	ca := &CA{t: t, dir: t.TempDir(), Root: root.Certificate, Intermediate: signer.Certificate, root: root, signer: signer}
 	server := upstreamtest.ServerCertificate(t, root)
 	ca.write("ca.pem", upstreamtest.CertificatePEM(signer.Certificate))
 	ca.write("ca.key", upstreamtest.KeyPEM(t, signer.Key))

@@ -4,9 +4,11 @@ package est
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddy-est/estra/policy"
@@ -93,10 +95,25 @@ func (u *Upstream) exchange(ctx context.Context, ask estclient.FullRequest, requ
 		return nil, answer, err
 	}
 	done, err := est.Open(message, answer.Status, answer.Header, answer.Body, answer.Peer)
+	if err != nil && answer.Status == http.StatusOK && u.changed(ctx, err, chain) {
+		if chain, failed := u.chain(ctx); failed == nil {
+			done, err = u.est.Knowing(chain).Open(message, answer.Status, answer.Header, answer.Body, answer.Peer)
+		}
+	}
 	if err != nil {
 		return done, answer, u.notGranted(err, answer)
 	}
 	return done, answer, nil
+}
+
+// changed says, of an answer that isn't taken, that the CA has other certificates by
+// now than those it was verified under.
+func (u *Upstream) changed(ctx context.Context, err error, chain []*x509.Certificate) bool {
+	if _, said := errors.AsType[*estclient.CMCError](err); said {
+		return false
+	}
+	now, failed := u.CACerts(ctx)
+	return failed == nil && !slices.EqualFunc(now, chain, (*x509.Certificate).Equal)
 }
 
 // notGranted gives what the server says as a kind. A refusal is its word as a CMC

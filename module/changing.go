@@ -120,7 +120,8 @@ func loadClientPair(certificate, key string, fits func(*x509.Certificate) error)
 }
 
 // credentialOf is a credential that stands in one of two options: as a text, best
-// a placeholder, or in the file of `OPTION_file`.
+// a placeholder, or in the file of `OPTION_file`. What a placeholder stands for, such
+// as {file.X}, may change as the file may.
 func credentialOf[T any](option, text, file string, parse func(string) (T, error)) (func() T, error) {
 	switch {
 	case (text == "") == (file == ""):
@@ -132,13 +133,27 @@ func credentialOf[T any](option, text, file string, parse func(string) (T, error
 		}
 		return c.now, nil
 	}
-	text, err := expand(option, text)
+	read := func() (value T, err error) {
+		said, err := expand(option, text)
+		if err != nil {
+			return value, err
+		}
+		if value, err = parse(said); err != nil {
+			return value, fmt.Errorf("%s: %w", option, err)
+		}
+		return value, nil
+	}
+	value, err := read()
 	if err != nil {
 		return nil, err
 	}
-	value, err := parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", option, err)
-	}
-	return func() T { return value }, nil
+	var mu sync.Mutex
+	return func() T {
+		mu.Lock()
+		defer mu.Unlock()
+		if now, err := read(); err == nil {
+			value = now
+		}
+		return value
+	}, nil
 }

@@ -8,7 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -31,7 +31,8 @@ type StepCA struct {
 
 	// The name of the provisioner. Required.
 	Provisioner string `json:"provisioner"`
-	// JWK provisioner: a file with the private key, a JWK or a JWE.
+	// JWK provisioner: a file with the private key, a JWK or a JWE. Here and in
+	// certificate, files are read again when they change.
 	Key string `json:"key,omitempty"`
 	// The password of an encrypted key; a placeholder such as {env.X}.
 	KeyPassword string `json:"key_password,omitempty"`
@@ -45,7 +46,7 @@ type StepCA struct {
 
 	*stepca.Upstream `json:"-"`
 
-	x5c []*x509.Certificate // the RA's chain, leaf first; nil with a JWK
+	opener *changing[stepca.Credential]
 }
 
 // CaddyModule returns the Caddy module information.
@@ -120,9 +121,10 @@ func (u *StepCA) Provision(ctx caddy.Context) error {
 		URL: u.URL, Others: u.OtherURLs, Observe: sayOfAddress(ctx.Logger()), Roots: u.pins, Provisioner: u.Provisioner, CRL: u.AskCRL,
 		Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
-	if err := u.loadKey(&cfg); err != nil {
+	if err := u.loadOpener(); err != nil {
 		return err
 	}
+	cfg.Credential = func() (stepca.Credential, error) { return u.opener.now(), nil }
 	if u.OwnProvisioner != "" {
 		cfg.Own = &stepca.Own{Provisioner: u.OwnProvisioner, Credential: u.credential}
 	}
@@ -130,33 +132,42 @@ func (u *StepCA) Provision(ctx caddy.Context) error {
 	return u.orWrite(err, "https://HOST:PORT")
 }
 
-func (u *StepCA) loadKey(cfg *stepca.Config) error {
-	key, err := os.ReadFile(u.Key)
-	if err != nil {
-		return fmt.Errorf("key: %w", err)
-	}
+// loadOpener follows the files of what opens the provisioner.
+func (u *StepCA) loadOpener() (err error) {
+	files := []string{u.Key}
 	if u.Certificate != "" {
-		chain, err := os.ReadFile(u.Certificate)
-		if err != nil {
-			return fmt.Errorf("certificate: %w", err)
-		}
-		cfg.X5C, err = stepca.ParseX5C(chain, key)
-		if err != nil {
-			return fmt.Errorf("certificate %s: %w", u.Certificate, err)
-		}
-		u.x5c = cfg.X5C.Chain
-		return nil
+		files = append(files, u.Certificate)
+	}
+	u.opener, err = newChanging(u.readOpener, files...)
+	if err != nil {
+		return fmt.Errorf("key %s: %w", strings.Join(files, ", certificate "), err)
+	}
+	return nil
+}
+
+// readOpener reads the key, and the certificate where there is one. The password is
+// looked up again: it may have changed with the key.
+func (u *StepCA) readOpener(texts [][]byte) (c stepca.Credential, err error) {
+	key := texts[0]
+	if len(texts) > 1 {
+		c.X5C, err = stepca.ParseX5C(texts[1], key)
+		return c, err
 	}
 	password, err := expand("the key's password", u.KeyPassword)
 	if err != nil {
-		return err
+		return c, err
 	}
-	cfg.JWK, err = stepca.ParseJWK(key, []byte(password))
+	c.JWK, err = stepca.ParseJWK(key, []byte(password))
 	if block, _ := pem.Decode(key); err != nil && block != nil {
-		return fmt.Errorf("key %s: %w; for an X5C provisioner add `certificate FILE`", u.Key, err)
+		return c, fmt.Errorf("%w; for an X5C provisioner add `certificate FILE`", err)
 	}
-	if err != nil {
-		return fmt.Errorf("key %s: %w", u.Key, err)
+	return c, err
+}
+
+// x5c is the RA certificate with its chain, leaf first; nil with a JWK.
+func (u *StepCA) x5c() []*x509.Certificate {
+	if x5c := u.opener.now().X5C; x5c != nil {
+		return x5c.Chain
 	}
 	return nil
 }
@@ -167,10 +178,11 @@ func (u *StepCA) Identity() string { return "step_ca " + u.URL }
 // Needs refuses an RA certificate that ends before the longest device
 // certificate would: step-ca issues nothing that outlives it.
 func (u *StepCA) Needs(validity time.Duration) error {
-	if u.x5c == nil {
+	chain := u.x5c()
+	if chain == nil {
 		return nil
 	}
-	if left := time.Until(u.x5c[0].NotAfter); left < validity {
+	if left := time.Until(chain[0].NotAfter); left < validity {
 		return fmt.Errorf("step-ca issues nothing that outlives the RA certificate, which has %s left, and the policy plans up to %s: renew it, or use a JWK provisioner", days(left), days(validity))
 	}
 	return nil
@@ -178,10 +190,10 @@ func (u *StepCA) Needs(validity time.Duration) error {
 
 // Expiries is the first end in the RA certificate's chain, where there is one.
 func (u *StepCA) Expiries() map[string]time.Time {
-	if u.x5c == nil {
-		return nil
+	if chain := u.x5c(); chain != nil {
+		return map[string]time.Time{"ra_certificate": firstEnd(chain)}
 	}
-	return map[string]time.Time{"ra_certificate": firstEnd(u.x5c)}
+	return nil
 }
 
 // credential is our own certificate, as step-ca wants it.

@@ -22,13 +22,14 @@ type wanted struct {
 	kid  string // of a JWK
 }
 
-func provisionersOf(cfg Config) map[string]wanted {
-	named := map[string]wanted{cfg.Provisioner: {kind: "X5C"}}
-	if cfg.JWK != nil {
-		named[cfg.Provisioner] = wanted{"JWK", cfg.JWK.KeyID}
+// named are our provisioners, by name.
+func (u *Upstream) named() map[string]wanted {
+	named := map[string]wanted{u.main.cfg.Provisioner: {kind: "X5C"}}
+	if _, opens, err := u.main.current(); err == nil && opens.JWK != nil {
+		named[u.main.cfg.Provisioner] = wanted{"JWK", opens.JWK.KeyID}
 	}
-	if cfg.Own != nil {
-		named[cfg.Own.Provisioner] = wanted{kind: "X5C"}
+	if u.own != nil {
+		named[u.own.cfg.Provisioner] = wanted{kind: "X5C"}
 	}
 	return named
 }
@@ -52,19 +53,20 @@ type published struct {
 // clock.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	var checks []ra.Check
-	found, err := u.provisioners(ctx)
-	for _, name := range slices.Sorted(maps.Keys(u.named)) {
+	named := u.named()
+	found, err := u.provisioners(ctx, named)
+	for _, name := range slices.Sorted(maps.Keys(named)) {
 		if err != nil {
 			checks = append(checks, ra.Checked("provisioner "+name, err, ""))
 			continue
 		}
-		checks = append(checks, found[name].check(name, u.named[name])...)
+		checks = append(checks, found[name].check(name, named[name])...)
 	}
 	return append(checks, u.client.Check(ctx)...)
 }
 
-// provisioners gives those of our names.
-func (u *Upstream) provisioners(ctx context.Context) (map[string]published, error) {
+// provisioners gives those of these names.
+func (u *Upstream) provisioners(ctx context.Context, named map[string]wanted) (map[string]published, error) {
 	found := map[string]published{}
 	cursor := ""
 	for range maxPages {
@@ -82,7 +84,7 @@ func (u *Upstream) provisioners(ctx context.Context) (map[string]published, erro
 		for _, raw := range page.Provisioners {
 			var p published
 			// Those of other types have other fields.
-			if json.Unmarshal(raw, &p) == nil && u.named[p.Name].kind != "" {
+			if json.Unmarshal(raw, &p) == nil && named[p.Name].kind != "" {
 				found[p.Name] = p
 			}
 		}

@@ -77,13 +77,17 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 // signs its tokens, if one does.
 func (u *Upstream) tokensFor(o ra.Order) (*tokens, *X5C, error) {
 	if u.own == nil || o.Self() {
-		return u.tokens, u.x5c, nil
+		tokens, opens, err := u.main.current()
+		if err != nil {
+			return nil, nil, ra.Fail(ra.UpstreamDown, "the credential for the provisioner can't be used", err)
+		}
+		return tokens, opens.X5C, nil
 	}
-	tokens, x5c, err := u.own.current()
+	tokens, opens, err := u.own.current()
 	if err != nil {
-		return nil, nil, ra.Fail(ra.UpstreamDown, fmt.Sprintf("the provisioner %s wants our own certificate", u.own.cfg.Own.Provisioner), err)
+		return nil, nil, ra.Fail(ra.UpstreamDown, fmt.Sprintf("the provisioner %s wants our own certificate", u.own.cfg.Provisioner), err)
 	}
-	return tokens, x5c, nil
+	return tokens, opens.X5C, nil
 }
 
 // echo gives the CSR's own names just as step-ca, by crypto/x509, reads

@@ -5,26 +5,57 @@ package stepca
 import (
 	"errors"
 	"sync"
+
+	"go.step.sm/crypto/jose"
 )
 
-// ownTokens are the tokens of Config.Own, signed anew by each certificate that
-// takes the place of another.
-type ownTokens struct {
-	cfg Config // with the provisioner's name
-
-	mu     sync.Mutex
-	x5c    *X5C
-	tokens *tokens
+// A Credential opens a provisioner: one of the two.
+type Credential struct {
+	JWK *jose.JSONWebKey // see [ParseJWK]
+	X5C *X5C             // see [ParseX5C]
 }
 
-// newOwnTokens gives nil where no such provisioner is configured.
-func newOwnTokens(cfg Config) (*ownTokens, error) {
+// is says that two are the same. A JWK that was read again is another.
+func (c Credential) is(other Credential) bool {
+	if c.X5C == nil || other.X5C == nil || len(other.X5C.Chain) == 0 {
+		return c.JWK == other.JWK && c.X5C == other.X5C
+	}
+	return c.JWK == other.JWK && c.X5C.Chain[0].Equal(other.X5C.Chain[0])
+}
+
+// signing are the tokens of one provisioner, signed anew by each credential that
+// takes the place of another.
+type signing struct {
+	cfg  Config // with the provisioner's name, and no credential
+	give func() (Credential, error)
+
+	mu     sync.Mutex
+	held   Credential
+	tokens *tokens // nil: none are made yet
+}
+
+// newSigning is that of Config.Provisioner.
+func newSigning(cfg Config) (*signing, error) {
+	s := &signing{cfg: cfg, give: cfg.Credential}
+	if s.give == nil {
+		given := Credential{JWK: cfg.JWK, X5C: cfg.X5C}
+		s.give = func() (Credential, error) { return given, nil }
+	} else if cfg.JWK != nil || cfg.X5C != nil {
+		return nil, errors.New("step_ca: a credential is given, and who gives one: a provisioner has one")
+	}
+	_, held, err := s.current()
+	if err == nil && cfg.Own != nil && held.X5C != nil {
+		return nil, errors.New("step_ca: a certificate from a file is given, and our own one too: an X5C provisioner has one")
+	}
+	return s, err
+}
+
+// newOwnSigning is that of Config.Own; nil where no such provisioner is configured.
+func newOwnSigning(cfg Config) (*signing, error) {
 	if cfg.Own == nil {
 		return nil, nil
 	}
 	switch {
-	case cfg.X5C != nil:
-		return nil, errors.New("step_ca: a certificate from a file is given, and our own one too: an X5C provisioner has one")
 	case cfg.Own.Provisioner == "":
 		return nil, errors.New("step_ca: the provisioner for our own certificate isn't named")
 	case cfg.Own.Provisioner == cfg.Provisioner:
@@ -32,27 +63,31 @@ func newOwnTokens(cfg Config) (*ownTokens, error) {
 	case cfg.Own.Credential == nil:
 		return nil, errors.New("step_ca: nobody gives our own certificate")
 	}
-	cfg.Provisioner, cfg.JWK = cfg.Own.Provisioner, nil
-	return &ownTokens{cfg: cfg}, nil
+	s := &signing{cfg: cfg, give: func() (Credential, error) {
+		x5c, err := cfg.Own.Credential()
+		return Credential{X5C: x5c}, err
+	}}
+	s.cfg.Provisioner = cfg.Own.Provisioner
+	return s, nil
 }
 
-// current gives the tokens that the certificate of now signs.
-func (o *ownTokens) current() (*tokens, *X5C, error) {
-	x5c, err := o.cfg.Own.Credential()
+// current gives the tokens that the credential of now signs.
+func (s *signing) current() (*tokens, Credential, error) {
+	now, err := s.give()
 	if err != nil {
-		return nil, nil, err
+		return nil, Credential{}, err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.x5c != nil && len(x5c.Chain) > 0 && o.x5c.Chain[0].Equal(x5c.Chain[0]) {
-		return o.tokens, o.x5c, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tokens != nil && s.held.is(now) {
+		return s.tokens, s.held, nil
 	}
-	cfg := o.cfg
-	cfg.X5C = x5c
-	made, err := newTokens(cfg) // checks the certificate
+	cfg := s.cfg
+	cfg.JWK, cfg.X5C = now.JWK, now.X5C
+	made, err := newTokens(cfg) // checks it
 	if err != nil {
-		return nil, nil, err
+		return nil, Credential{}, err
 	}
-	o.x5c, o.tokens = x5c, made
-	return made, x5c, nil
+	s.held, s.tokens = now, made
+	return made, now, nil
 }

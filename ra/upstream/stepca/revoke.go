@@ -48,7 +48,11 @@ func (u *Upstream) RevokeSerial(ctx context.Context, serial *big.Int, _ *x509.Ce
 
 func (u *Upstream) revoke(ctx context.Context, number *big.Int, reason int) error {
 	serial := number.String()
-	_, err := u.client.signed(ctx, upstream.Call{Method: http.MethodPost, Path: revokePath, Limit: maxAnswer}, u.tokens,
+	tokens, _, err := u.main.current()
+	if err != nil {
+		return ra.Fail(ra.UpstreamDown, "the credential for the provisioner can't be used", err)
+	}
+	_, err = u.client.signed(ctx, upstream.Call{Method: http.MethodPost, Path: revokePath, Limit: maxAnswer}, tokens,
 		claims{Claims: jose.Claims{Subject: serial}}, func(token string) any {
 			return revokeRequest{Serial: serial, OTT: token, ReasonCode: reason, Passive: true}
 		})

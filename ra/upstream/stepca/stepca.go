@@ -30,8 +30,8 @@ const (
 	DefaultMaxConns = 16
 )
 
-// Config is what [New] needs. URL, Roots, Provisioner and one of JWK and X5C
-// have no default.
+// Config is what [New] needs. URL, Roots, Provisioner and one of JWK, X5C and
+// Credential have no default.
 type Config struct {
 	// URL is the CA's address, such as https://ca.internal:9000.
 	URL string
@@ -48,6 +48,9 @@ type Config struct {
 	JWK *jose.JSONWebKey
 	// X5C is the credential for an X5C provisioner; see [ParseX5C].
 	X5C *X5C
+	// Credential, in place of JWK and X5C, is asked for each token: files change.
+	// The error says why there is none.
+	Credential func() (Credential, error)
 	// Own is a second provisioner, of type X5C, that this server's own
 	// certificate opens: what isn't for that certificate itself is ordered
 	// there. Then JWK is for nothing else, and X5C isn't set. Nil: none.
@@ -81,10 +84,8 @@ type Own struct {
 // use.
 type Upstream struct {
 	client  client
-	tokens  *tokens
-	x5c     *X5C
-	named   map[string]wanted // provisioners, by name
-	own     *ownTokens
+	main    *signing
+	own     *signing // nil: there is no such provisioner
 	now     func() time.Time
 	publish bool
 }
@@ -126,20 +127,18 @@ func New(cfg Config) (*Upstream, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	tokens, err := newTokens(cfg)
+	main, err := newSigning(cfg)
 	if err != nil {
 		return nil, err
 	}
-	own, err := newOwnTokens(cfg)
+	own, err := newOwnSigning(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return &Upstream{
-		own:     own,
 		client:  newClient(bases, cfg),
-		tokens:  tokens,
-		x5c:     cfg.X5C,
-		named:   provisionersOf(cfg),
+		main:    main,
+		own:     own,
 		now:     cfg.Now,
 		publish: cfg.CRL,
 	}, nil

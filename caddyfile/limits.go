@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-est/estra/module"
+	"github.com/caddy-est/estra/ra"
 )
 
 var limitUsage = map[string]string{
@@ -19,6 +20,7 @@ var limitUsage = map[string]string{
 
 	"retry_window":   "retry_window DURATION",
 	"pending_expiry": "pending_expiry DURATION",
+	"pending_poll":   "pending_poll DURATION",
 }
 
 func (o *options) limits() error {
@@ -72,6 +74,12 @@ func (o *options) limit(name, value string) error {
 			return o.h.Errf("limits: pending_expiry %q is not a duration from 1m to 366d, such as 7d", value)
 		}
 		l.PendingExpiry = caddy.Duration(wait)
+	case "pending_poll":
+		every, err := caddy.ParseDuration(value)
+		if err != nil || every < time.Second || every > ra.MostPollEvery {
+			return o.h.Errf("limits: pending_poll %q is not a duration from 1s to 1d, such as 1m", value)
+		}
+		l.PendingPoll = caddy.Duration(every)
 	case "attempts":
 		n, per, err := module.ParseRate(value)
 		if err != nil {

@@ -21,7 +21,7 @@ import (
 // admin API.
 type PendingRequest struct {
 	ID string `json:"id"`
-	// State is waiting, approved, denied or issued.
+	// State is waiting, approved, denied or issued; ordered where the CA decides.
 	State   string `json:"state"`
 	Needs   int    `json:"needs"`
 	Missing int    `json:"missing"`
@@ -30,10 +30,12 @@ type PendingRequest struct {
 	Profile string `json:"profile"`
 	Who     string `json:"who"`
 	// Names are those of the certificate.
-	Names     string            `json:"names"`
-	Asked     time.Time         `json:"asked"`
-	Changed   time.Time         `json:"changed,omitzero"`
-	Expires   time.Time         `json:"expires"`
+	Names   string    `json:"names"`
+	Asked   time.Time `json:"asked"`
+	Changed time.Time `json:"changed,omitzero"`
+	Expires time.Time `json:"expires"`
+	// Next is when the CA is asked again, where it decides.
+	Next      time.Time         `json:"next,omitzero"`
 	Decisions []PendingDecision `json:"decisions,omitempty"`
 	// Record is the request as it came, as in an audit record. Of one request
 	// alone, as what follows.
@@ -79,6 +81,9 @@ func pendingRequest(w store.Waiting) PendingRequest {
 	p := PendingRequest{
 		ID: w.ID, State: string(w.State), Needs: w.Needs, Missing: w.Missing(), Op: string(w.Op), Label: w.Label, Profile: w.Profile,
 		Who: w.Who, Names: w.Names, Asked: w.Asked, Changed: w.Changed, Expires: w.Expires,
+	}
+	if w.State == store.PendingOrdered {
+		p.Changed, p.Next = time.Time{}, w.Changed
 	}
 	for _, d := range w.Decisions {
 		p.Decisions = append(p.Decisions, PendingDecision{d.Name, d.Method, d.Approves, d.Note, d.Disclose, d.At})

@@ -192,6 +192,7 @@ func (a *App) Start() error {
 	if a.store != nil {
 		a.done.Go(func() { a.watchPending(ctx) })
 		a.done.Go(func() { a.keepPruned(ctx) })
+		a.done.Go(func() { a.keepPolling(ctx) })
 	}
 	a.done.Go(func() { newLackWarnings().watch(ctx, a) })
 	return nil

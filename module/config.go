@@ -129,11 +129,14 @@ type Limits struct {
 	// How long a request waits for somebody's approval, and how long its
 	// certificate can be fetched once it is approved. Default: 7d.
 	PendingExpiry caddy.Duration `json:"pending_expiry,omitempty"`
+	// How often a CA that decides later is asked in the background at most, for
+	// each request; it may say that it wants to be asked later. Default: 1m.
+	PendingPoll caddy.Duration `json:"pending_poll,omitempty"`
 }
 
 // defaults fills in what isn't written. A bound below zero is a mistake.
 func (l Limits) defaults() (Limits, error) {
-	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 || l.RetryWindow < 0 || l.PendingExpiry < 0 {
+	if l.Body < 0 || l.Concurrency < 0 || l.Attempts < 0 || l.AttemptsPer < 0 || l.RetryWindow < 0 || l.PendingExpiry < 0 || l.PendingPoll < 0 {
 		return l, errors.New("limits: no bound is below zero")
 	}
 	if l.Attempts == 0 {

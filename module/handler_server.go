@@ -71,6 +71,7 @@ func (h *Handler) assemble() error {
 		h.server.Inventory = h.store // asked where a line wants it
 		h.server.Authority.Claims, h.server.Authority.Made = h.store, h.store
 		h.server.Authority.Renewals, h.server.Authority.Pending = h.store, latePending{h.store}
+		h.server.Authority.Orders, h.server.Authority.PollEvery = lateOrders{h.store}, time.Duration(limits.PendingPoll)
 	}
 	return nil
 }

@@ -152,7 +152,7 @@ func (h *Handler) announce(rep est.Report) {
 	}
 	if rep.Err == nil {
 		if c := rep.Outcome.Certificate; c != nil {
-			data["serial"] = audit.Serial(c.SerialNumber)
+			data["serial"], data["replays"] = audit.Serial(c.SerialNumber), rep.Outcome.Replays
 			h.app.emit("est_issued", data)
 		}
 		return

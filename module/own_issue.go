@@ -61,7 +61,7 @@ func (o *ownCertificate) announce(req ra.SelfRequest, out ra.Outcome, fail *ra.E
 	data := map[string]any{"op": string(audit.OpSelf), "profile": out.Profile, "identity": "", "label": "", "request_id": req.ID, "upstream": out.Upstream}
 	app := o.handler.app
 	if fail == nil {
-		data["serial"] = audit.Serial(out.Certificate.SerialNumber)
+		data["serial"], data["replays"] = audit.Serial(out.Certificate.SerialNumber), ""
 		app.emit("est_issued", data)
 		return
 	}

@@ -70,7 +70,7 @@ func (a *Authority) approved(ctx context.Context, p *policy.Profile, op policy.O
 		return nil
 	case store.PendingDenied:
 		return denied(w, out.Decision)
-	case store.PendingWaiting:
+	case store.PendingWaiting, store.PendingOrdered:
 	}
 	return Fail(Pending, fmt.Sprintf("it waits for approval as %s, until %s; %s missing", w.ID, w.Expires.Format(time.RFC3339), peopleText(w.Missing())), nil).
 		After(min(max(t.now.Sub(w.Asked)/8, leastPendingRetry), mostPendingRetry).Truncate(time.Second))

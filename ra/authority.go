@@ -63,6 +63,12 @@ type Authority struct {
 	// PendingFor is how long a request waits, and how long a certificate can be
 	// fetched once it is approved; default DefaultPendingFor.
 	PendingFor time.Duration
+	// Orders keeps what CAs have yet to decide, so that they are asked again (Poll)
+	// before the client comes; nil: its repeats alone ask. It needs Pending.
+	Orders store.Orders
+	// PollEvery is how often a CA is asked for an order at most; default
+	// DefaultPollEvery.
+	PollEvery time.Duration
 
 	own ownSigner
 	rsa struct {
@@ -88,6 +94,8 @@ type task struct {
 	waits   string // as of Request
 	// making is set where the key is made for the device.
 	making *making
+	// polling is set where no client asks.
+	polling *polling
 }
 
 // found is what the steps have found out for the policy.
@@ -201,8 +209,10 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if !out.Decision.Grants() {
 		return refusal(out.Decision)
 	}
-	if e := a.approved(ctx, p, op, label, t, out); e != nil {
-		return e
+	if t.polling == nil { // else it was, when the CA was asked first
+		if e := a.approved(ctx, p, op, label, t, out); e != nil {
+			return e
+		}
 	}
 	l, e := a.newEntry(ca, op, label, t, out)
 	if e != nil {
@@ -211,6 +221,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if done, e := l.replay(ctx, out); done || e != nil {
 		a.fetched(ctx, t, out)
 		return e
+	}
+	if t.polling != nil && !l.resumed() {
+		return Fail(NoCertificate, "the CA isn't asked for it any more, or the policy in force plans another certificate", errOver)
 	}
 	if e := a.again(ctx, t, l, out); e != nil {
 		return e
@@ -258,7 +271,9 @@ func (a *Authority) enroll(ctx context.Context, p *policy.Profile, op policy.Op,
 	if t.making != nil && t.making.upstream != nil {
 		order.byCA, order.keyKind = true, t.making.made.Key
 	}
-	if e := a.issueOnce(ctx, ca, order, t, l, out); e != nil {
+	e = a.issueOnce(ctx, ca, order, t, l, out)
+	a.keepOrder(ctx, p, op, label, t, l, out, e)
+	if e != nil {
 		return e
 	}
 	a.keepChain(ctx, p, t, out)
@@ -273,7 +288,11 @@ func (a *Authority) issueOnce(ctx context.Context, ca *CA, order Order, t task, 
 	if done, e := l.intend(ctx, order, out); done || e != nil {
 		return e
 	}
-	m, e := a.issue(ctx, ca, order, t.making, out)
+	m, e := made{}, a.decidedMeanwhile(ctx, t, l)
+	if e == nil {
+		m, e = a.issue(ctx, ca, order, t.making, out)
+		e = t.polling.heard(l, m, out, e)
+	}
 	if e == nil && order.takesSerial {
 		// By a clock that was set meanwhile nothing can be said of what came. Like an
 		// answer that is lost, it is revoked before another one is issued.

@@ -87,7 +87,9 @@ func (a *Authority) Review(w store.Waiting, now time.Time) (*Review, error) {
 	if err := a.askAgain(r, p, now); err != nil {
 		return nil, err
 	}
-	r.Differences = r.differences()
+	if w.State != store.PendingOrdered { // nobody here decides about it
+		r.Differences = r.differences()
+	}
 	return r, nil
 }
 
@@ -217,6 +219,8 @@ func later(x, y time.Time) time.Time {
 // decidable looks before the record is written; the store looks again.
 func decidable(w store.Waiting, d store.PendingDecision) error {
 	switch {
+	case w.State == store.PendingOrdered && d.Approves:
+		return fmt.Errorf("%w: the CA decides about it", store.ErrTaken)
 	case w.State == store.PendingDenied, w.State == store.PendingIssued, w.State == store.PendingApproved && d.Approves:
 		return fmt.Errorf("%w: the request is %s", store.ErrTaken, w.State)
 	}

@@ -164,7 +164,7 @@ fetched yet, those that were denied, and those that were issued of late.`,
 func printPendingList(out io.Writer, list []module.PendingRequest, all, asJSON bool) error {
 	shown := []module.PendingRequest{}
 	for _, p := range list {
-		if all || p.State == "waiting" {
+		if all || p.State == "waiting" || p.State == "ordered" {
 			shown = append(shown, p)
 		}
 	}

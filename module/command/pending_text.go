@@ -51,8 +51,11 @@ func pendingText(p module.PendingRequest) string {
 }
 
 func methodText(method string) string {
-	if method == "client_cert" {
+	switch method {
+	case "client_cert":
 		return "(by client certificate)"
+	case "ca":
+		return "(in the background)"
 	}
 	return "(stated, not verified)"
 }
@@ -65,6 +68,8 @@ func stateText(p module.PendingRequest) string {
 		return "approved, and not fetched yet"
 	case "denied":
 		return "denied"
+	case "ordered":
+		return "waits for the CA, which is asked again at " + second(p.Next)
 	default:
 		return "approved, and the certificate was issued"
 	}

@@ -290,7 +290,7 @@ func decide(ctx context.Context, tx transaction, d PendingDecision) (w Waiting, 
 	switch {
 	case w.Wanted != d.Wanted || w.Validity != d.Validity:
 		return w, ErrChanged
-	case w.State == PendingDenied, w.State == PendingIssued, w.State == PendingApproved && d.Approves:
+	case w.State == PendingDenied, w.State == PendingIssued, (w.State == PendingApproved || w.State == PendingOrdered) && d.Approves:
 		return w, fmt.Errorf("%w: the request is %s", ErrTaken, w.State)
 	}
 	approves := 0

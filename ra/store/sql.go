@@ -98,6 +98,9 @@ func (s *sqlStore) SRP() srp.Users { return srpUsers{s} }
 // Pending implements Store.
 func (s *sqlStore) Pending() Pending { return pending{s} }
 
+// Orders implements Store.
+func (s *sqlStore) Orders() Orders { return pending{s} }
+
 // Upkeep implements Store.
 func (s *sqlStore) Upkeep() Upkeep { return upkeep{s} }
 

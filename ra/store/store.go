@@ -32,6 +32,8 @@ type Store interface {
 	Certificates() Certificates
 	Authorities() Authorities
 	Pending() Pending
+	// Orders are what CAs have yet to decide.
+	Orders() Orders
 	Upkeep() Upkeep
 	// Close ends it. Nothing is called after it.
 	Close() error

@@ -58,6 +58,8 @@ func Suite(t *testing.T, open func(t testing.TB) store.Store) {
 		"what wasn't issued makes room, and what may be is known":   certificateFails,
 		"what a node has left is in doubt":                          certificateAbandoned,
 		"what gave way by a wrong clock is had again":               certificateClock,
+		"what a CA has yet to decide is due to one who asks":        ordersDue,
+		"of several who ask for orders each has others":             ordersRace,
 		"what a CA of the process keeps is written with it":         certificateNoted,
 		"certificates are listed by pages":                          certificatesListed,
 		"certificates are found by hash, serial number and id":      certificatesFound,

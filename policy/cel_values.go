@@ -118,10 +118,10 @@ var celTypes = map[string][]celField{
 		celOf("state", cel.StringType, "expected or enrolled", func(d celDevice) any { return string(d.State) }),
 	},
 	celReqType: {
-		celOf("op", cel.StringType, "simpleenroll or simplereenroll", func(r *celReq) any { return string(r.Op) }),
+		celOf("op", cel.StringType, "simpleenroll, simplereenroll, serverkeygen, fullcmc.enroll or fullcmc.reenroll", func(r *celReq) any { return string(r.Op) }),
 		celOf("label", cel.StringType, "the label of the path, or empty", func(r *celReq) any { return r.Label }),
 		celOf("profile", cel.StringType, "the profile's name", func(r *celReq) any { return r.profile }),
-		celOf("linking", cel.StringType, "absent, matched, mismatched or uncomputable", func(r *celReq) any { return r.Linking.String() }),
+		celOf("linking", cel.StringType, "absent, matched, mismatched, uncomputable or unproven", func(r *celReq) any { return r.Linking.String() }),
 		celOf("now", cel.TimestampType, "when the request came", func(r *celReq) any { return r.Now }),
 	},
 	celPlanType: {

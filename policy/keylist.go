@@ -45,15 +45,11 @@ func (noFiles) Open(name string) (fs.File, error) {
 
 // keyLists reads the files that a value names, one or several.
 func (c *compiler) keyLists(n node, parse func([]byte) (weakkey.List, []weakkey.Mistake)) []keyList {
-	names := n.texts()
-	if n.isText() {
-		names = []node{n}
-	}
 	if n.isList() && len(n.items()) == 0 {
 		c.add(n.at, "`%s` names no file", n.path)
 	}
 	var lists []keyList
-	for _, name := range names {
+	for _, name := range n.oneOrMore() {
 		if c.files == nil {
 			continue // Parse looks at the policy file alone
 		}

@@ -91,6 +91,14 @@ func (n node) texts() []node {
 	return texts
 }
 
+// oneOrMore gives a text, or the items of a list that are text.
+func (n node) oneOrMore() []node {
+	if n.isText() {
+		return []node{n}
+	}
+	return n.texts()
+}
+
 // words gives the items of a list that are text.
 func (n node) words() []string {
 	var words []string

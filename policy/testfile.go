@@ -237,10 +237,8 @@ func (r *testReader) cert(n node) *TestCert {
 	if !c.NotBefore.IsZero() && !c.NotAfter.IsZero() && c.NotAfter.Before(c.NotBefore) {
 		r.add(n.get("not_after").at, "the certificate ends before it begins")
 	}
-	if anchor := n.get("anchor"); anchor.isText() {
-		c.Anchors = []string{anchor.value()}
-	} else {
-		c.Anchors = anchor.words()
+	for _, anchor := range n.get("anchor").oneOrMore() {
+		c.Anchors = append(c.Anchors, anchor.value())
 	}
 	beside := slices.DeleteFunc(n.members(), func(m node) bool { return m.name == "file" || m.name == "anchor" || m.name == "role" })
 	if c.File != "" && len(beside) > 0 {

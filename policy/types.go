@@ -15,8 +15,7 @@ import (
 // Op is an EST operation (RFC 7030 section 3.2.2).
 type Op string
 
-// The operations. Those that this version doesn't offer are known all the
-// same: a label may not be spelled like one of them.
+// The operations, as paths name them: a label may not be spelled like one of them.
 const (
 	CACerts        Op = "cacerts"
 	SimpleEnroll   Op = "simpleenroll"

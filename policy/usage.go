@@ -222,7 +222,7 @@ func (j *judge) requestedExtKeyUsage() {
 	}
 }
 
-// requestedCA refuses a request to be a CA. This version issues none, so
+// requestedCA refuses a request to be a CA. No profile issues such, so
 // where `never` leaves CA:TRUE out, it is refused all the same.
 func (j *judge) requestedCA() {
 	isCA, present, err := j.req.CSR.RequestedBasicConstraints()

@@ -78,12 +78,8 @@ func parseSerial(text string) (*big.Int, bool) {
 
 // serials reads one serial number, or a list.
 func (c *compiler) serials(n node) []*big.Int {
-	items := n.texts()
-	if n.isText() {
-		items = []node{n}
-	}
 	var serials []*big.Int
-	for _, item := range items {
+	for _, item := range n.oneOrMore() {
 		serial, ok := parseSerial(item.value())
 		if !ok {
 			c.add(item.at, "`%s` wants serial numbers in hexadecimal, such as \"0A1B2C\", of %d bytes at most, and this is %s", n.path, maxSerial, quote(item.value()))

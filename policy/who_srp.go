@@ -29,11 +29,7 @@ func (c *compiler) srp(n node) proof {
 	realm, users := n.get("realm"), n.get("user")
 	p := proof{spot: n.spot(), method: SRPMethod, realm: realm.value(), anyUser: !users.present()}
 	c.filled(realm)
-	items := users.texts()
-	if users.isText() {
-		items = []node{users}
-	}
-	p.subjects = c.patternsOf(items, textForm)
+	p.subjects = c.patternsOf(users.oneOrMore(), textForm)
 	if users.isList() && len(users.items()) == 0 {
 		c.add(users.at, "`%s` is an empty list: nobody is on it", users.path)
 	}

@@ -162,6 +162,7 @@ type config struct {
 	site   string // the Caddyfile without global options; PORT, HASH and DIR are replaced
 	policy string
 	extra  string // further global options
+	http   int    // where http:// is served; 0: at a free port
 	dir    string // a folder from an earlier run
 	files  map[string]string
 }
@@ -169,9 +170,12 @@ type config struct {
 // prepare writes the files of a site, and starts nothing.
 func prepare(t *testing.T, c config) *site {
 	t.Helper()
-	s := &site{t: t, dir: c.dir, port: freePort(t), http: freePort(t), admin: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: &lockedBuffer{}}
+	s := &site{t: t, dir: c.dir, port: freePort(t), http: c.http, admin: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: &lockedBuffer{}}
 	if s.dir == "" {
 		s.dir = t.TempDir()
+	}
+	if s.http == 0 {
+		s.http = freePort(t)
 	}
 	for name, text := range c.files {
 		write(t, s.dir, name, text)

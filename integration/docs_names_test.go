@@ -218,7 +218,7 @@ func caddyfileOptions(t *testing.T) map[string]bool {
 			all[textOf(n)] = true
 		}
 	}
-	for _, file := range []string{"../caddyfile/options.go", "../caddyfile/limits.go", "../caddyfile/guest.go", "../caddyfile/certificate.go", "../caddyfile/webhook.go", "../caddyfile/bearer.go", "../caddyfile/decryptkeys.go", "../caddyfile/audit.go", "../caddyfile/retention.go", "../module/stepca.go", "../module/est_server.go", "../module/internal.go", "../module/cfssl.go", "../module/vault.go", "../module/vault_login.go", "../module/upstream_common.go", "../module/ejbca.go", "../module/srp.go", "../module/webhook_ca.go"} {
+	for _, file := range []string{"../caddyfile/options.go", "../caddyfile/limits.go", "../caddyfile/guest.go", "../caddyfile/certificate.go", "../caddyfile/webhook.go", "../caddyfile/bearer.go", "../caddyfile/decryptkeys.go", "../caddyfile/audit.go", "../caddyfile/retention.go", "../module/stepca.go", "../module/est_server.go", "../module/internal.go", "../module/cfssl.go", "../module/acme.go", "../module/vault.go", "../module/vault_login.go", "../module/upstream_common.go", "../module/ejbca.go", "../module/srp.go", "../module/webhook_ca.go"} {
 		source(t, file, func(n ast.Node) {
 			if f, ok := n.(*ast.FuncDecl); ok && slices.Contains(optionParsers, f.Name.Name) {
 				ast.Inspect(f, func(n ast.Node) bool { optionNames(n, add); return true })

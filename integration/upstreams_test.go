@@ -29,6 +29,8 @@ var variants = []struct {
 	{"`est` with `cmc`", &module.ESTServer{CMC: true}},
 	{"`cfssl`", new(module.CFSSL)},
 	{"`cfssl` with `serial` and `uris`", &module.CFSSL{OurSerials: true, URIs: true}},
+	{"`acme`", new(module.ACME)},
+	{"`acme` with `common_name`", &module.ACME{CommonName: true}},
 	{"`webhook`", new(module.WebhookCA)},
 	{"`webhook` with `own_serials` and `revoke`", &module.WebhookCA{OwnSerials: true, TellRevocations: true}},
 	{"`ejbca`", new(module.EJBCA)},
@@ -56,6 +58,13 @@ func carried(name string, up module.Upstream) string {
 		}
 	}
 	var attributes, forms, purposes []string
+	for _, text := range c.PassedTypes {
+		oid, _ := csr.TypeOID(text)
+		attributes = append(attributes, "the request's "+policy.AttributeName(oid))
+	}
+	for _, form := range c.PassedForms {
+		forms = append(forms, "the request's "+form.String())
+	}
 	for _, text := range c.SubjectTypes {
 		oid, _ := csr.TypeOID(text)
 		attributes = append(attributes, policy.AttributeName(oid))

@@ -182,6 +182,9 @@ func automates(app *caddytls.TLS, name string) *caddytls.AutomationPolicy {
 func (h *Handler) prepareOwn() error {
 	config, option := h.ownConfig()
 	if config != nil {
+		if unable, ok := h.upstreams[config.From].upstream.(interface{ NoOwn() error }); ok {
+			return fmt.Errorf("%s from %s: %w", option, config.From, unable.NoOwn())
+		}
 		if err := h.upstreams[config.From].upstream.Needs(h.ownValidity()); err != nil {
 			return fmt.Errorf("%s from %s: %w", option, config.From, err)
 		}

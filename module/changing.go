@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -156,4 +157,30 @@ func credentialOf[T any](option, text, file string, parse func(string) (T, error
 		}
 		return value
 	}, nil
+}
+
+// onlyPlaceholder refuses a secret itself. env and file are for the example.
+func onlyPlaceholder(title, option, value, env, file string) error {
+	if strings.HasPrefix(value, "{") && strings.HasSuffix(value, "}") {
+		return nil
+	}
+	return fmt.Errorf("%s: `%s` takes a placeholder such as {env.%s} or {file./run/secrets/%s}: what is written here, Caddy shows at /config/", title, option, env, file)
+}
+
+// placeholder gives what a placeholder stands for whenever it is asked.
+func placeholder[T any](option, value string, parse func([]byte) (T, error)) (func() (T, error), error) {
+	get := func() (T, error) {
+		text, err := expand(option, value)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		parsed, err := parse([]byte(text))
+		if err != nil {
+			return parsed, fmt.Errorf("%s: %w", option, err)
+		}
+		return parsed, nil
+	}
+	_, err := get()
+	return get, err
 }

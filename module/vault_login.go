@@ -5,7 +5,6 @@ package module
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/caddy-est/estra/ra/secret"
 	"github.com/caddy-est/estra/ra/upstream/vault"
@@ -80,8 +79,11 @@ func oneLogin(o *vaultLogin) error {
 		return errors.New("vault: `jwt_file` is for `kubernetes`")
 	}
 	for name, value := range map[string]string{"token": o.Token, "secret_id": o.SecretID} {
-		if value != "" && (!strings.HasPrefix(value, "{") || !strings.HasSuffix(value, "}")) {
-			return fmt.Errorf("vault: `%s` is a placeholder such as {env.VAULT_SECRET} or {file./run/secrets/vault}: what is written here, Caddy shows at /config/", name)
+		if value == "" {
+			continue
+		}
+		if err := onlyPlaceholder("vault", name, value, "VAULT_SECRET", "vault"); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -98,13 +100,13 @@ func (o *vaultLogin) login() (l vault.Login, err error) {
 	switch {
 	case o.Token != "":
 		l.Method = vault.Token
-		l.Secret, err = placeholder("token", o.Token)
+		l.Secret, err = placeholder("token", o.Token, vault.ParseSecret)
 	case o.TokenFile != "":
 		l.Method = vault.Token
 		l.Secret, err = secretFile("token_file", o.TokenFile)
 	case o.AppRole != "" && o.SecretID != "":
 		l.Method, l.Role = vault.AppRole, o.AppRole
-		l.Secret, err = placeholder("secret_id", o.SecretID)
+		l.Secret, err = placeholder("secret_id", o.SecretID, vault.ParseSecret)
 	case o.AppRole != "":
 		l.Method, l.Role = vault.AppRole, o.AppRole
 		l.Secret, err = secretFile("secret_id_file", o.SecretIDFile)
@@ -119,23 +121,6 @@ func (o *vaultLogin) login() (l vault.Login, err error) {
 		l.Method, l.Role = vault.TLS, o.CertRole
 	}
 	return l, err
-}
-
-// placeholder gives what a placeholder stands for whenever it is asked.
-func placeholder(option, value string) (func() (secret.Text, error), error) {
-	get := func() (secret.Text, error) {
-		text, err := expand(option, value)
-		if err != nil {
-			return "", err
-		}
-		parsed, err := vault.ParseSecret([]byte(text))
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", option, err)
-		}
-		return parsed, nil
-	}
-	_, err := get()
-	return get, err
 }
 
 // secretFile gives what a file says, which is read again when it changes.

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-est/estra/policy"
+	"github.com/caddy-est/estra/ra/upstream/vault"
 )
 
 func TestAVaultOfFiles(t *testing.T) {
@@ -69,7 +70,7 @@ func TestSecretsAreReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	placed, err := placeholder("token", "{file."+name+"}")
+	placed, err := placeholder("token", "{file."+name+"}", vault.ParseSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +104,8 @@ func TestAVaultSaysWhatToWrite(t *testing.T) {
 		"two ways to sign":            {func(u *Vault) { u.CEL, u.Verbatim = true, true }, "write one of them"},
 		"no login":                    {func(u *Vault) { u.Token = "" }, "one way to log in"},
 		"two logins":                  {func(u *Vault) { u.Cert = true }, "one way to log in"},
-		"a token in clear":            {func(u *Vault) { u.Token = "hvs.secret" }, "`token` is a placeholder"},
-		"a secret_id in clear":        {func(u *Vault) { u.Token, u.AppRole, u.SecretID = "", "a", "s" }, "`secret_id` is a placeholder"},
+		"a token in clear":            {func(u *Vault) { u.Token = "hvs.secret" }, "`token` takes a placeholder"},
+		"a secret_id in clear":        {func(u *Vault) { u.Token, u.AppRole, u.SecretID = "", "a", "s" }, "`secret_id` takes a placeholder"},
 		"an empty placeholder":        {func(u *Vault) { u.Token = "{env.ESTRA_NONE}" }, "token: "},
 		"AppRole without a secret":    {func(u *Vault) { u.Token, u.AppRole = "", "a" }, "`approle` needs"},
 		"a secret without AppRole":    {func(u *Vault) { u.SecretID = "{env.ESTRA_TOKEN}" }, "a secret_id is for `approle`"},

@@ -4,7 +4,6 @@ package policy
 
 import (
 	"crypto/x509"
-	"encoding/asn1"
 	"slices"
 
 	"github.com/caddy-est/estra/policy/csr"
@@ -15,16 +14,14 @@ import (
 // of a file has this name.
 const ProbeProfile = "estra-probe"
 
-// Probe plans the certificate of a probe: for one host name, with the usages and
-// the default validity of the profile. It decides about nobody's request.
-func (p *Profile) Probe(host string, key csr.Key) (Plan, error) {
-	san, err := csr.NewName(csr.DNS, host)
-	if err != nil {
-		return Plan{}, err
-	}
+// Probe plans the certificate of a probe: for the names of a request of ours, with
+// the usages and the default validity of the profile. It decides about nobody's
+// request.
+func (p *Profile) Probe(request *csr.Request) Plan {
 	plan := Plan{
-		Names:       csr.Names{SAN: []csr.GeneralName{san}, HasSAN: true},
-		KeyUsage:    p.usage.keyOf(key.Algorithm),
+		Names:       request.Names,
+		SANCritical: len(request.Names.Subject) == 0, // RFC 5280 section 4.2.1.6
+		KeyUsage:    p.usage.keyOf(request.Key.Algorithm),
 		ExtKeyUsage: slices.Clone(p.usage.ext),
 		Validity:    p.validity,
 		Upstream:    p.upstream,
@@ -32,9 +29,5 @@ func (p *Profile) Probe(host string, key csr.Key) (Plan, error) {
 	if plan.KeyUsage == 0 { // none is left for this kind of key
 		plan.KeyUsage = x509.KeyUsageDigitalSignature
 	}
-	const maxCommonName = 64 // ub-common-name (RFC 5280 appendix A.1)
-	if plan.SANCritical = len(host) > maxCommonName; !plan.SANCritical {
-		plan.Names.Subject = csr.Name{csr.RDN{csr.NewAttributeValue(asn1.ObjectIdentifier{2, 5, 4, 3}, host)}}
-	}
-	return plan, nil
+	return plan
 }

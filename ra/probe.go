@@ -75,26 +75,34 @@ func (a *Authority) probe(ctx context.Context, ca *CA, req ProbeRequest, done *P
 	if err := ca.CanProbe(); err != nil {
 		return Fail(OperationOff, fmt.Sprintf("upstream %s", ca.Name), err)
 	}
-	made, err := probeCSR(req.Name)
+	made, err := probeCSR(req.Name, ca.Upstream.Carries())
 	if err != nil {
 		return Fail(Malformed, fmt.Sprintf("no request can be made for %q", req.Name), err)
 	}
 	done.CSR = made
-	plan, err := req.Profile.Probe(req.Name, made.Key)
-	if err != nil {
-		return Fail(Malformed, fmt.Sprintf("no certificate can be planned for %q", req.Name), err)
-	}
-	return a.issueBuiltIn(ctx, ca, builtIn{policy.ProbeProfile, plan, made, req.ID, req.Now}, &done.Outcome)
+	return a.issueBuiltIn(ctx, ca, builtIn{policy.ProbeProfile, req.Profile.Probe(made), made, req.ID, req.Now}, &done.Outcome)
 }
 
-// probeCSR is a request for one host name, with a key that nobody keeps.
-func probeCSR(name string) (*csr.Request, error) {
+// probeCSR is a request for one host name, with a CN where certificates of the CA
+// have one, and a key that nobody keeps.
+func probeCSR(name string, can policy.Capabilities) (*csr.Request, error) {
+	const (
+		commonName       = "2.5.4.3"
+		mostInCommonName = 64 // ub-common-name (RFC 5280 appendix A.1)
+	)
+	if _, err := csr.NewName(csr.DNS, name); err != nil {
+		return nil, err
+	}
+	var subject pkix.Name
+	if len(name) <= mostInCommonName && (can.Attribute(commonName) || can.PassesAttribute(commonName)) {
+		subject.CommonName = name
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		Subject: subject, DNSNames: []string{name},
 	}, key)
 	if err != nil {
 		return nil, err

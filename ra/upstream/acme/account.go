@@ -70,8 +70,8 @@ func formatAccount(key crypto.Signer, url string) (secret.Bytes, error) {
 
 // ParseMACKey reads the MAC key of an external account binding as CAs give it:
 // base64url (RFC 8555 section 7.3.4). The error doesn't repeat the text.
-func ParseMACKey(text string) (secret.Bytes, error) {
-	key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(text), "="))
+func ParseMACKey(text []byte) (secret.Bytes, error) {
+	key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(string(text)), "="))
 	switch {
 	case err != nil:
 		return nil, errors.New("the MAC key isn't base64url, as CAs give it")

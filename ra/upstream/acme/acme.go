@@ -15,7 +15,6 @@ import (
 	"math"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -246,6 +245,3 @@ func (u *Upstream) Tolerates() ra.Tolerated {
 	}
 	return t
 }
-
-// Identity tells the CA from others: its directory.
-func (u *Upstream) Identity() string { return "acme " + strings.TrimSuffix(u.cfg.Directory, "/") }

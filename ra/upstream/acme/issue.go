@@ -28,6 +28,9 @@ func (u *Upstream) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	if !o.Valid() {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "this is no order of an authority", nil)
 	}
+	if o.Self() {
+		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, "a CA that speaks ACME certifies no RA", nil)
+	}
 	w, err := u.express(o)
 	if err != nil {
 		return ra.Issued{}, ra.Fail(ra.UpstreamRefused, err.Error(), nil)

@@ -206,6 +206,9 @@ func (ca *CA) get(path string) []byte {
 	return body
 }
 
+// DNSManagement is the address at which the DNS server is told records.
+func (ca *CA) DNSManagement() string { return "http://" + ca.names }
+
 // SetTXT adds a TXT record, and ClearTXT takes those of a name away. Names end with
 // a dot.
 func (ca *CA) SetTXT(name, value string) error {
@@ -217,12 +220,22 @@ func (ca *CA) ClearTXT(name string) error {
 	return ca.tell("clear-txt", map[string]string{"host": name})
 }
 
+// TXT are the TXT records of a name, which ends with a dot.
+func (ca *CA) TXT(name string) []string {
+	ca.t.Helper()
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, ca.DNS)
+	}}
+	records, _ := r.LookupTXT(context.Background(), name) // none is an error
+	return records
+}
+
 func (ca *CA) tell(what string, values map[string]string) error {
 	body, err := json.Marshal(values)
 	if err != nil {
 		return err
 	}
-	res, err := http.Post("http://"+ca.names+"/"+what, "application/json", bytes.NewReader(body)) //nolint:noctx // it is near
+	res, err := http.Post(ca.DNSManagement()+"/"+what, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

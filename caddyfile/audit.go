@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-est/estra/module"
 )
 
-// audit reads `audit require|best_effort { … }`.
+// audit reads `audit require|best_effort|off { … }`.
 func (o *options) audit() error {
 	c := &module.AuditConfig{}
-	if err := o.one("audit require|best_effort", &c.Mode); err != nil {
+	if err := o.one("audit require|best_effort|off", &c.Mode); err != nil {
 		return err
 	}
 	if err := c.Check(); err != nil {
@@ -34,6 +34,9 @@ func (o *options) audit() error {
 		if err := read(); err != nil {
 			return err
 		}
+	}
+	if err := c.Check(); err != nil {
+		return o.h.WrapErr(err)
 	}
 	o.into.Audit = c
 	return nil

@@ -18,11 +18,12 @@ import (
 	"github.com/caddy-est/estra/ra/audit/chain"
 )
 
-// An AuditConfig is the option `audit`: records of enrolling operations are
-// kept in a chain as well.
+// An AuditConfig is the option `audit`: how records of enrolling operations are
+// kept in a chain, beside the log.
 type AuditConfig struct {
-	// "require": while no record can be kept, nothing is issued. "best_effort":
-	// it is issued, and logged that the record isn't kept.
+	// "require", the default where there is no such option: while no record can be
+	// kept, nothing is issued. "best_effort": it is issued, and logged that the
+	// record isn't kept. "off": there is no chain.
 	Mode string `json:"mode"`
 	// The folder of the chain's files. Default: est/audit in Caddy's data
 	// directory. No other process may write there.
@@ -44,13 +45,16 @@ type AuditConfig struct {
 const (
 	auditRequired   = "require"
 	auditBestEffort = "best_effort"
+	auditOff        = off
 )
 
 // Check says why the option can't be meant, or nil.
 func (c *AuditConfig) Check() error {
 	switch {
-	case c.Mode != auditRequired && c.Mode != auditBestEffort:
-		return fmt.Errorf("audit %q: want `audit require` or `audit best_effort`", c.Mode)
+	case c.Mode != auditRequired && c.Mode != auditBestEffort && c.Mode != auditOff:
+		return fmt.Errorf("audit %q: want `audit require`, `audit best_effort` or `audit off`", c.Mode)
+	case c.Mode == auditOff && *c != (AuditConfig{Mode: auditOff}):
+		return errors.New("audit off: there is no chain, so leave out how it is kept")
 	case c.CheckpointRecords < 0 || c.CheckpointInterval < 0 || c.FileSize < 0 || c.Keep < 0:
 		return errors.New("audit: no bound is below zero")
 	default:
@@ -87,6 +91,7 @@ func (p pooledChain) Destruct() error { return p.Close() }
 type lateChain struct {
 	config AuditConfig // without placeholders
 	source string
+	stated bool // some site has the option
 	opened chan struct{}
 	chain  *chain.Journal // after opened
 	failed error
@@ -109,16 +114,19 @@ func (l *lateChain) ready(ctx context.Context) error {
 	return journal.Ready()
 }
 
-// needsChain prepares the audit chain where the site asks for it. A
-// configuration has one.
+// needsChain prepares the audit chain, which a configuration has one of: a site
+// without the option shares that of the others.
 func (h *Handler) needsChain() error {
-	if h.Audit == nil {
+	want, stated := AuditConfig{Mode: auditRequired}, h.Audit != nil
+	if stated {
+		if err := h.Audit.Check(); err != nil {
+			return err
+		}
+		want = *h.Audit
+	}
+	if want.Mode == auditOff {
 		return nil
 	}
-	if err := h.Audit.Check(); err != nil {
-		return err
-	}
-	want := *h.Audit
 	var err error
 	if want.Folder == "" {
 		want.Folder = DefaultAudit()
@@ -135,10 +143,12 @@ func (h *Handler) needsChain() error {
 	a := h.app
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.chain == nil {
-		a.chain = &lateChain{config: want, source: h.Source, opened: make(chan struct{})}
-	}
-	if a.chain.config != want {
+	switch {
+	case a.chain == nil:
+		a.chain = &lateChain{config: want, source: h.Source, stated: stated, opened: make(chan struct{})}
+	case stated && !a.chain.stated:
+		a.chain.config, a.chain.source, a.chain.stated = want, h.Source, true
+	case stated && a.chain.config != want:
 		return fmt.Errorf("audit: the site at %s has it otherwise, and a configuration has one audit chain: write it the same", a.chain.source)
 	}
 	h.chain = a.chain
@@ -250,11 +260,11 @@ func (s chainSink) Write(ctx context.Context, r *audit.Record) error {
 	return err
 }
 
-// A keptSink is a chainSink without which nothing is issued.
-type keptSink struct{ chainSink }
-
 // Ready implements audit.Keeper.
-func (s keptSink) Ready(ctx context.Context) error { return s.chain.ready(ctx) }
+func (s chainSink) Ready(ctx context.Context) error { return s.chain.ready(ctx) }
+
+// Required implements audit.Keeper.
+func (s chainSink) Required() bool { return s.chain.config.Mode == auditRequired }
 
 // sink is where the site's records go.
 func (h *Handler) sink() audit.Sink { return sinkOf(h.auditLog, h.chain) }
@@ -262,14 +272,10 @@ func (h *Handler) sink() audit.Sink { return sinkOf(h.auditLog, h.chain) }
 // sinkOf is where records go: to a logger, and into the chain where there is one.
 func sinkOf(logger *zap.Logger, late *lateChain) audit.Sink {
 	log := auditSink{logger}
-	switch {
-	case late == nil:
+	if late == nil {
 		return log
-	case late.config.Mode == auditBestEffort:
-		return chainSink{log, late}
-	default:
-		return keptSink{chainSink{log, late}}
 	}
+	return chainSink{log, late}
 }
 
-var _ audit.Keeper = keptSink{}
+var _ audit.Keeper = chainSink{}

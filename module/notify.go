@@ -92,7 +92,7 @@ func (h *Handler) tell(ctx context.Context, n webhook.Notice) {
 // keepJudgement keeps the record of what somebody says of a request that waits.
 func (h *Handler) keepJudgement(ctx context.Context, r *audit.Record) error {
 	r.Node = audit.Text(h.server.Node)
-	if keeper, is := h.server.Sink.(audit.Keeper); is {
+	if keeper, must := audit.Required(h.server.Sink); must {
 		if err := keeper.Ready(ctx); err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func (o *ownCertificate) issue(ctx context.Context, der []byte) ([]*x509.Certifi
 		return nil, err
 	}
 	req.CSR = request
-	keeper, must := h.server.Sink.(audit.Keeper)
+	keeper, must := audit.Required(h.server.Sink)
 	if must {
 		if err := keeper.Ready(ctx); err != nil {
 			return nil, err

@@ -23,11 +23,19 @@ type Sink interface {
 	Write(ctx context.Context, r *Record) error
 }
 
-// A Keeper is a Sink without whose record nothing is issued. Ready says why it
-// can't keep one now: no CA is asked then.
+// A Keeper is a Sink that tells whether it can keep records. Ready says why it can't
+// now. Where they are Required nothing is issued then, and no CA is asked.
 type Keeper interface {
 	Sink
 	Ready(ctx context.Context) error
+	Required() bool
+}
+
+// Required gives the Keeper without whose record nothing is issued, where the sink is
+// such a one.
+func Required(s Sink) (Keeper, bool) {
+	k, is := s.(Keeper)
+	return k, is && k.Required()
 }
 
 // Version is the version of the record's JSON form. It grows when a field

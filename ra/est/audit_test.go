@@ -21,6 +21,7 @@ type keeperOf struct {
 }
 
 func (k keeperOf) Ready(context.Context) error                    { return k.ready }
+func (keeperOf) Required() bool                                   { return true }
 func (k keeperOf) Write(_ context.Context, r *audit.Record) error { return k.write(r) }
 
 func TestNothingIsIssuedWhereNoRecordCanBeKept(t *testing.T) {

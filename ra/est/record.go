@@ -51,8 +51,8 @@ func (x *exchange) keepAll(status int, fail *ra.Error) []kept {
 
 // keeper is the Sink where nothing is issued without its record.
 func (x *exchange) keeper() (audit.Keeper, bool) {
-	keeper, is := x.s.Sink.(audit.Keeper)
-	return keeper, is && x.target.enrolls()
+	keeper, must := audit.Required(x.s.Sink)
+	return keeper, must && x.target.enrolls()
 }
 
 const noRecord = "no audit record can be kept, and without one nothing is issued"

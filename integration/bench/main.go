@@ -61,16 +61,17 @@ type plan struct {
 	held     int           // TLS connections held
 	before   int           // enrolments before memory is measured
 	more     int           // and those after which it is measured again
+	kept     int           // certificates in the store of the group inventory
 	settle   time.Duration // between a forced collection and the reading
 }
 
 var (
-	measured = plan{rounds: 7, round: 2500 * time.Millisecond, warm: 1500, held: 5000, before: 20_000, more: 100_000, settle: time.Second}
-	hasty    = plan{rounds: 1, round: 200 * time.Millisecond, warm: 8, held: 20, before: 20, more: 40, settle: 20 * time.Millisecond}
+	measured = plan{rounds: 7, round: 2500 * time.Millisecond, warm: 1500, held: 5000, before: 20_000, more: 100_000, kept: 1_000_000, settle: time.Second}
+	hasty    = plan{rounds: 1, round: 200 * time.Millisecond, warm: 8, held: 20, before: 20, more: 40, kept: 100, settle: 20 * time.Millisecond}
 )
 
 // groups of rows, in the order of the table.
-var groups = []string{"new", "kept", "linked", "revocation", "srp", "basic", "step-ca", "storm", "idle", "growth", "replay"}
+var groups = []string{"new", "kept", "linked", "revocation", "srp", "basic", "step-ca", "storm", "idle", "inventory", "growth", "replay"}
 
 // run measures the plan's groups.
 func run(ctx context.Context, p plan) (*table, error) {
@@ -94,7 +95,7 @@ func run(ctx context.Context, p plan) (*table, error) {
 		measure func(context.Context) error
 	}{
 		{"new", b.newConnections}, {"kept", b.keptConnections}, {"linked", b.linked}, {"revocation", b.revocation}, {"srp", b.srp}, {"basic", b.basic},
-		{"step-ca", b.stepCA}, {"storm", b.storm}, {"idle", b.idle}, {"growth", b.growth}, {"replay", b.replay},
+		{"step-ca", b.stepCA}, {"storm", b.storm}, {"idle", b.idle}, {"inventory", b.inventory}, {"growth", b.growth}, {"replay", b.replay},
 	} {
 		if !slices.Contains(p.groups, step.name) {
 			continue

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -156,13 +157,18 @@ func verifier(keys []string, head string) (v chain.Verifier, err error) {
 func (c chained) verify(cmd *cobra.Command, v chain.Verifier) error {
 	out := cmd.OutOrStdout()
 	fmt.Fprintln(out, c.name)
+	begin := time.Now()
 	err := c.read(cmd, v.Read)
+	took := time.Since(begin)
 	var damage *chain.Damage
 	if err != nil && !errors.As(err, &damage) {
 		return err
 	}
 	report, missed := v.End()
 	printChain(out, report, len(v.Keys) > 0)
+	if report.Records > 0 {
+		fmt.Fprintf(out, "  read in %s, %.0f records a second\n", took.Round(time.Millisecond), float64(report.Records)/took.Seconds())
+	}
 	if err == nil {
 		err = missed
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-est/estra/policy"
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/est"
@@ -60,7 +62,7 @@ func (h *Handler) assemble() error {
 	h.server.Authority.Passwords = h.decryptKeys
 	h.server.Authority.Repeat, h.server.Authority.PendingFor = time.Duration(limits.RetryWindow), time.Duration(limits.PendingExpiry)
 	if h.store != nil { // not in tools
-		h.server.Authority.Ledger, h.server.Authority.Node = h.store, node
+		h.server.Authority.Ledger, h.server.Authority.Node = h.store, ledgerNode(node)
 		// A look-up that no line of a policy wants would cost every request.
 		if h.asksFor((*policy.Policy).UsesPasswords) {
 			h.server.Passwords = h.store
@@ -103,4 +105,14 @@ func nodeName() (string, error) {
 		return "", fmt.Errorf("the node's name for the audit record: %w", err)
 	}
 	return name, nil
+}
+
+// ledgerNode names this server among those that share a store, of which several may
+// run on one host: by the id that Caddy keeps in its data directory.
+func ledgerNode(name string) string {
+	id, err := caddy.InstanceID()
+	if err != nil {
+		return name
+	}
+	return name + "/" + id.String()[:8]
 }

@@ -213,7 +213,7 @@ func (a *App) takeUp() error {
 	ctx, cancel := context.WithTimeout(a.ctx, mostOpened)
 	defer cancel()
 	now := time.Now()
-	left, err := a.store.store.Certificates().Abandoned(ctx, node, now, now)
+	left, err := a.store.store.Certificates().Abandoned(ctx, ledgerNode(node), now, now)
 	if err != nil {
 		a.store.failed = err
 		return err

@@ -16,6 +16,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -70,6 +71,7 @@ type App struct {
 
 	publishAt string // where certificates say that CRL and OCSP are
 	requests  inFlight
+	leaving   atomic.Bool // another configuration takes over
 
 	mu       sync.Mutex
 	cas      map[string]*authority // by the upstream's name
@@ -195,11 +197,15 @@ func (a *App) Start() error {
 		a.done.Go(func() { a.keepPolling(ctx) })
 	}
 	a.done.Go(func() { newLackWarnings().watch(ctx, a) })
+	if running.enter(a) {
+		time.Sleep(leaveFor) // before the old one stops
+	}
 	return nil
 }
 
 // Stop ends the work in the background and waits for it.
 func (a *App) Stop() error {
+	running.leave(a)
 	if a.stop != nil {
 		a.stop()
 	}

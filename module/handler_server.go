@@ -54,6 +54,7 @@ func (h *Handler) assemble() error {
 		Sink:      h.sink(),
 		Node:      node,
 		Observe:   h.observe,
+		Leaving:   h.app.leaving.Load,
 		Certificate: func(r *http.Request) (*tls.Certificate, error) {
 			return h.app.OwnCertificate(r.Context(), nameOf(r))
 		},

@@ -136,7 +136,8 @@ func (x *exchange) write(a answer) {
 	if a.linking != "" {
 		h[binding.HeaderRequired] = []string{a.linking}
 	}
-	if x.closing && x.r.ProtoMajor < 3 {
+	closing := x.closing || x.s.Leaving != nil && x.s.Leaving()
+	if closing && x.r.ProtoMajor < 3 {
 		h.Set("Connection", "close") // HTTP/2: GOAWAY; invalid on HTTP/3
 	}
 	// Without full duplex net/http would close the body before the answer.

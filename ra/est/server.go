@@ -63,6 +63,9 @@ type Server struct {
 	Sink audit.Sink
 	// Node is this server's name in audit records.
 	Node string
+	// Leaving says that another server takes over: answers close their connections,
+	// so that few are idle when this one ends. nil: never.
+	Leaving func() bool
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// NewID makes request ids; nil: 48 bits of time in milliseconds and 80

@@ -111,8 +111,11 @@ func New(cfg Config) (*Upstream, error) {
 }
 
 // reached says that the service is there: one that has no /health may answer
-// anything that says so.
-func reached(answer upstream.Answer) bool { return answer.Status < http.StatusInternalServerError }
+// anything that says so, and one that knows no GET answers 501 (RFC 9110 section
+// 15.6.2), as Python's http.server does.
+func reached(answer upstream.Answer) bool {
+	return answer.Status < http.StatusInternalServerError || answer.Status == http.StatusNotImplemented
+}
 
 // name is how messages call the CA.
 const name = "the webhook"

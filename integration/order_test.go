@@ -29,6 +29,7 @@ var levels = map[string]int{
 	"ra/upstream/est":                 5,
 	"ra/upstream/stepca":              5,
 	"ra/webhook":                      5,
+	"ra/upstream/addresstest":         5,
 	"ra/upstream/upstreamtest":        5,
 	"ra/upstream/stepca/stepcatest":   5,
 	"ra/upstream/acme":                5,
@@ -55,7 +56,7 @@ var levels = map[string]int{
 // forTests are the packages that tests import, the packages of this list, and
 // the benchmark, which starts what they start. In a server ra/ratest could make
 // an order that no authority has allowed.
-var forTests = []string{"policy/csr/csrtest", "ra/ratest", "ra/upstream/upstreamtest", "ra/upstream/stepca/stepcatest", "ra/upstream/acme/acmetest", "ra/upstream/cfssl/cfssltest", "ra/upstream/ejbca/ejbcatest", "ra/upstream/vault/vaulttest", "ra/upstream/webhook/webhooktest", "ra/store/storetest"}
+var forTests = []string{"policy/csr/csrtest", "ra/ratest", "ra/upstream/addresstest", "ra/upstream/upstreamtest", "ra/upstream/stepca/stepcatest", "ra/upstream/acme/acmetest", "ra/upstream/cfssl/cfssltest", "ra/upstream/ejbca/ejbcatest", "ra/upstream/vault/vaulttest", "ra/upstream/webhook/webhooktest", "ra/store/storetest"}
 
 type listed struct {
 	ImportPath string

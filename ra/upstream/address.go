@@ -51,9 +51,10 @@ type address struct {
 	mu      sync.Mutex
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
 	failure error // the last that counted
-	// silent says that it was the loss of an answer. Such an address takes
-	// requests and may issue, so its word that it is well isn't enough.
-	silent bool
+	// lasting says that what the address answers to others doesn't end it: an answer
+	// was lost, or a request for a certificate failed. Such an address may say of
+	// itself that it is well, and do all but issue.
+	lasting bool
 }
 
 func newAddress(cfg Config, base *url.URL, config *tls.Config) *address {
@@ -120,7 +121,8 @@ var errNoVerdict = errors.New("nothing is known")
 // An outcome is what a call tells of its address.
 type outcome struct {
 	failure error // nil: it is well
-	silent  bool  // the answer was lost
+	lasting bool  // of failure; see address
+	signs   bool  // it was a request for a certificate
 	void    bool  // nothing is known: the caller has hung up
 }
 
@@ -146,9 +148,12 @@ func (a *address) report(breaker *gobreaker.TwoStepCircuitBreaker[struct{}], rep
 	case o.void:
 		report(errNoVerdict)
 	case o.failure != nil:
-		a.failure, a.silent = o.failure, o.silent
+		a.failure, a.lasting = o.failure, o.lasting
 		report(o.failure)
+	case a.lasting && !o.signs:
+		report(errNoVerdict)
 	default:
+		a.lasting = false
 		report(nil)
 	}
 	after, failure := breaker.State(), a.failure
@@ -179,7 +184,7 @@ func (a *address) resting() bool {
 }
 
 // answered takes note of what came of a call that only reads. A failure counts
-// as any other. An answer ends the rest, unless answers were lost before; it
+// as any other. An answer ends the rest, unless the failure is a lasting one; it
 // makes no failure of a call with an effect undone.
 func (a *address) answered(o outcome) {
 	if !a.resting() {
@@ -192,7 +197,7 @@ func (a *address) answered(o outcome) {
 		return
 	}
 	a.mu.Lock()
-	well := o.failure == nil && !o.void && !a.silent
+	well := o.failure == nil && !o.void && !a.lasting
 	if well {
 		a.breaker = a.circuit()
 	}

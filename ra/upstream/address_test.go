@@ -274,12 +274,14 @@ func TestTheOnlyAddressRestsToo(t *testing.T) {
 	}
 }
 
+var revoke = upstream.Call{Method: http.MethodPost, Path: "/revoke", Body: []byte("number"), Limit: 1 << 10}
+
 func TestAnAnswerToWhatReadsEndsTheRest(t *testing.T) {
 	a := newPlace(t)
 	c := client(t, func(cfg *upstream.Config) { cfg.Rest = time.Hour }, a)
 	a.set(says(503))
 	for range 3 {
-		_, _ = sign(t, c)
+		_, _ = do(t, c, revoke)
 	}
 	health := upstream.Call{Method: http.MethodGet, Path: "/health", Limit: 1 << 10}
 	if answer, fail := do(t, c, health); fail != nil || answer.Status != 503 {
@@ -294,6 +296,50 @@ func TestAnAnswerToWhatReadsEndsTheRest(t *testing.T) {
 	}
 	if _, fail := sign(t, c); fail != nil {
 		t.Error(fail)
+	}
+}
+
+// An address may do all but issue, such as one whose key is offline. An order may
+// take several calls, of which one asks for the certificate.
+func TestWhatIsntAboutACertificateSaysNothingOfOrders(t *testing.T) {
+	a := newPlace(t)
+	c := client(t, nil, a)
+	failing := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/sign" {
+			w.WriteHeader(503)
+		}
+	}
+	a.set(failing)
+	health := upstream.Call{Method: http.MethodGet, Path: "/health", Limit: 1 << 10}
+	order := func() (answered bool) {
+		t.Helper()
+		_, _ = do(t, c, revoke)
+		_, fail := sign(t, c)
+		_, _ = do(t, c, health)
+		return fail == nil
+	}
+	for range 3 {
+		if !order() {
+			t.Fatal("it rests too early")
+		}
+	}
+	if order() {
+		t.Error("it doesn't rest")
+	}
+	time.Sleep(2 * rest)
+	before := a.signed.Load()
+	if !order() || a.signed.Load() != before+2 { // both calls are trials
+		t.Errorf("it had %d more", a.signed.Load()-before)
+	}
+	if order() {
+		t.Error("a trial that failed doesn't begin the rest again")
+	}
+	time.Sleep(2 * rest)
+	a.set(nil)
+	for range 4 {
+		if !order() {
+			t.Error("it still rests")
+		}
 	}
 }
 

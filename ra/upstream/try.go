@@ -51,6 +51,8 @@ func (c *Client) sendTo(ctx context.Context, a *address, r Call) try {
 	}
 	t := c.try(ctx, a, r)
 	o = t.outcome
+	o.signs = r.Signs
+	o.lasting = o.lasting || r.Signs && !t.unsent
 	return t
 }
 
@@ -189,7 +191,7 @@ func lost(ctx context.Context, err error, sent bool) outcome {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return outcome{void: true}
 	}
-	return outcome{failure: err, silent: sent}
+	return outcome{failure: err, lasting: sent}
 }
 
 // judge says which statuses are the address's own trouble: that of a gateway
@@ -200,7 +202,7 @@ func (c *Client) judge(a *address, answer Answer) outcome {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return outcome{
 			failure: fmt.Errorf("%s at %s answered %d", c.name, a.base.Host, answer.Status),
-			silent:  answer.Status == http.StatusGatewayTimeout,
+			lasting: answer.Status == http.StatusGatewayTimeout,
 		}
 	}
 	if c.ill(answer) {

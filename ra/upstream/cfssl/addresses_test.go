@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cfssl_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/upstream/addresstest"
+	"github.com/caddy-est/estra/ra/upstream/cfssl/cfssltest"
+)
+
+func TestRealCFSSLAtSeveralAddresses(t *testing.T) {
+	ca := cfssltest.Start(t, cfssltest.Options{})
+	addresstest.Run(t, ca.Fronted(), func(t testing.TB, all []string, timeout time.Duration) ra.Upstream {
+		cfg := ca.Config(cfssltest.Devices)
+		cfg.URL, cfg.Others, cfg.Timeout = all[0], all[1:], timeout
+		return open(t, cfg)
+	})
+}

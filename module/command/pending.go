@@ -138,9 +138,10 @@ func pendingList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [--all]",
 		Short: "Lists requests that wait for approval",
-		Long: `Lists the requests that wait for approval, the oldest first: of all sites, and of
-all nodes that share the store. With --all also those that are approved and not
-fetched yet, those that were denied, and those that were issued of late.`,
+		Long: `Lists the requests that wait for approval, and those that a CA has taken and has
+yet to decide (ordered), the oldest first: of all sites, and of all nodes that share
+the store. With --all also those that are approved and not fetched yet, those that
+were denied, and those that were issued of late.`,
 		Example: `  caddy est pending list
   caddy est pending list --all --json`,
 		Args: cobra.NoArgs,
@@ -174,7 +175,7 @@ func printPendingList(out io.Writer, list []module.PendingRequest, all, asJSON b
 		return enc.Encode(shown)
 	}
 	if len(shown) == 0 {
-		_, err := fmt.Fprintln(out, "nothing waits for approval")
+		_, err := fmt.Fprintln(out, "nothing waits for approval, or for a CA")
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

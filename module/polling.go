@@ -66,14 +66,7 @@ const (
 // keepPolling asks CAs again that have yet to decide, for all nodes that share the
 // store: what one has taken no other one asks for.
 func (a *App) keepPolling(ctx context.Context) {
-	every := mostPollTick
-	for _, h := range a.handlers {
-		every = min(every, max(time.Duration(h.Limits.PendingPoll)/4, 250*time.Millisecond))
-		if h.Limits.PendingPoll == 0 {
-			every = min(every, ra.DefaultPollEvery/4)
-		}
-	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(a.pollTick())
 	defer tick.Stop()
 	for {
 		for a.pollSome(ctx) {
@@ -84,6 +77,20 @@ func (a *App) keepPolling(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// pollTick is how often it is looked for what is due: four times in the shortest time
+// between two questions.
+func (a *App) pollTick() time.Duration {
+	tick := mostPollTick
+	for _, h := range a.handlers {
+		every := time.Duration(h.Limits.PendingPoll)
+		if every == 0 {
+			every = ra.DefaultPollEvery
+		}
+		tick = min(tick, every/4)
+	}
+	return tick
 }
 
 // pollSome takes a few orders that are due; false: there were no more, or none can be

@@ -43,7 +43,7 @@ func subject(ca *stepcatest.CA, cfg stepca.Config) upstreamtest.Subject {
 	}
 	return upstreamtest.Subject{
 		Open: at, Pins: []*x509.Certificate{ca.Root, ca.Intermediate},
-		CA: ca.Fronted(),
+		CA: ca.Fronted(), NoReasons: !ca.Version().Reasons(),
 		// Twenty years are more than the provisioner has.
 		Refuse: func(t testing.TB) upstreamtest.Refusal {
 			long := ratest.Order(t, ratest.Case{Policy: variation(t, "validity: {default: 1d}", "validity: {default: 7300d}")})
@@ -52,8 +52,13 @@ func subject(ca *stepcatest.CA, cfg stepca.Config) upstreamtest.Subject {
 	}
 }
 
-func TestRealStepCA(t *testing.T) {
-	ca := stepcatest.Start(t, stepcatest.Options{CRL: true})
+// Both versions do the same.
+func TestRealStepCA(t *testing.T) { testVersion(t, "") }
+
+func TestRealStepCAOfAnEarlierVersion(t *testing.T) { testVersion(t, stepcatest.Earlier) }
+
+func testVersion(t *testing.T, version stepcatest.Version) {
+	ca := stepcatest.Start(t, stepcatest.Options{CRL: true, Version: version})
 	configs := map[string]stepca.Config{"JWK": ca.Config(), "X5C": ca.X5CConfig()}
 	for name, cfg := range configs {
 		t.Run(name+" provisioner", func(t *testing.T) {
@@ -209,6 +214,10 @@ func testNoSAN(t *testing.T, up *stepca.Upstream) {
 // testRevokeSerial revokes what never was: so it can't come later.
 func testRevokeSerial(t *testing.T, up *stepca.Upstream, ca *stepcatest.CA) {
 	const cessationOfOperation = 5
+	want := 0
+	if ca.Version().Reasons() {
+		want = cessationOfOperation
+	}
 	serial := order(t).Serial()
 	for range 2 {
 		if err := up.RevokeSerial(t.Context(), serial, nil, time.Time{}, cessationOfOperation); err != nil {
@@ -216,7 +225,7 @@ func testRevokeSerial(t *testing.T, up *stepca.Upstream, ca *stepcatest.CA) {
 		}
 	}
 	if !slices.ContainsFunc(crlOf(t, up, ca), func(e x509.RevocationListEntry) bool {
-		return e.SerialNumber.Cmp(serial) == 0 && e.ReasonCode == cessationOfOperation
+		return e.SerialNumber.Cmp(serial) == 0 && e.ReasonCode == want
 	}) {
 		t.Errorf("serial %x isn't in the CRL", serial)
 	}

@@ -3,9 +3,7 @@
 package acmetest
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -34,54 +32,14 @@ func binary(t testing.TB, program string) string {
 }
 
 var binaries = sync.OnceValues(func() (string, error) {
-	dir := os.Getenv(BinaryVariable)
-	if dir != "" {
-		return dir, present(dir)
+	if dir := os.Getenv(BinaryVariable); dir != "" {
+		return dir, upstreamtest.Present(dir, programs)
 	}
-	private, err := upstreamtest.PrivateDir("pebble")
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(private, version)
-	if present(dir) == nil {
-		return dir, nil
-	}
-	return dir, build(private, dir)
+	return upstreamtest.Built("pebble", version, programs, func(dir string) error {
+		args := []string{"install"}
+		for _, program := range programs {
+			args = append(args, "github.com/letsencrypt/pebble/v2/cmd/"+program+"@"+version)
+		}
+		return upstreamtest.Go(dir, []string{"GOBIN=" + dir}, args...)
+	})
 })
-
-func present(dir string) error {
-	for _, program := range programs {
-		if _, err := os.Stat(filepath.Join(dir, program)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// build builds beside, so that another process never runs half of it.
-func build(private, dir string) error {
-	made, err := os.MkdirTemp(private, "build")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(made)
-	args := []string{"install"}
-	for _, program := range programs {
-		args = append(args, "github.com/letsencrypt/pebble/v2/cmd/"+program+"@"+version)
-	}
-	install := exec.Command("go", args...)
-	install.Dir = private
-	install.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOBIN="+made)
-	if out, err := install.CombinedOutput(); err != nil {
-		return fmt.Errorf("go install: %w\n%s", err, out)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for _, program := range programs {
-		if err := os.Rename(filepath.Join(made, program), filepath.Join(dir, program)); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -35,6 +35,8 @@ type Options struct {
 	CRL bool
 	// MaxDuration is the provisioners' maxTLSCertDuration; 0 is ten years.
 	MaxDuration time.Duration
+	// Version is that of the step-ca.
+	Version Version
 	// Template is that of JWKProvisioner in place of ours; "": ours.
 	Template string
 }
@@ -87,7 +89,7 @@ func Start(t testing.TB, o Options) *CA {
 // again.
 func (ca *CA) begin() {
 	ca.t.Helper()
-	binary := Binary(ca.t)
+	binary := Binary(ca.t, ca.options.Version)
 	const attempts = 5
 	for i := range attempts {
 		if ca.URL == "" || i > 0 {
@@ -143,6 +145,9 @@ func (ca *CA) PlainConfig() stepca.Config {
 	cfg.Provisioner, cfg.JWK = PlainProvisioner, ca.Plain
 	return cfg
 }
+
+// Version is that of the step-ca.
+func (ca *CA) Version() Version { return ca.options.Version }
 
 // RootPEM is the root certificate, for a `root` file.
 func (ca *CA) RootPEM() []byte { return certPEM(ca.Root) }

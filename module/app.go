@@ -46,6 +46,7 @@ type App struct {
 
 	// What this configuration depends on, and no earlier one.
 	expiry, policies *prometheus.GaugeVec
+	demands          *prometheus.GaugeVec // conflicts with them
 	pending          prometheus.Gauge
 	recount          chan struct{} // of those that wait for approval
 
@@ -110,9 +111,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.keys, a.keysName, err = shareKeys(ctx.Storage()); err != nil {
 		return err
 	}
-	a.expiry, a.policies, a.pending = newExpirySeconds(), newPolicyInfo(), newPending()
+	a.expiry, a.policies, a.demands, a.pending = newExpirySeconds(), newPolicyInfo(), newConflicts(), newPending()
 	a.recount = make(chan struct{}, 1)
-	return registerMetrics(ctx.GetMetricsRegistry(), a.expiry, a.policies, a.pending)
+	return registerMetrics(ctx.GetMetricsRegistry(), a.expiry, a.policies, a.demands, a.pending)
 }
 
 // share returns the CA of an upstream. Sites that write an upstream in the
@@ -276,6 +277,7 @@ func (a *App) refresh(ctx context.Context, ca *ra.CA, said []string) []string {
 	}
 	roots := ca.Fingerprints()
 	warnings := slices.DeleteFunc(ca.Warnings(), func(w string) bool { return failed != nil && w == failed.Error() })
+	warnings = append(warnings, a.observeConflicts(ctx, ca)...)
 	now := append(slices.Clone(roots), warnings...)
 	if slices.Equal(now, said) {
 		return said

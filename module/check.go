@@ -72,6 +72,9 @@ func (a *App) checkOne(ctx context.Context, k *authority, req CheckRequest) []ra
 		}
 		checks = append(checks, ra.Ends(what, ends[what], time.Now(), "our credential"))
 	}
+	for _, c := range a.conflicts(ctx, k.ca) {
+		checks = append(checks, ra.Check{What: "csrattrs " + c.profile, Result: ra.Warning, Detail: c.String()})
+	}
 	return append(checks, a.probe(ctx, k, req)...)
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/caddy-est/estra/policy"
 )
 
 // Times of a CA's knowledge.
@@ -18,6 +20,7 @@ const (
 	refreshTimeout = 15 * time.Second
 	retryFailed    = 2 * time.Second  // on demand, while nothing is known
 	retryRefresh   = 30 * time.Second // in the background
+	demandTimeout  = 5 * time.Second
 	issueTimeout   = 15 * time.Second
 )
 
@@ -57,6 +60,9 @@ type CA struct {
 	tried      time.Time // the end of the last refresh
 	failure    error     // of the last refresh
 	memoryErr  error
+
+	demand    policy.Demand
+	demandErr error // of the last question
 
 	revocation revocation
 	readiness  readiness
@@ -125,8 +131,9 @@ func (c *CA) refresh(ctx context.Context) (err error) {
 	}
 	memoryErr = errors.Join(memoryErr, c.remember(ctx, h.current))
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.known, c.memoryErr = h, memoryErr
+	c.mu.Unlock()
+	c.askDemand(ctx)
 	return nil
 }
 
@@ -289,6 +296,9 @@ func (c *CA) Warnings() []string {
 	}
 	if c.memoryErr != nil {
 		warnings = append(warnings, fmt.Sprintf("upstream %s: issuing certificates can't be remembered: %v", c.Name, c.memoryErr))
+	}
+	if c.demandErr != nil {
+		warnings = append(warnings, fmt.Sprintf("upstream %s: what its /csrattrs says isn't known, and devices are told what was: %v", c.Name, reasonOf(c.demandErr)))
 	}
 	if !c.UseCRL {
 		warnings = append(warnings, fmt.Sprintf("upstream %s has no CRL that is asked: a revoked certificate can be renewed", c.Name))

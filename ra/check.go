@@ -94,6 +94,7 @@ func (c *CA) Check(ctx context.Context) (all []Check) {
 	if prober, ok := c.Upstream.(Prober); ok {
 		all = append(all, Checked("health", prober.Health(ctx), "it answers"))
 	}
+	all = append(all, c.checkDemand()...)
 	if err := c.readiness.refusedOf(now); err != nil {
 		all = append(all, Checked("credential", err, ""))
 	}

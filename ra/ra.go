@@ -236,6 +236,13 @@ type SerialRevoker interface {
 // says whether this one may, by its configuration.
 type Deferrer interface{ Defers() bool }
 
+// A Demander is an Upstream whose CA says what a request should carry (RFC 7030
+// section 4.5). It is asked as often as for its certificates. A CA that says nothing
+// is no error.
+type Demander interface {
+	Demand(ctx context.Context) (policy.Demand, error)
+}
+
 // A KeyMaker is an Upstream that makes keys for devices (Carries says so by
 // Keygen). The private key is passed on as it comes, unopened: it is encrypted
 // where the request of the order asks for that (csr.Request.DecryptKey), and only

@@ -46,9 +46,13 @@ func (x *exchange) caCerts() (answer, *ra.Error) {
 }
 
 // csrAttrs is /csrattrs (RFC 7030 section 4.5, RFC 9908): what the profile says
-// to everybody, as far as the client can read it.
+// to everybody, with what its CA demands, as far as the client can read it.
 func (x *exchange) csrAttrs() (answer, *ra.Error) {
-	hints := x.profile.Hints(policy.SimpleEnroll)
+	var demand policy.Demand
+	if ca, ok := x.s.Authority.CAs[x.profile.Upstream()]; ok {
+		demand = ca.Demand(x.r.Context())
+	}
+	hints, _ := x.profile.HintsWith(policy.SimpleEnroll, demand)
 	if hints.Off {
 		return answer{}, ra.Fail(ra.OperationOff, "profile "+x.profile.Name()+" has csrattrs off", nil)
 	}

@@ -64,10 +64,15 @@ func (c *Client) CSRAttrs(ctx context.Context) ([]csrattrs.AttrOrOID, error) {
 	default:
 		return nil, a.refusal(policy.CSRAttrs, c.now())
 	}
-	if got := a.header.Get("Content-Type"); !wire.IsCSRAttrs(got) {
-		return nil, fmt.Errorf("csrattrs: the answer has the type %q, want %s", printable(got, 100), wire.TypeCSRAttrs)
+	return ReadCSRAttrs(a.header.Get("Content-Type"), a.body)
+}
+
+// ReadCSRAttrs reads an answer of /csrattrs with status 200.
+func ReadCSRAttrs(contentType string, body []byte) ([]csrattrs.AttrOrOID, error) {
+	if !wire.IsCSRAttrs(contentType) {
+		return nil, fmt.Errorf("csrattrs: the answer has the type %q, want %s", printable(contentType, 100), wire.TypeCSRAttrs)
 	}
-	der, _, err := wire.DecodeBody(a.body)
+	der, _, err := wire.DecodeBody(body)
 	if err != nil {
 		return nil, fmt.Errorf("csrattrs: %w", err)
 	}

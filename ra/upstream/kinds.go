@@ -15,7 +15,7 @@ import (
 // and leaves no outcome open: the CA counts as down.
 func Reading(err error) error {
 	e, ok := errors.AsType[*ra.Error](err)
-	if !ok || e.Kind != ra.UpstreamRefused && e.Kind != ra.UpstreamTimeout {
+	if !ok || e.Kind != ra.UpstreamRefused && e.Kind != ra.UpstreamTimeout && e.Kind != ra.Pending {
 		return err
 	}
 	return RetryIn(ra.Fail(ra.UpstreamDown, e.Reason, e.Err), e.RetryAfter)

@@ -92,6 +92,8 @@ type Upstream struct {
 var (
 	_ ra.Upstream  = (*Upstream)(nil)
 	_ ra.Revoker   = (*Upstream)(nil)
+	_ ra.Deferrer  = (*Upstream)(nil)
+	_ ra.Demander  = (*Upstream)(nil)
 	_ ra.Tolerance = (*Upstream)(nil)
 	_ ra.Checker   = (*Upstream)(nil)
 )

@@ -28,6 +28,7 @@ func TestACheckOfAStepCASaysHowItStands(t *testing.T) {
 		{"crl", "good", "until "},
 		{"provisioner " + stepcatest.JWKProvisioner, "good", "JWK"},
 		{"template " + stepcatest.JWKProvisioner, "good", "caddy est step-ca template"},
+		{"address " + strings.TrimPrefix(ca.URL, "https://"), "good", "it answers, in "},
 		{"clock", "good", "as ours"},
 		{"probe", "good", "came as planned"},
 		{"revoke", "good", "is revoked again"},

@@ -14,8 +14,37 @@ import (
 	"testing"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream/est"
 )
+
+// front is a server whose chain has a further certificate, from when it is published.
+func (s *server) front(next *x509.Certificate, published, asked *atomic.Int32) string {
+	s.t.Helper()
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/cacerts") {
+			asked.Add(1)
+			if published.Load() > 0 {
+				s.certsOnly(w, s.ca.Root.Certificate, s.ca.Intermediate.Certificate, next)
+				return
+			}
+		}
+		s.handle(w, r)
+	}))
+	front.TLS = &tls.Config{Certificates: []tls.Certificate{s.own}, ClientAuth: tls.RequestClientCert}
+	front.StartTLS()
+	s.t.Cleanup(front.Close)
+	return front.URL
+}
+
+func TestACACertificateThatIsNewIsServed(t *testing.T) {
+	s := serve(t)
+	next := s.ca.Root.Sub(t, "Next Issuing CA").Certificate
+	var published, asked atomic.Int32
+	url := s.front(next, &published, &asked)
+	up := s.open(func(c *est.Config) { c.URL = url })
+	ratest.ServesNext(t, up, s.ca.Root.Certificate, next, func() { published.Store(1) })
+}
 
 // The answer of a CA that has begun another chain isn't lost: it has issued.
 func TestAnAnswerUnderAChainThatIsNewIsTaken(t *testing.T) {
@@ -24,20 +53,8 @@ func TestAnAnswerUnderAChainThatIsNewIsTaken(t *testing.T) {
 	signer := next.Device(t, "cmc.example", func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{cmcRA} })
 	signer.Certificate = signer.Certificate[:1] // who signs leaves the chain to /cacerts
 	var published, asked atomic.Int32
-	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/cacerts") {
-			asked.Add(1)
-			if published.Load() > 0 {
-				s.certsOnly(w, s.ca.Root.Certificate, s.ca.Intermediate.Certificate, next.Certificate)
-				return
-			}
-		}
-		s.handle(w, r)
-	}))
-	front.TLS = &tls.Config{Certificates: []tls.Certificate{s.own}, ClientAuth: tls.RequestClientCert}
-	front.StartTLS()
-	t.Cleanup(front.Close)
-	up := s.open(full, func(c *est.Config) { c.URL = front.URL })
+	url := s.front(next.Certificate, &published, &asked)
+	up := s.open(full, func(c *est.Config) { c.URL = url })
 	if _, err := up.Issue(t.Context(), order(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -207,7 +207,11 @@ func sorted(s []string) []string {
 
 // frame joins strings so that no two lists give the same result.
 func frame(parts ...string) string {
-	var b []byte
+	size := 0
+	for _, part := range parts {
+		size += len("123:") + len(part)
+	}
+	b := make([]byte, 0, size)
 	for _, part := range parts {
 		b = strconv.AppendInt(b, int64(len(part)), 10)
 		b = append(b, ':')

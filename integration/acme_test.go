@@ -113,7 +113,7 @@ func TestADeviceEnrollsThroughACMEAndCaddyAnswersTheChallenge(t *testing.T) {
 
 	table := s.est(0, "upstream", "check", "acme", "--probe", "probe.site.example.net", "--address", s.admin)
 	for _, want := range [][3]string{{"directory", "good", ca.URL}, {"account", "good", "is valid"}, {"profile", "good", "plain: without a subject"},
-		{"http-01", "good", "is found"}, {"issuing chain", "good", "1 that came"}, {"clock", "good", "as ours"}, {"probe", "good", "came as planned"}, {"revoke", "good", "is revoked again"}} {
+		{"http-01", "good", "is found"}, {"issuing chain", "good", "1 that came"}, {"address " + strings.TrimSuffix(strings.TrimPrefix(ca.URL, "https://"), "/dir"), "good", "it answers"}, {"clock", "good", "as ours"}, {"probe", "good", "came as planned"}, {"revoke", "good", "is revoked again"}} {
 		if !row(table, "acme", want[0], want[1], want[2]) {
 			t.Errorf("no row %v in\n%s", want, table)
 		}

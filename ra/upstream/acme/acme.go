@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"net/url"
 	"slices"
 	"sync"
@@ -141,7 +142,8 @@ func New(cfg Config) (*Upstream, error) {
 	cfg.fill()
 	u := &Upstream{cfg: cfg, base: base, path: path, registering: make(chan struct{}, 1), client: upstream.NewClient(upstream.Config{
 		Name: name, Base: base, Timeout: cfg.Timeout, MaxConns: cfg.MaxConns, Idle: idle,
-		TLS: upstream.TLS(slices.Concat(cfg.Roots, cfg.TLSRoots), nil, cfg.Now),
+		TLS:   upstream.TLS(slices.Concat(cfg.Roots, cfg.TLSRoots), nil, cfg.Now),
+		Probe: upstream.Call{Method: http.MethodGet, Path: path},
 	})}
 	u.acme = u.newClient()
 	return u, nil

@@ -44,8 +44,8 @@ func (u *Upstream) Health(ctx context.Context) error {
 }
 
 // Check looks at the directory, our account, which is made where there is none,
-// the profile, whether the answers to challenges would be found, the chain and the
-// clock.
+// the profile, whether the answers to challenges would be found, the chain, the
+// address and the clock.
 func (u *Upstream) Check(ctx context.Context) []ra.Check {
 	ctx, n := noting(ctx, "")
 	d, err := u.directory(ctx)
@@ -61,7 +61,7 @@ func (u *Upstream) Check(ctx context.Context) []ra.Check {
 		}
 		checks = append(checks, check)
 	}
-	return append(checks, u.checkChain(), u.client.CheckClock())
+	return append(append(checks, u.checkChain()), u.client.Check(ctx)...)
 }
 
 func (u *Upstream) checkAccount(ctx context.Context, n *note, d acme.Directory) ra.Check {

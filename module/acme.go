@@ -23,13 +23,11 @@ func init() {
 // are DNS names that this server answers for (docs/upstream-acme.md).
 type ACME struct {
 	addressOptions
+	chainOption // what comes with certificates is served beside it
 
 	// A PEM file with further roots that the ACME server's TLS may be verified
 	// with. Default: none.
 	TLSRoot string `json:"tls_root,omitempty"`
-	// A PEM file with the CA certificates below the root. Default: none; what comes
-	// with certificates is served from then on.
-	Chain string `json:"chain,omitempty"`
 	// Addresses of mail by which the CA may reach us.
 	Contact []string `json:"contact,omitempty"`
 	// An account that the CA's operator has made for us, to bind ours to (RFC 8555
@@ -98,10 +96,10 @@ func (u *ACME) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (u *ACME) options() options {
-	return u.addressOptions.options().with(options{
+	return u.addressOptions.options().with(u.chainOption.options()).with(options{
 		"challenge": challengeOption(u), "resolvers": resolversOption(u), "propagation_delay": propagationDelayOption(u),
 		"propagation_timeout": propagationTimeoutOption(u), "override_domain": overrideDomainOption(u),
-		"tls_root": valueOf("FILE", &u.TLSRoot), "chain": valueOf("FILE", &u.Chain), "contact": contactOption(u), "eab": eabOption(u),
+		"tls_root": valueOf("FILE", &u.TLSRoot), "contact": contactOption(u), "eab": eabOption(u),
 		"profile": valueOf("NAME", &u.Profile), "common_name": flagOf(&u.CommonName), "times": flagOf(&u.Times),
 		"lifetime": durationOf("90d", &u.Lifetime), "backdate": durationOf("61m", &u.Backdate), "wait": durationOf("30s", &u.Wait),
 	})
@@ -151,12 +149,12 @@ func (u *ACME) complete() error {
 // Placeholders such as {env.X} are replaced in the address, the contacts, the key
 // id and the files' names; that of the MAC key whenever it is needed.
 func (u *ACME) Provision(ctx caddy.Context) error {
-	err := errors.Join(u.complete(), expandAll(expandable{"tls_root", &u.TLSRoot}, expandable{"chain", &u.Chain}, expandable{"profile", &u.Profile}),
+	err := errors.Join(u.complete(), expandAll(expandable{"tls_root", &u.TLSRoot}, expandable{"profile", &u.Profile}),
 		expandEach("contact", u.Contact))
 	if err != nil {
 		return err
 	}
-	if err := u.load(); err != nil {
+	if err := u.addressOptions.load(); err != nil {
 		return err
 	}
 	cfg := acme.Config{
@@ -169,7 +167,7 @@ func (u *ACME) Provision(ctx caddy.Context) error {
 	if cfg.TLSRoots, err = loadOptional("tls_root", u.TLSRoot); err != nil {
 		return err
 	}
-	if cfg.Chain, err = loadOptional("chain", u.Chain); err != nil {
+	if cfg.Chain, err = u.chainOption.load(); err != nil {
 		return err
 	}
 	if cfg.EAB, err = u.EAB.load(); err != nil {

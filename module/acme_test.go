@@ -40,7 +40,7 @@ func TestAnACMEOfFiles(t *testing.T) {
 	t.Setenv("ESTRA_DIR", dir)
 	t.Setenv("ESTRA_MAC", "c2VjcmV0LXNlY3JldA")
 	u := &ACME{
-		addressOptions: addressOptions{URL: "https://ca.example/directory", Root: "{env.ESTRA_DIR}/root.pem"}, Chain: "{env.ESTRA_DIR}/root.pem",
+		addressOptions: addressOptions{URL: "https://ca.example/directory", Root: "{env.ESTRA_DIR}/root.pem"}, chainOption: chainOption{Chain: "{env.ESTRA_DIR}/root.pem"},
 		Contact: []string{"ra@example.net"}, EAB: &ACMEBinding{"kid-1", "{env.ESTRA_MAC}"}, Lifetime: caddy.Duration(90 * 24 * time.Hour),
 	}
 	ctx := withStorage(t)

@@ -24,11 +24,9 @@ func init() {
 type CFSSL struct {
 	addressOptions
 	clientOptions
+	chainOption
 	crlOption
 
-	// A PEM file with the CA certificates between the root and the one that
-	// signs, which CFSSL doesn't tell. Default: none.
-	Chain string `json:"chain,omitempty"`
 	// The HMAC key of the profile, in hexadecimal as in CFSSL's auth_keys. Best
 	// a placeholder such as {env.X}. This or auth_key_file is required.
 	AuthKey string `json:"auth_key,omitempty"`
@@ -54,24 +52,17 @@ func (*CFSSL) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "est.upstreams.cfssl", New: func() caddy.Module { return new(CFSSL) }}
 }
 
-// UnmarshalCaddyfile reads:
+// UnmarshalCaddyfile reads, beside the options of the embedded structs:
 //
 //	upstream [NAME] cfssl URL… {
-//		root FILE
-//		tls_root FILE
-//		chain FILE
 //		auth_key KEY
 //		auth_key_file FILE
 //		profile NAME
 //		label NAME
-//		certificate FILE
-//		key FILE
 //		serial
 //		uris
 //		crl
 //		backdate DURATION
-//		timeout DURATION
-//		max_connections N
 //	}
 func (u *CFSSL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	b := upstreamBlock{Dispenser: d, module: "cfssl", form: "https://HOST:8888"}
@@ -79,8 +70,8 @@ func (u *CFSSL) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (u *CFSSL) options() options {
-	return u.addressOptions.options().with(u.clientOptions.options()).with(options{
-		"chain": valueOf("FILE", &u.Chain), "auth_key": valueOf("KEY", &u.AuthKey), "auth_key_file": valueOf("FILE", &u.AuthKeyFile),
+	return u.addressOptions.options().with(u.clientOptions.options()).with(u.chainOption.options()).with(options{
+		"auth_key": valueOf("KEY", &u.AuthKey), "auth_key_file": valueOf("FILE", &u.AuthKeyFile),
 		"profile": valueOf("NAME", &u.Profile), "label": valueOf("NAME", &u.Label),
 		"serial": flagOf(&u.OurSerials), "uris": flagOf(&u.URIs), "crl": flagOf(&u.AskCRL), "backdate": durationOf("6m", &u.Backdate),
 	})
@@ -100,7 +91,7 @@ func (u *CFSSL) complete() error {
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the key and the files' names.
 func (u *CFSSL) Provision(ctx caddy.Context) error {
-	err := errors.Join(u.complete(), expandAll(expandable{"chain", &u.Chain}, expandable{"auth_key_file", &u.AuthKeyFile}))
+	err := errors.Join(u.complete(), expandAll(expandable{"auth_key_file", &u.AuthKeyFile}))
 	if err != nil {
 		return err
 	}
@@ -112,7 +103,7 @@ func (u *CFSSL) Provision(ctx caddy.Context) error {
 		Profile: u.Profile, Label: u.Label, Serial: u.OurSerials, URIs: u.URIs, CRL: u.AskCRL,
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
-	if cfg.Chain, err = loadOptional("chain", u.Chain); err != nil {
+	if cfg.Chain, err = u.chainOption.load(); err != nil {
 		return err
 	}
 	key, err := credentialOf("auth_key", u.AuthKey, u.AuthKeyFile, cfssl.ParseKey)

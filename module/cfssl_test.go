@@ -20,7 +20,7 @@ func TestCFSSLOfFiles(t *testing.T) {
 	u := &CFSSL{
 		addressOptions: addressOptions{URL: "https://cfssl.example:8888", Root: "{env.ESTRA_DIR}/root.pem"},
 		clientOptions:  clientOptions{TLSRoot: "{env.ESTRA_DIR}/root.pem", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key"},
-		Chain:          "{env.ESTRA_DIR}/intermediate.pem",
+		chainOption:    chainOption{Chain: "{env.ESTRA_DIR}/intermediate.pem"},
 		AuthKey:        "{env.ESTRA_KEY}",
 		Label:          "plant",
 		OurSerials:     true,

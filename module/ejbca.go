@@ -46,21 +46,15 @@ func (*EJBCA) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "est.upstreams.ejbca", New: func() caddy.Module { return new(EJBCA) }}
 }
 
-// UnmarshalCaddyfile reads:
+// UnmarshalCaddyfile reads, beside the options of the embedded structs:
 //
 //	upstream [NAME] ejbca URL… {
-//		root FILE
-//		tls_root FILE
 //		ca NAME
 //		certificate_profile NAME
 //		end_entity_profile NAME
 //		extensions
-//		certificate FILE
-//		key FILE
 //		crl
 //		backdate DURATION
-//		timeout DURATION
-//		max_connections N
 //	}
 func (u *EJBCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	b := upstreamBlock{Dispenser: d, module: "ejbca", form: "https://HOST:8443"}

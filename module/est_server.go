@@ -47,19 +47,13 @@ func (*ESTServer) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "est.upstreams.est", New: func() caddy.Module { return new(ESTServer) }}
 }
 
-// UnmarshalCaddyfile reads:
+// UnmarshalCaddyfile reads, beside the options of the embedded structs:
 //
 //	upstream [NAME] est URL… {
-//		root FILE
-//		tls_root FILE
 //		label LABEL
-//		certificate FILE
-//		key FILE
 //		cmc
 //		batch DURATION
 //		backdate DURATION
-//		timeout DURATION
-//		max_connections N
 //	}
 func (u *ESTServer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	b := upstreamBlock{Dispenser: d, module: "est", form: "https://HOST", whose: "the EST server"}

@@ -54,16 +54,13 @@ func (*StepCA) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "est.upstreams.step_ca", New: func() caddy.Module { return new(StepCA) }}
 }
 
-// UnmarshalCaddyfile reads:
+// UnmarshalCaddyfile reads, beside the options of the embedded structs:
 //
 //	upstream [NAME] step_ca URL… {
-//		root FILE
 //		provisioner NAME
 //		key FILE [PASSWORD]
 //		certificate FILE
 //		own_provisioner NAME
-//		timeout DURATION
-//		max_connections N
 //		crl
 //	}
 func (u *StepCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

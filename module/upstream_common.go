@@ -147,6 +147,23 @@ type crlOption struct {
 // CRLEnabled says that reenrolment asks the CA's CRL.
 func (o *crlOption) CRLEnabled() bool { return o.AskCRL }
 
+// chainOption is that of an upstream whose CA doesn't tell its whole chain.
+type chainOption struct {
+	// A PEM file with the CA certificates between the root and the one that issues,
+	// as far as the CA doesn't tell them. Default: none.
+	Chain string `json:"chain,omitempty"`
+}
+
+func (o *chainOption) options() options { return options{"chain": valueOf("FILE", &o.Chain)} }
+
+// load replaces the placeholders, and reads the file.
+func (o *chainOption) load() ([]*x509.Certificate, error) {
+	if err := expandAll(expandable{"chain", &o.Chain}); err != nil {
+		return nil, err
+	}
+	return loadOptional("chain", o.Chain)
+}
+
 // takesOwn is an upstream that may show this server's own certificate to the CA.
 type takesOwn struct{ own ownSource }
 

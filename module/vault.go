@@ -52,32 +52,17 @@ func (*Vault) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "est.upstreams.vault", New: func() caddy.Module { return new(Vault) }}
 }
 
-// UnmarshalCaddyfile reads:
+// UnmarshalCaddyfile reads, beside the options of the embedded structs:
 //
 //	upstream [NAME] vault URL… {
-//		root FILE
-//		tls_root FILE
 //		namespace PATH
 //		mount PATH
 //		issuer NAME
 //		role NAME
 //		verbatim
 //		cel
-//		token PLACEHOLDER
-//		token_file FILE
-//		approle ROLE_ID
-//		secret_id PLACEHOLDER
-//		secret_id_file FILE
-//		kubernetes ROLE
-//		jwt_file FILE
-//		cert [ROLE]
-//		auth_mount PATH
-//		certificate FILE
-//		key FILE
 //		crl
 //		backdate DURATION
-//		timeout DURATION
-//		max_connections N
 //	}
 func (u *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	b := upstreamBlock{Dispenser: d, module: "vault", form: "https://HOST:8200"}

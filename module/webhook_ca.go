@@ -24,10 +24,8 @@ func init() {
 type WebhookCA struct {
 	addressOptions
 	clientOptions
+	chainOption // without cacerts, with the one that issues, unless the root does
 
-	// A PEM file with the CA certificates below the root. Without cacerts, the
-	// one that issues must be in it, unless the root does. Default: none.
-	Chain string `json:"chain,omitempty"`
 	// The key that signs requests: base64 of 16 bytes or more. Best a
 	// placeholder such as {env.X}. This or secret_file is required.
 	Secret string `json:"secret,omitempty"`
@@ -51,22 +49,15 @@ func (*WebhookCA) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "est.upstreams.webhook", New: func() caddy.Module { return new(WebhookCA) }}
 }
 
-// UnmarshalCaddyfile reads:
+// UnmarshalCaddyfile reads, beside the options of the embedded structs:
 //
 //	upstream [NAME] webhook URL… {
-//		root FILE
-//		tls_root FILE
-//		chain FILE
 //		secret S
 //		secret_file FILE
-//		certificate FILE
-//		key FILE
 //		cacerts
 //		revoke
 //		own_serials
 //		backdate DURATION
-//		timeout DURATION
-//		max_connections N
 //	}
 func (u *WebhookCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	b := upstreamBlock{Dispenser: d, module: "webhook", form: "https://HOST", title: webhookCATitle}
@@ -77,8 +68,8 @@ func (u *WebhookCA) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 const webhookCATitle = "upstream webhook"
 
 func (u *WebhookCA) options() options {
-	return u.addressOptions.options().with(u.clientOptions.options()).with(options{
-		"chain": valueOf("FILE", &u.Chain), "secret": valueOf("S", &u.Secret), "secret_file": valueOf("FILE", &u.SecretFile),
+	return u.addressOptions.options().with(u.clientOptions.options()).with(u.chainOption.options()).with(options{
+		"secret": valueOf("S", &u.Secret), "secret_file": valueOf("FILE", &u.SecretFile),
 		"cacerts": flagOf(&u.AskCACerts), "revoke": flagOf(&u.TellRevocations), "own_serials": flagOf(&u.OwnSerials),
 		"backdate": durationOf("1m", &u.Backdate),
 	})
@@ -98,7 +89,7 @@ func (u *WebhookCA) complete() error {
 // Provision reads the files. It opens no connection. Placeholders such as
 // {env.X} are replaced in the address, the secret and the files' names.
 func (u *WebhookCA) Provision(ctx caddy.Context) error {
-	err := errors.Join(u.complete(), expandAll(expandable{"chain", &u.Chain}, expandable{"secret_file", &u.SecretFile}))
+	err := errors.Join(u.complete(), expandAll(expandable{"secret_file", &u.SecretFile}))
 	if err != nil {
 		return err
 	}
@@ -110,7 +101,7 @@ func (u *WebhookCA) Provision(ctx caddy.Context) error {
 		CACerts: u.AskCACerts, Revoke: u.TellRevocations, OwnSerials: u.OwnSerials,
 		Backdate: time.Duration(u.Backdate), Timeout: time.Duration(u.Timeout), MaxConns: u.MaxConnections,
 	}
-	if cfg.Chain, err = loadOptional("chain", u.Chain); err != nil {
+	if cfg.Chain, err = u.chainOption.load(); err != nil {
 		return err
 	}
 	if cfg.Secret, err = credentialOf("secret", u.Secret, u.SecretFile, webhookSecret); err != nil {

@@ -17,7 +17,7 @@ func TestAWebhookCAOfFiles(t *testing.T) {
 	u := &WebhookCA{
 		addressOptions: addressOptions{URL: "https://ca.example", Root: "{env.ESTRA_DIR}/root.pem"},
 		clientOptions:  clientOptions{TLSRoot: "{env.ESTRA_DIR}/root.pem", Certificate: "{env.ESTRA_DIR}/ra.pem", Key: "{env.ESTRA_DIR}/ra.key"},
-		Chain:          "{env.ESTRA_DIR}/intermediate.pem",
+		chainOption:    chainOption{Chain: "{env.ESTRA_DIR}/intermediate.pem"},
 		Secret:         "{env.ESTRA_SECRET}",
 		OwnSerials:     true,
 	}

@@ -32,9 +32,9 @@ func (withUsage) OneUsage() string { return acmetest.Usage }
 func subject(ca *acmetest.CA, solver acme.Solver, change func(*acme.Config)) upstreamtest.Subject {
 	at := func(t testing.TB, place upstreamtest.Place) ra.Upstream {
 		cfg := ca.Config(acme.HTTP01, solver)
-		cfg.Directory, cfg.Wait = place.URL+"/dir", 4*time.Second
+		cfg.Directory = place.URL + "/dir"
 		if place.Timeout > 0 {
-			cfg.Timeout = place.Timeout
+			cfg.Timeout, cfg.Wait = place.Timeout, 4*time.Second
 		}
 		change(&cfg)
 		return withUsage{open(t, cfg)}

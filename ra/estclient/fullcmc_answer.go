@@ -65,6 +65,11 @@ func (c *Client) readMessage(a *answer, m *cmcMessage, peer *x509.Certificate) (
 	if err != nil {
 		return nil, err
 	}
+	// That of most servers first: each look reads the whole message.
+	signed, failed := cms.ReadSigned(der)
+	if failed == nil && len(signed.Signers()) > 0 {
+		return c.readSigned(a, m, signed, peer)
+	}
 	kind, err := cms.ContentType(der)
 	if err != nil {
 		return nil, err
@@ -79,9 +84,8 @@ func (c *Client) readMessage(a *answer, m *cmcMessage, peer *x509.Certificate) (
 		}
 		return c.readSimple(a, m, certs)
 	}
-	signed, err := cms.ReadSigned(der)
-	if err != nil {
-		return nil, err
+	if failed != nil {
+		return nil, failed
 	}
 	return c.readSigned(a, m, signed, peer)
 }

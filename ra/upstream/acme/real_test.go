@@ -3,12 +3,16 @@
 package acme_test
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddy-est/estra/ra"
+	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream/acme"
 	"github.com/caddy-est/estra/ra/upstream/acme/acmetest"
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
@@ -96,4 +100,17 @@ func TestRealPebble(t *testing.T) {
 	if t.Failed() {
 		t.Log(ca.Log())
 	}
+}
+
+func BenchmarkOverhead(b *testing.B) {
+	responder := acmetest.NewResponder(b)
+	ca := acmetest.Start(b, acmetest.Options{HTTPPort: responder.Port})
+	key := ratest.NewKey(b)
+	upstreamtest.Overhead(b, subject(ca, responder, func(*acme.Config) {}), func(sent, _ []byte) {
+		// RFC 8555 section 6.2: each request is signed.
+		hash := sha256.Sum256(sent)
+		if _, err := key.Sign(rand.Reader, hash[:], crypto.SHA256); err != nil {
+			b.Fatal(err)
+		}
+	})
 }

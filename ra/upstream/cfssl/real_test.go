@@ -46,6 +46,30 @@ func (b byUsage) Issue(ctx context.Context, o ra.Order) (ra.Issued, error) {
 	return b.Upstream.Issue(ctx, o)
 }
 
+// subject is a pair of profiles of CFSSL, for the suite.
+func subject(ca *cfssltest.CA, prefix string, change func(*cfssl.Config)) upstreamtest.Subject {
+	at := func(t testing.TB, place upstreamtest.Place) ra.Upstream {
+		of := func(profile string) *cfssl.Upstream {
+			cfg := ca.Config(prefix + profile)
+			cfg.URL, cfg.Timeout = place.URL, place.Timeout
+			change(&cfg)
+			return open(t, cfg)
+		}
+		return byUsage{of(cfssltest.Devices), of(cfssltest.Rewriting)}
+	}
+	return upstreamtest.Subject{
+		Open: at, Pins: []*x509.Certificate{ca.Root, ca.Intermediate}, CA: ca.Fronted(),
+		Revoked: func(_ testing.TB, c *x509.Certificate) (bool, int) { return ca.Revoked(c) },
+		// The profile wants a serial number, and isn't given one.
+		Refuse: func(t testing.TB) upstreamtest.Refusal {
+			return upstreamtest.Refusal{
+				Upstream: open(t, ca.Config(cfssltest.Numbered+cfssltest.Devices)),
+				Order:    ratest.Order(t, ratest.Case{OwnSerials: true}), Says: "CFSSL answered 400",
+			}
+		},
+	}
+}
+
 func TestRealCFSSL(t *testing.T) {
 	ca := cfssltest.Start(t, cfssltest.Options{})
 	for name, c := range map[string]struct {
@@ -56,26 +80,7 @@ func TestRealCFSSL(t *testing.T) {
 		"we number the certificates":     {cfssltest.Numbered, func(c *cfssl.Config) { c.Serial = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			at := func(t testing.TB, place upstreamtest.Place) ra.Upstream {
-				of := func(profile string) *cfssl.Upstream {
-					cfg := ca.Config(c.prefix + profile)
-					cfg.URL, cfg.Timeout = place.URL, place.Timeout
-					c.change(&cfg)
-					return open(t, cfg)
-				}
-				return byUsage{of(cfssltest.Devices), of(cfssltest.Rewriting)}
-			}
-			upstreamtest.Run(t, upstreamtest.Subject{
-				Open: at, Pins: []*x509.Certificate{ca.Root, ca.Intermediate}, CA: ca.Fronted(),
-				Revoked: func(_ testing.TB, c *x509.Certificate) (bool, int) { return ca.Revoked(c) },
-				// The profile wants a serial number, and isn't given one.
-				Refuse: func(t testing.TB) upstreamtest.Refusal {
-					return upstreamtest.Refusal{
-						Upstream: open(t, ca.Config(cfssltest.Numbered+cfssltest.Devices)),
-						Order:    ratest.Order(t, ratest.Case{OwnSerials: true}), Says: "CFSSL answered 400",
-					}
-				},
-			})
+			upstreamtest.Run(t, subject(ca, c.prefix, c.change))
 		})
 	}
 	up := open(t, ca.Config(cfssltest.Devices))
@@ -327,4 +332,8 @@ func testCheck(t *testing.T, ca *cfssltest.CA) {
 			}
 		}
 	}
+}
+
+func BenchmarkOverhead(b *testing.B) {
+	upstreamtest.Overhead(b, subject(cfssltest.Start(b, cfssltest.Options{}), "", func(*cfssl.Config) {}))
 }

@@ -352,3 +352,13 @@ func TestTheChainIsThatOfTheCAWhichHasTheNameNow(t *testing.T) {
 		t.Errorf("the calls were %q", got)
 	}
 }
+
+func BenchmarkOverhead(b *testing.B) {
+	s := ejbcatest.Start(b)
+	subject := conforming(s, false)
+	profile := s.Profile(order(b))
+	subject.Open = func(t testing.TB, place upstreamtest.Place) ra.Upstream {
+		return open(t, s, profile, func(c *Config) { c.URL = place.URL })
+	}
+	upstreamtest.Overhead(b, subject)
+}

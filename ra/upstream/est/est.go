@@ -71,7 +71,7 @@ type Config struct {
 	Observe func(host string, failure error)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Rand is where nonces come from; nil is crypto/rand.
+	// Rand is where nonces and signatures come from; nil is crypto/rand.
 	Rand io.Reader
 }
 
@@ -118,7 +118,7 @@ func New(cfg Config) (*Upstream, error) {
 	}
 	cfg.fill()
 	u := &Upstream{cfg: cfg, est: &estclient.Client{
-		URL: cfg.URL, Label: cfg.Label, Explicit: cfg.Roots, Implicit: cfg.TLSRoots, Now: cfg.Now,
+		URL: cfg.URL, Label: cfg.Label, Explicit: cfg.Roots, Implicit: cfg.TLSRoots, Now: cfg.Now, Rand: cfg.Rand,
 	}}
 	if err := u.est.Check(); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-est/estra/ra"
 	"github.com/caddy-est/estra/ra/cmc"
 	"github.com/caddy-est/estra/ra/cms"
+	"github.com/caddy-est/estra/ra/ratest"
 	"github.com/caddy-est/estra/ra/upstream"
 	"github.com/caddy-est/estra/ra/upstream/est"
 	"github.com/caddy-est/estra/ra/upstream/upstreamtest"
@@ -127,4 +128,45 @@ func (s *server) reissue(answer []byte, another upstreamtest.Another) ([]byte, e
 		return nil, err
 	}
 	return wire.EncodeBody(der, false), nil
+}
+
+func BenchmarkOverhead(b *testing.B) {
+	// A tape has answers to the same nonces.
+	same := func(c *est.Config) { c.Rand = counting{} }
+	b.Run("simpleenroll", func(b *testing.B) { upstreamtest.Overhead(b, subject(b, same)) })
+	b.Run("fullcmc", func(b *testing.B) {
+		upstreamtest.Overhead(b, subject(b, func(c *est.Config) { full(c); same(c) }), signAndVerify(b))
+	})
+}
+
+// signAndVerify gives what nobody who speaks CMC can do without: one signature over a
+// message, and the check of one.
+func signAndVerify(b *testing.B) func(sent, answer []byte) {
+	key := ratest.NewKey(b)
+	return func(sent, answer []byte) {
+		content := cms.Content{Type: cms.IDPKIData, Bytes: sent}
+		if _, err := cms.Sign(content, nil, cms.Signer{Key: key, ID: cms.SubjectKeyID([]byte{1})}); err != nil {
+			b.Fatal(err)
+		}
+		der, _, err := wire.DecodeBody(answer)
+		if err != nil {
+			b.Fatal(err)
+		}
+		signed, err := cms.ReadSigned(der)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := signed.Verify(cms.FindCertificate()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type counting struct{}
+
+func (counting) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(i + 1)
+	}
+	return len(p), nil
 }

@@ -267,3 +267,10 @@ func testPlain(t *testing.T, ca *stepcatest.CA) {
 		t.Error("step-ca took the O out of the token, without a template")
 	}
 }
+
+func BenchmarkOverhead(b *testing.B) {
+	ca := stepcatest.Start(b, stepcatest.Options{})
+	for name, cfg := range map[string]stepca.Config{"JWK": ca.Config(), "X5C": ca.X5CConfig()} {
+		b.Run(name, func(b *testing.B) { upstreamtest.Overhead(b, subject(ca, cfg)) })
+	}
+}

@@ -177,3 +177,18 @@ func given(text secret.Text) func() (secret.Text, error) {
 func own(f *vaulttest.Fake, t testing.TB) tls.Certificate {
 	return f.CA.Intermediate.Device(t, "ra.example")
 }
+
+func BenchmarkOverhead(b *testing.B) {
+	for name, mode := range map[string]vault.Mode{"sign": vault.Sign, "verbatim": vault.Verbatim, "cel": vault.CEL} {
+		b.Run(name, func(b *testing.B) {
+			s := vaulttest.Start(b)
+			s.WriteRole(fit(order(b)))
+			s.WriteCELRole(celRole(b))
+			subject := subject(b, s, mode)
+			subject.Open = func(t testing.TB, place upstreamtest.Place) ra.Upstream {
+				return open(t, s, mode, func(c *vault.Config) { c.URL = place.URL })
+			}
+			upstreamtest.Overhead(b, subject)
+		})
+	}
+}

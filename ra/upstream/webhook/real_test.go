@@ -102,3 +102,5 @@ func TestTheServerInGoWantsItsFilesAndASecret(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func BenchmarkOverhead(b *testing.B) { upstreamtest.Overhead(b, subject(webhooktest.Go(b))) }

@@ -210,7 +210,7 @@ func TestTheExampleOfACMEEnrolls(t *testing.T) {
 	example := page(t, "../examples/acme/Caddyfile")
 	c.site = "http:// {\n\trespond 404\n}\n" + strings.NewReplacer("{$EST_HOST:est.example.net} {", "localhost:PORT {\n\ttls internal", "/etc/caddy/est/", "",
 		"https://ca.example.net/acme/directory", ca.URL, "\t\t\tlifetime 90d", "\t\t\ttls_root tls.pem\n\t\t\tprofile plain\n\t\t\tlifetime 1d").Replace(example)
-	c.policy = strings.NewReplacer("validity: {default: 90d}", "validity: {default: 1d}", "linking: required", "linking: if_present").Replace(page(t, "../examples/acme/policy.yaml"))
+	c.policy = strings.NewReplacer("validity: {default: 91d}", "validity: {default: 25h}", "linking: required", "linking: if_present").Replace(page(t, "../examples/acme/policy.yaml"))
 	c.files["idevid.pem"], c.files["chain.pem"] = armour("CERTIFICATE", maker.Certificate.Raw), armour("CERTIFICATE", ca.Intermediate().Raw)
 	s := prepare(t, c)
 	s.env = []string{"ACME_KEY_ID=kid-1", "ACME_MAC_KEY=" + mac}

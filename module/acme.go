@@ -197,7 +197,7 @@ func (b *ACMEBinding) load() (*acme.EAB, error) {
 
 // CarriesAsWritten is what Carries says, without reading a file.
 func (u *ACME) CarriesAsWritten() policy.Capabilities {
-	return acme.Carries(u.CommonName, time.Duration(u.Lifetime))
+	return acme.Carries(u.CommonName)
 }
 
 // Identity is the address of the directory.
@@ -219,7 +219,7 @@ func (u *ACME) IssueTimeout() time.Duration {
 // each would be withheld.
 func (u *ACME) Needs(validity time.Duration) error {
 	if lifetime := time.Duration(u.Lifetime); validity < lifetime {
-		return fmt.Errorf("the CA's certificates live %s (`lifetime`), and the policy plans %s at most: write `validity: {default: %s}` in the profile",
+		return fmt.Errorf("the CA's certificates live %s (`lifetime`), and the policy plans %s at most: write `validity: {default: %s}` in the profile, and more where the CA counts from when it signs",
 			policy.DurationText(lifetime), policy.DurationText(validity), policy.DurationText(lifetime))
 	}
 	return nil

@@ -215,11 +215,11 @@ const commonName = "2.5.4.3"
 
 // Carries is nothing that a CA could be told: the request's DNS names pass, and
 // with CommonName its CN. Usages count, since the CA's profile writes them, and
-// what comes back is compared. Lifetime is that of Config.
-func Carries(withCommonName bool, lifetime time.Duration) policy.Capabilities {
+// what comes back is compared.
+func Carries(withCommonName bool) policy.Capabilities {
 	can := policy.Capabilities{
 		KeyUsage: true, ExtKeyUsage: true, PKCS10: true, Alone: true,
-		PassedForms: []csr.NameForm{csr.DNS}, MaxValidity: lifetime,
+		PassedForms: []csr.NameForm{csr.DNS},
 	}
 	if withCommonName {
 		can.PassedTypes = []string{commonName}
@@ -228,7 +228,7 @@ func Carries(withCommonName bool, lifetime time.Duration) policy.Capabilities {
 }
 
 // Carries is that of the configuration.
-func (u *Upstream) Carries() policy.Capabilities { return Carries(u.cfg.CommonName, u.cfg.Lifetime) }
+func (u *Upstream) Carries() policy.Capabilities { return Carries(u.cfg.CommonName) }
 
 // Tolerates lists what CAs add by themselves. One that can't be told when a
 // certificate ends may end it at any time before.

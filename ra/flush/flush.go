@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flush gathers what is written with one flush of the disk.
+// Package flush gathers what is written with one flush of the disk, and flushes.
 package flush
 
 import "time"

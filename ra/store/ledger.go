@@ -305,5 +305,8 @@ func (l certificates) read(ctx context.Context, query string, args ...any) (c Ce
 		c, err = scanCertificate(l.s.row(ctx, query, args...))
 		return unknown(err)
 	})
+	if err == nil && l.s.settled != nil {
+		l.s.settled() // somebody may be given what it says
+	}
 	return c, err
 }

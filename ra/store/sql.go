@@ -58,6 +58,8 @@ type sqlStore struct {
 
 	// prepared are statements of the connection that writes, where there is one.
 	prepared map[string]*sql.Stmt
+	// settled waits until what can be read is on the disk; nil: it always is.
+	settled func()
 	// readied are statements that read, where the driver doesn't keep them.
 	readied map[string]*sql.Stmt
 

@@ -86,7 +86,8 @@ func prepare(path string, create bool) error {
 
 // source is the data source name of a connection. Writers begin with the
 // write lock, so that none finds halfway that it can't have it. With WAL,
-// synchronous=FULL is what makes a commit survive a loss of power.
+// synchronous=FULL is what makes a commit survive a loss of power; a writer sees to it
+// by itself.
 func source(path string, writes bool) string {
 	query := url.Values{"_pragma": {"busy_timeout(10000)", "foreign_keys(1)", "synchronous(FULL)", "trusted_schema(0)"}}
 	if writes {
@@ -125,11 +126,11 @@ func (s *sqlStore) open(ctx context.Context, path string, from io.Reader) error 
 	if s.readied, err = ready(ctx, s.reads, readCertificates); err != nil {
 		return err
 	}
-	w, prepared, err := newWriter(ctx, s.writes, writtenCertificates)
+	w, prepared, err := newWriter(ctx, s.writes, path, writtenCertificates)
 	if err != nil {
 		return err
 	}
-	s.writer, s.prepared = w, prepared
+	s.writer, s.prepared, s.settled = w, prepared, w.settled
 	return s.reads.PingContext(ctx)
 }
 

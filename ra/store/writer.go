@@ -7,6 +7,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/caddy-est/estra/ra/flush"
@@ -21,8 +23,19 @@ var errClosed = errors.New("the store is closed")
 // A writer makes changes one after the other on one connection, as SQLite
 // wants it, and commits what waits together: a commit costs a flush of the
 // disk, whatever is in it. A change that fails leaves the others alone.
+//
+// It flushes the log itself once SQLite has written it (synchronous=NORMAL, which
+// leaves that to a checkpoint): SQLite's fsync writes the file's time as well, which
+// takes twice as long and more. A commit can be read a moment before it is on the
+// disk: settled waits for that.
 type writer struct {
-	conn  *sql.Conn
+	conn *sql.Conn
+	log  *os.File // the write-ahead log
+	// committing is held until a commit is on the disk.
+	committing sync.Mutex
+	// unsure: a flush has failed, so nobody knows what is on the disk.
+	unsure bool
+
 	begin *sql.Stmt
 	end   *sql.Stmt
 	queue chan *write
@@ -39,20 +52,67 @@ type write struct {
 	done  chan struct{}
 }
 
-// newWriter has a connection for itself, in which statements are ready.
-func newWriter(ctx context.Context, db *sql.DB, statements []string) (*writer, map[string]*sql.Stmt, error) {
+// newWriter has a connection for itself, in which statements are ready. The database
+// is in a file, and has a write-ahead log.
+func newWriter(ctx context.Context, db *sql.DB, path string, statements []string) (_ *writer, prepared map[string]*sql.Stmt, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	w := &writer{conn: conn, queue: make(chan *write, mostGrouped), stop: make(chan struct{}), ended: make(chan struct{})}
-	prepared, err := ready(ctx, conn, append([]string{beginWrite, commitWrite}, statements...))
-	if err != nil {
-		return nil, nil, errors.Join(err, conn.Close())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.release())
+		}
+	}()
+	if prepared, err = ready(ctx, conn, append([]string{beginWrite, commitWrite}, statements...)); err != nil {
+		return nil, nil, err
 	}
 	w.begin, w.end = prepared[beginWrite], prepared[commitWrite]
+	if _, err = conn.ExecContext(ctx, "PRAGMA synchronous = NORMAL"); err != nil {
+		return nil, nil, err
+	}
+	if w.log, err = os.OpenFile(path+"-wal", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	if err = flush.Folder(filepath.Dir(path)); err != nil {
+		return nil, nil, err
+	}
 	go w.run()
 	return w, prepared, nil
+}
+
+// release closes what is open.
+func (w *writer) release() error {
+	err := w.conn.Close()
+	if w.log != nil {
+		err = errors.Join(err, w.log.Close())
+	}
+	return err
+}
+
+// settled waits until what was committed is on the disk: what was read may be of a
+// moment ago.
+func (w *writer) settled() {
+	w.committing.Lock()
+	defer w.committing.Unlock()
+}
+
+// sure makes sure that what was committed is on the disk, after a flush that failed:
+// the kernel may have forgotten what it didn't write. A checkpoint writes it anew.
+func (w *writer) sure(ctx context.Context) error {
+	if !w.unsure {
+		return nil
+	}
+	var busy, frames, moved int
+	if err := w.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil {
+		return err
+	}
+	if busy != 0 {
+		return errors.New("the disk has failed, and what it failed at can't be written again while others read")
+	}
+	w.unsure = false
+	return nil
 }
 
 // The transaction isn't one of database/sql, which would start a goroutine for each
@@ -106,7 +166,7 @@ func (w *writer) submit(job *write) error {
 func (w *writer) close() {
 	w.once.Do(func() { close(w.stop) })
 	<-w.ended
-	_ = w.conn.Close() // closing it twice is nothing
+	_ = w.release() // closing it twice is nothing
 }
 
 func (w *writer) run() {
@@ -138,6 +198,10 @@ func (w *writer) commit(group []*write) {
 			}
 		}
 	}
+	if err := w.sure(ctx); err != nil {
+		fail(err)
+		return
+	}
 	if _, err := w.begin.ExecContext(ctx); err != nil {
 		fail(err)
 		return
@@ -151,9 +215,16 @@ func (w *writer) commit(group []*write) {
 			job.err = within(ctx, w.conn, job.do)
 		}
 	}
+	w.committing.Lock()
+	defer w.committing.Unlock()
 	if _, err := w.end.ExecContext(ctx); err != nil {
 		fail(err)
 		_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // it may have ended already
+		return
+	}
+	if err := flush.Data(w.log); err != nil {
+		w.unsure = true
+		fail(err)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/caddy-est/estra/ra/flush"
 )
 
 // fileName is the name of the file that begins with a line.
@@ -123,7 +125,7 @@ func (j *Journal) next(why Reason) error {
 	if err != nil {
 		return err
 	}
-	if err := syncFolder(j.folder); err != nil {
+	if err := flush.Folder(j.folder); err != nil {
 		return errors.Join(err, made.Close())
 	}
 	if j.file != nil {
@@ -131,19 +133,6 @@ func (j *Journal) next(why Reason) error {
 	}
 	j.file, j.path, j.size = made, path, 0
 	return j.checkpoint(Checkpoint{Why: why})
-}
-
-// syncFolder makes a new name in a folder survive a loss of power. Windows
-// does that by itself.
-func syncFolder(folder string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	dir, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // steadyFor is how long the clock must not have jumped before files go: the next

@@ -112,6 +112,9 @@ func TestEveryEventIsEmittedWithItsData(t *testing.T) {
 			"op": "simpleenroll", "label": label, "profile": "devices", "identity": "http_basic:" + user,
 			"request_id": id, "upstream": "step_ca", last: value,
 		}
+		if name == "est_issued" {
+			want["replays"] = "" // it is a new certificate
+		}
 		if !maps.Equal(data, want) {
 			t.Errorf("%s has %v, want %v", name, data, want)
 		}
